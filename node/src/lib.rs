@@ -1,0 +1,9 @@
+//! The edge node: everything between a client's HTTP request and the packets on its wire.
+//!
+//! `media` is the data plane (plain data and pure functions), `shard` the socket around it, `peer` one WebRTC
+//! connection, `signalling` what clients say over HTTP. `docs/ARCHITECTURE.md` has the map.
+
+pub mod media;
+pub mod peer;
+pub mod shard;
+pub mod signalling;

@@ -1,0 +1,13 @@
+//! The data plane: from a datagram of a publisher to the datagrams of all who watch it.
+//!
+//! Plain data and pure functions. Nothing in here knows an actor, a lock, a socket, a clock or a task; time comes in
+//! as an argument and randomness through a seed, so a test drives it on virtual time.
+
+pub mod batch;
+pub mod codec;
+pub mod extension;
+pub mod keys;
+pub mod negotiated;
+pub mod outbox;
+pub mod path;
+pub mod spec;

@@ -1,0 +1,25 @@
+//! Packets of one track on their way to another shard: opened, in the origin's sequence numbers, in one allocation.
+
+use aforo_cluster::id::TrackId;
+
+/// Packets of one track that arrived in one gather window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketBatch {
+    /// The track.
+    pub track: TrackId,
+    /// Each packet's place in [`Self::bytes`].
+    pub packets: Vec<BatchPacket>,
+    /// RTP packets without SRTP protection, one after the other.
+    pub bytes: Vec<u8>,
+}
+
+/// One packet of a [`PacketBatch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPacket {
+    /// Index of its layer within the track; 0 without simulcast.
+    pub layer: u8,
+    /// Offset of its RTP header in the batch's bytes.
+    pub start: u32,
+    /// Its bytes: header, extensions, payload, padding.
+    pub len: u16,
+}

@@ -1,0 +1,82 @@
+//! All that the rest of the plane knows of codecs: which there are, and (per codec) where a keyframe starts.
+
+/// Kind of media of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+impl MediaKind {
+    /// The name that SDP, the API and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        }
+    }
+}
+
+/// A codec that passes through the node untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CodecKind {
+    /// RFC 6184.
+    H264,
+    /// RFC 7798.
+    H265,
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628.
+    Vp9,
+    /// AV1 RTP payload format 1.0.
+    Av1,
+    /// RFC 7587.
+    Opus,
+}
+
+impl CodecKind {
+    /// Every codec, in the order in which we offer them where the other side does not care.
+    pub const ALL: [Self; 6] = [Self::H264, Self::Vp8, Self::Vp9, Self::Av1, Self::H265, Self::Opus];
+
+    /// The encoding name of `a=rtpmap`, matched without case (RFC 8866 §6.6).
+    pub fn encoding_name(self) -> &'static str {
+        match self {
+            Self::H264 => "H264",
+            Self::H265 => "H265",
+            Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::Av1 => "AV1",
+            Self::Opus => "opus",
+        }
+    }
+
+    /// The label that metrics and the API use: lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
+            Self::Opus => "opus",
+        }
+    }
+
+    /// What it encodes.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Self::Opus => MediaKind::Audio,
+            _ => MediaKind::Video,
+        }
+    }
+
+    /// RTP timestamp units per second.
+    pub fn clock_rate_hz(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            _ => 90_000,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a peer is told and what it says.
+//!
+//! Inputs: datagrams of STUN and DTLS that the shard demultiplexed, commands of the room, time.
+//! Outputs: datagrams to send, the path that ICE chose, keys, its end.
+
+use bytes::Bytes;
+
+use crate::media::keys::SrtpKeys;
+use crate::media::negotiated::{IceCredentials, Negotiated};
+use crate::media::path::Path;
+
+/// What a peer is made of; all of it is known when the offer has been answered.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Our ICE credentials, as the answer gave them.
+    pub local_ice: IceCredentials,
+    /// What the offer and our answer agreed on.
+    pub negotiated: Negotiated,
+}
+
+/// What a peer is told.
+#[derive(Debug, Clone)]
+pub enum PeerInput {
+    /// A STUN or DTLS datagram that was routed to this peer by ufrag or by path.
+    Datagram {
+        /// Where it came from.
+        path: Path,
+        /// The whole datagram.
+        bytes: Bytes,
+    },
+    /// The client restarts ICE (RFC 9725 §4.3.3): from now on checks use these credentials; the old path keeps
+    /// carrying media until a check under the new ones succeeds.
+    RestartIce {
+        /// Ours, new.
+        local: IceCredentials,
+        /// The client's, new.
+        remote: IceCredentials,
+    },
+    /// End the connection; the client is told by a DTLS `close_notify`.
+    Close(EndReason),
+}
+
+/// What a peer says.
+#[derive(Debug, Clone)]
+pub enum PeerOutput {
+    /// Send this datagram.
+    Transmit {
+        /// Where to.
+        path: Path,
+        /// STUN or DTLS.
+        bytes: Bytes,
+    },
+    /// An authenticated check came from this path: datagrams from it belong to this peer from now on.
+    PathValidated(Path),
+    /// ICE chose this path (first authenticated USE-CANDIDATE check on it); media goes there from now on.
+    PathSelected(Path),
+    /// The DTLS handshake is done and the peer's certificate is the one it announced.
+    Connected {
+        /// The path in use.
+        path: Path,
+        /// For the plane.
+        keys: SrtpKeys,
+    },
+    /// The connection is over; nothing follows.
+    Ended(EndReason),
+}
+
+/// Why a connection ended. The labels of `session_ends_total{reason}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The client sent DELETE.
+    Deleted,
+    /// The client closed DTLS.
+    ClosedByPeer,
+    /// No authenticated check came in time.
+    IceTimeout,
+    /// DTLS did not finish in time.
+    DtlsTimeout,
+    /// DTLS failed: no common profile, or a certificate other than announced.
+    DtlsFailed,
+    /// Consent expired: no authenticated check for 30 s (RFC 7675 §5.1).
+    ConsentExpired,
+    /// The publisher left and its grace time ended.
+    StreamEnded,
+    /// The node is stopping.
+    Shutdown,
+    /// Our own fault; the log says which.
+    Internal,
+}
+
+impl EndReason {
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::IceTimeout => "ice_timeout",
+            Self::DtlsTimeout => "dtls_timeout",
+            Self::DtlsFailed => "dtls_failed",
+            Self::ConsentExpired => "consent_expired",
+            Self::StreamEnded => "stream_ended",
+            Self::Shutdown => "shutdown",
+            Self::Internal => "internal",
+        }
+    }
+}

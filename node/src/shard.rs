@@ -1,0 +1,1 @@
+//! One media arbiter: an actor, its sockets, and the plane between them.
