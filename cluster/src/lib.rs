@@ -3,3 +3,4 @@
 //! No actor lives here and no socket but the bus's own, so every other crate can depend on it.
 
 pub mod id;
+pub mod metric;

@@ -81,12 +81,7 @@ impl SendBatch {
     /// Space for one datagram of exactly `len` bytes to `path`. Transmits first if the batch is full.
     ///
     /// The caller must fill it: the space holds bytes of older datagrams. `None` if `len` is 0 or can never fit.
-    pub fn datagram(
-        &mut self,
-        path: Path,
-        len: usize,
-        transmit: &mut impl Transmit,
-    ) -> Option<&mut [u8]> {
+    pub fn datagram(&mut self, path: Path, len: usize, transmit: &mut impl Transmit) -> Option<&mut [u8]> {
         if len == 0 || len > self.bytes.len() {
             return None;
         }

@@ -1,0 +1,223 @@
+//! Every metric of Aforo, declared once: its name, its labels, its help text and, for histograms, its buckets.
+//!
+//! Labels have few values by construction: never a room, stream, peer, SSRC, address or token. Seconds, bytes and
+//! ratios; `_total` only on counters. Whoever measures holds an `Arc<Metrics>` and touches the field.
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// HTTP and join times: 1 ms is a warm answer, 10 s is when people have left.
+const JOIN_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Time of a packet inside the node: 50 µs is an idle shard, 5 ms the gather window, 100 ms an incident.
+const FORWARD_SECONDS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1];
+
+/// Lag of an event loop: 1 ms is the timer's grain, beyond 100 ms audio breaks up.
+const LAG_SECONDS: &[f64] = &[0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
+
+/// Network times: a LAN, a city, a continent, the world, a satellite.
+const NETWORK_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8];
+
+/// Length of sessions: a reload, a look, a song, a match, an evening.
+const SESSION_SECONDS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0];
+
+/// Shares of lost packets: 2 % is where audio suffers, 10 % where video does.
+const LOSS_RATIO: &[f64] = &[0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+
+/// Datagrams in one system call: powers of two up to a full batch.
+const BATCH_DATAGRAMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Turns one line of the table below into a registered metric.
+macro_rules! build {
+    (counter, $name:expr, $help:expr, [], []) => {
+        IntCounter::with_opts(Opts::new($name, $help))
+    };
+    (counter, $name:expr, $help:expr, [$($label:expr),+], []) => {
+        IntCounterVec::new(Opts::new($name, $help), &[$($label),+])
+    };
+    (gauge, $name:expr, $help:expr, [], []) => {
+        IntGauge::with_opts(Opts::new($name, $help))
+    };
+    (gauge, $name:expr, $help:expr, [$($label:expr),+], []) => {
+        IntGaugeVec::new(Opts::new($name, $help), &[$($label),+])
+    };
+    (ratio, $name:expr, $help:expr, [$($label:expr),+], []) => {
+        GaugeVec::new(Opts::new($name, $help), &[$($label),+])
+    };
+    (histogram, $name:expr, $help:expr, [], [$buckets:expr]) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
+    };
+    (histogram, $name:expr, $help:expr, [$($label:expr),+], [$buckets:expr]) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),+])
+    };
+}
+
+/// The Rust type of one line of the table below.
+macro_rules! kind {
+    (counter, []) => {
+        IntCounter
+    };
+    (counter, [$($label:expr),+]) => {
+        IntCounterVec
+    };
+    (gauge, []) => {
+        IntGauge
+    };
+    (gauge, [$($label:expr),+]) => {
+        IntGaugeVec
+    };
+    (ratio, [$($label:expr),+]) => {
+        GaugeVec
+    };
+    (histogram, []) => {
+        Histogram
+    };
+    (histogram, [$($label:expr),+]) => {
+        HistogramVec
+    };
+}
+
+macro_rules! metrics {
+    ($($kind:ident $field:ident [$($label:literal),*] $(buckets $buckets:ident)? : $help:literal;)*) => {
+        /// All metrics of one node, and the registry that exposes them.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: kind!($kind, [$($label),*]),)*
+        }
+
+        impl Metrics {
+            /// Registers every metric, and on Linux the process's own (`process_*`).
+            ///
+            /// # Errors
+            ///
+            /// A name or label is not one that Prometheus accepts, or stands twice in the table: a fault of this file.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(
+                    let $field = build!($kind, concat!("aforo_", stringify!($field)), $help, [$($label),*], [$($buckets)?])?;
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                #[cfg(target_os = "linux")]
+                registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+                Ok(Self { registry, $($field,)* })
+            }
+        }
+
+        /// Name and labels of every metric, for tests and documentation.
+        pub const METRICS: &[(&str, &[&str])] = &[
+            $((concat!("aforo_", stringify!($field)), &[$($label),*]),)*
+        ];
+    };
+}
+
+metrics! {
+    // Build and node.
+    gauge build_info ["version"]: "Always 1; the label has the version that runs.";
+    gauge node_state ["state"]: "1 for the state the node is in (starting, ready, draining), 0 for the others.";
+    ratio shard_busy_ratio ["shard"]: "Share of the last second that a media arbiter spent working.";
+    histogram event_loop_lag_seconds [] buckets LAG_SECONDS: "How late a media arbiter's timers fire.";
+
+    // Actors.
+    gauge actor_active ["actor"]: "Actors that are running.";
+    counter actor_restarts_total ["actor", "reason"]: "Actors that their owner rebuilt.";
+    counter actor_dropped_messages_total ["actor", "reason"]: "Messages that a full or closed mailbox refused.";
+
+    // Signalling.
+    counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered.";
+    histogram http_request_duration_seconds ["method", "route"] buckets JOIN_SECONDS: "Time from request to answer.";
+    counter rate_limited_total ["scope"]: "Requests answered 429.";
+
+    // Sessions.
+    gauge sessions ["role", "protocol"]: "Sessions that are connected or connecting.";
+    counter session_attempts_total ["role", "protocol", "result"]: "Attempts to publish or play, by their result.";
+    histogram join_duration_seconds ["protocol", "stage"] buckets JOIN_SECONDS: "Time from the request to each stage of a join (answer, dtls, first_rtp, first_keyframe).";
+    histogram session_duration_seconds ["role"] buckets SESSION_SECONDS: "Length of sessions that ended.";
+    counter session_ends_total ["role", "reason"]: "Sessions that ended, by why.";
+    counter ice_restarts_total ["result"]: "ICE restarts asked for by PATCH.";
+    gauge ice_selected ["transport"]: "Connected peers by the transport that ICE chose.";
+    gauge rooms []: "Rooms with a stream or a viewer.";
+    gauge streams []: "Streams that are being published.";
+    gauge tracks ["kind"]: "Tracks that are being published.";
+
+    // Media.
+    counter rtp_packets_total ["direction", "kind", "codec"]: "RTP packets received from publishers and sent to viewers.";
+    counter rtp_bytes_total ["direction", "kind", "codec"]: "Bytes of these packets, without protection.";
+    counter rtp_packets_lost_total ["direction"]: "RTP packets that did not arrive, repaired ones included.";
+    counter rtp_packets_dropped_total ["reason"]: "RTP and RTCP packets that were dropped.";
+    counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";
+    counter rtcp_feedback_total ["direction", "type"]: "Feedback messages by type (nack, pli, fir, twcc, rr, sr, remb).";
+    counter keyframe_requests_total ["result"]: "Wishes for a keyframe: sent to the publisher, or throttled because one is on its way.";
+    histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel, sampled once a batch.";
+    histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
+    histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times from receiver reports.";
+    histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
+    gauge legs ["kind"]: "Tracks being sent to viewers.";
+
+    // Sockets.
+    counter udp_datagrams_total ["direction"]: "Datagrams read and sent.";
+    counter udp_bytes_total ["direction"]: "Bytes of these datagrams.";
+    histogram udp_batch_size ["direction"] buckets BATCH_DATAGRAMS: "Datagrams in one round of the event loop.";
+    counter udp_send_errors_total ["kind"]: "Datagrams that the kernel refused.";
+    counter udp_receive_buffer_errors_total []: "Datagrams that the kernel dropped because the receive buffer was full.";
+    counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped.";
+    counter srtp_failures_total ["kind"]: "Packets that failed authentication or were replayed.";
+    counter stun_requests_total ["result"]: "STUN requests answered, refused or dropped.";
+    counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol.";
+
+    // Cluster.
+    gauge bus_connected []: "1 while the bus answers.";
+    counter placements_total ["result", "reason"]: "Placements asked of the coordinator.";
+}
+
+impl Metrics {
+    /// The exposition in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// A metric cannot be encoded: a fault of this file.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_renders() {
+        let metrics = Metrics::new().unwrap();
+        metrics.rooms.set(3);
+        metrics.sessions.with_label_values(&["viewer", "whep"]).inc();
+        let text = metrics.render().unwrap();
+        assert!(text.contains("aforo_rooms 3"));
+        assert!(text.contains("aforo_sessions{protocol=\"whep\",role=\"viewer\"} 1"));
+    }
+
+    #[test]
+    fn labels_never_name_a_person_or_a_place() {
+        for (name, labels) in METRICS {
+            for forbidden in ["room", "stream", "peer", "ssrc", "address", "token", "session"] {
+                assert!(!labels.contains(&forbidden), "{name} has the label {forbidden}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_counters_end_in_total() {
+        let text = Metrics::new().unwrap();
+        let registered = text.registry.gather();
+        for family in registered.iter().filter(|family| family.name().starts_with("aforo_")) {
+            let counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
+            assert_eq!(counter, family.name().ends_with("_total"), "{}", family.name());
+        }
+    }
+}
