@@ -3,6 +3,7 @@
 //! `media` is the data plane (plain data and pure functions), `shard` the socket around it, `peer` one WebRTC
 //! connection, `signalling` what clients say over HTTP. `docs/ARCHITECTURE.md` has the map.
 
+pub mod actor;
 pub mod media;
 pub mod peer;
 pub mod shard;

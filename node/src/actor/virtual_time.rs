@@ -1,0 +1,15 @@
+//! Runs actors in a test on paused time: the clock jumps to the next deadline as soon as nothing else is left to do.
+
+use std::future::Future;
+
+/// Runs `test` to its end on an actix system of this thread whose clock stands still while anything is runnable.
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    let system = actix_rt::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap_or_else(|error| unreachable!("a test runtime starts: {error}"))
+    });
+    system.block_on(test)
+}
