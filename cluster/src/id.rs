@@ -106,6 +106,11 @@ name! {
 }
 
 name! {
+    /// One node of the cluster: its configured name, or one drawn at start. Same rules as [`RoomName`].
+    NodeId
+}
+
+name! {
     /// One publication into a room, `main` unless named. Same rules as [`RoomName`].
     StreamName
 }
@@ -171,6 +176,14 @@ impl fmt::Debug for SessionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a session id")]
 pub struct InvalidSessionId;
+
+impl NodeId {
+    /// Draws a name for a node that was not given one.
+    pub fn random() -> Self {
+        let number: u32 = rand::rng().random();
+        Self(format!("node-{number:08x}").into())
+    }
+}
 
 /// One track of one stream, unique within a node for as long as the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,163 @@
+//! The bus inside one process: what `aforo dev` and the simulations use.
+//!
+//! Leases expire by tokio's clock, so paused time governs them in tests. The locks are held for a map operation, never
+//! across an await, and no packet ever comes this way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Bucket, Bus, BusError, Entry, REQUEST_LANE_CAPACITY, Request};
+
+/// A bus whose other ends are in this process.
+#[derive(Debug, Default)]
+pub struct MemoryBus {
+    servers: Mutex<HashMap<String, mpsc::Sender<Request>>>,
+    store: Mutex<Store>,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    revision: u64,
+    buckets: HashMap<Bucket, BTreeMap<String, Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    value: Bytes,
+    revision: u64,
+    expires: Option<Instant>,
+}
+
+impl MemoryBus {
+    /// A bus with nothing on it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lane(&self, subject: &str) -> Option<mpsc::Sender<Request>> {
+        lock(&self.servers).get(subject).filter(|lane| !lane.is_closed()).cloned()
+    }
+}
+
+/// A poisoned lock means that a holder panicked between two whole map operations: the map itself is good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// The bucket without what has expired.
+    fn bucket(&mut self, bucket: Bucket) -> &mut BTreeMap<String, Stored> {
+        let now = Instant::now();
+        let entries = self.buckets.entry(bucket).or_default();
+        entries.retain(|_, stored| stored.expires.is_none_or(|at| at > now));
+        entries
+    }
+
+    fn write(&mut self, bucket: Bucket, key: &str, value: Bytes, ttl: Option<Duration>) -> u64 {
+        self.revision += 1;
+        let stored = Stored { value, revision: self.revision, expires: ttl.map(|ttl| Instant::now() + ttl) };
+        self.bucket(bucket).insert(key.to_owned(), stored);
+        self.revision
+    }
+
+    fn revision(&mut self, bucket: Bucket, key: &str) -> Option<u64> {
+        self.bucket(bucket).get(key).map(|stored| stored.revision)
+    }
+}
+
+fn entry((key, stored): (&String, &Stored)) -> Entry {
+    Entry { key: key.clone(), value: stored.value.clone(), revision: stored.revision }
+}
+
+fn conflict(key: &str) -> BusError {
+    BusError::Conflict { key: key.to_owned() }
+}
+
+#[async_trait]
+impl Bus for MemoryBus {
+    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Result<Bytes, BusError> {
+        let lane = self.lane(subject).ok_or_else(|| BusError::NoResponder(subject.to_owned()))?;
+        let (reply, answer) = oneshot::channel();
+        lane.try_send(Request { payload, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => BusError::Busy(subject.to_owned()),
+            mpsc::error::TrySendError::Closed(_) => BusError::NoResponder(subject.to_owned()),
+        })?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(BusError::Timeout { subject: subject.to_owned(), deadline }),
+        }
+    }
+
+    async fn serve(&self, subject: &str) -> Result<mpsc::Receiver<Request>, BusError> {
+        let (lane, requests) = mpsc::channel(REQUEST_LANE_CAPACITY);
+        lock(&self.servers).insert(subject.to_owned(), lane);
+        Ok(requests)
+    }
+
+    async fn create(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<u64, BusError> {
+        let mut store = lock(&self.store);
+        match store.revision(bucket, key) {
+            Some(_) => Err(conflict(key)),
+            None => Ok(store.write(bucket, key, value, ttl)),
+        }
+    }
+
+    async fn update(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<u64, BusError> {
+        let mut store = lock(&self.store);
+        match store.revision(bucket, key) {
+            Some(current) if current == revision => Ok(store.write(bucket, key, value, ttl)),
+            _ => Err(conflict(key)),
+        }
+    }
+
+    async fn delete(&self, bucket: Bucket, key: &str, revision: u64) -> Result<(), BusError> {
+        let mut store = lock(&self.store);
+        match store.revision(bucket, key) {
+            Some(current) if current == revision => {
+                store.bucket(bucket).remove(key);
+                Ok(())
+            }
+            _ => Err(conflict(key)),
+        }
+    }
+
+    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Entry>, BusError> {
+        Ok(lock(&self.store).bucket(bucket).get_key_value(key).map(entry))
+    }
+
+    async fn list(&self, bucket: Bucket) -> Result<Vec<Entry>, BusError> {
+        Ok(lock(&self.store).bucket(bucket).iter().map(entry).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bus::conformance;
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_promises_of_a_bus() {
+        conformance::check(Arc::new(MemoryBus::new())).await;
+    }
+}
