@@ -10,4 +10,5 @@ pub mod keys;
 pub mod negotiated;
 pub mod outbox;
 pub mod path;
+pub mod rtp;
 pub mod spec;
