@@ -41,11 +41,7 @@ pub enum AskError {
 }
 
 /// Asks `address` and waits for the answer, at most for `deadline` (waiting for room in the mailbox included).
-pub async fn ask<A, M>(
-    address: &Addr<A>,
-    message: M,
-    deadline: Duration,
-) -> Result<M::Result, AskError>
+pub async fn ask<A, M>(address: &Addr<A>, message: M, deadline: Duration) -> Result<M::Result, AskError>
 where
     A: Actor + Handler<M>,
     A::Context: ToEnvelope<A, M>,
@@ -78,12 +74,7 @@ where
 {
     /// A lane to `to`.
     pub fn new(to: Recipient<M>) -> Self {
-        Self {
-            to,
-            outbox: VecDeque::new(),
-            retry_at: None,
-            losses: LaneLosses::default(),
-        }
+        Self { to, outbox: VecDeque::new(), retry_at: None, losses: LaneLosses::default() }
     }
 
     /// Sends `notice` after all that still wait.
@@ -156,10 +147,7 @@ where
 {
     /// A lane to `to`; its bound is the receiver's mailbox.
     pub fn new(to: Recipient<M>) -> Self {
-        Self {
-            to,
-            losses: LaneLosses::default(),
-        }
+        Self { to, losses: LaneLosses::default() }
     }
 
     /// Hands `message` over. Returns whether it was taken.

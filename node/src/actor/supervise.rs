@@ -23,11 +23,7 @@ pub struct RestartBudget {
 impl RestartBudget {
     /// Takes note of a death at `now`. Returns whether rebuilding is within the budget.
     pub fn allows(&mut self, now: Instant) -> bool {
-        while self
-            .deaths
-            .front()
-            .is_some_and(|at| now.duration_since(*at) >= RESTART_WINDOW)
-        {
+        while self.deaths.front().is_some_and(|at| now.duration_since(*at) >= RESTART_WINDOW) {
             self.deaths.pop_front();
         }
         if self.deaths.len() >= RESTART_BUDGET {
@@ -101,12 +97,7 @@ pub async fn keep_alive(mut factory: impl FnMut(Lifeline)) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;

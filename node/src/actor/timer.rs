@@ -63,12 +63,7 @@ pub fn every<A>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use actix::{Handler, Message};
 
@@ -127,16 +122,8 @@ mod tests {
             let after = |ms| Some(start + Duration::from_millis(ms));
             let actor = Clocked::default().start();
             assert_eq!(actor.send(Arm(after(50))).await.unwrap(), after(50));
-            assert_eq!(
-                actor.send(Arm(after(80))).await.unwrap(),
-                after(50),
-                "an earlier one stays"
-            );
-            assert_eq!(
-                actor.send(Arm(after(20))).await.unwrap(),
-                after(20),
-                "an earlier one replaces"
-            );
+            assert_eq!(actor.send(Arm(after(80))).await.unwrap(), after(50), "an earlier one stays");
+            assert_eq!(actor.send(Arm(after(20))).await.unwrap(), after(20), "an earlier one replaces");
             tokio::time::sleep(Duration::from_millis(200)).await;
             let fired = actor.send(GetFired).await.unwrap();
             assert_eq!(fired.len(), 1);

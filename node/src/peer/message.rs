@@ -3,6 +3,10 @@
 //! Inputs: datagrams of STUN and DTLS that the shard demultiplexed, commands of the room, time.
 //! Outputs: datagrams to send, the path that ICE chose, keys, its end.
 
+use std::time::Instant;
+
+use actix::Message;
+use aforo_cluster::id::SessionId;
 use bytes::Bytes;
 
 use crate::media::keys::SrtpKeys;
@@ -19,7 +23,8 @@ pub struct PeerConfig {
 }
 
 /// What a peer is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
 pub enum PeerInput {
     /// A STUN or DTLS datagram that was routed to this peer by ufrag or by path.
     Datagram {
@@ -52,7 +57,11 @@ pub enum PeerOutput {
     },
     /// An authenticated check came from this path: datagrams from it belong to this peer from now on.
     PathValidated(Path),
-    /// ICE chose this path (first authenticated USE-CANDIDATE check on it); media goes there from now on.
+    /// A path that was validated before is not this peer's any more: the client stopped checking it, or checked too
+    /// many others since. Never the selected one.
+    PathForgotten(Path),
+    /// ICE chose this path; media goes there from now on. The first validated path is chosen at once, then each that the
+    /// client nominates (first authenticated USE-CANDIDATE check on it).
     PathSelected(Path),
     /// The DTLS handshake is done and the peer's certificate is the one it announced.
     Connected {
@@ -103,4 +112,29 @@ impl EndReason {
             Self::Internal => "internal",
         }
     }
+}
+
+/// What the room of a session hears of its peer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct PeerNotice {
+    /// Whose peer.
+    pub session: SessionId,
+    /// What happened.
+    pub event: PeerEvent,
+    /// When, by the node's monotonic clock.
+    pub at: Instant,
+}
+
+/// The steps of a peer's life that a room cares about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// ICE and DTLS are done.
+    Connected,
+    /// The first packet was opened (publisher) or sealed for it (viewer).
+    FirstMedia,
+    /// The first keyframe came (publisher) or was sealed for it (viewer).
+    FirstKeyframe,
+    /// The connection is over; nothing follows.
+    Ended(EndReason),
 }

@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use actix::{ActorContext, AsyncContext, Context};
 
@@ -93,10 +88,7 @@ fn notices_outlive_a_full_mailbox_in_order() {
         for number in 0..50 {
             lane.send(now(), Number(number));
         }
-        assert!(
-            lane.poll_timeout().is_some(),
-            "the mailbox of {MAILBOX} cannot take 50"
-        );
+        assert!(lane.poll_timeout().is_some(), "the mailbox of {MAILBOX} cannot take 50");
         while let Some(at) = lane.poll_timeout() {
             tokio::time::sleep_until(at.into()).await;
             lane.handle_timeout(now());
@@ -135,13 +127,7 @@ fn media_is_dropped_at_once_when_the_mailbox_is_full() {
         let mut lane = MediaLane::new(collector.clone().recipient());
         let taken = (0..50).filter(|number| lane.send(Number(*number))).count();
         assert!((MAILBOX..50).contains(&taken), "took {taken}");
-        assert_eq!(
-            lane.losses(),
-            LaneLosses {
-                full: 50 - taken as u64,
-                closed: 0
-            }
-        );
+        assert_eq!(lane.losses(), LaneLosses { full: 50 - taken as u64, closed: 0 });
         let seen = ask(&collector, GetSeen, PLENTY).await.unwrap();
         assert_eq!(seen.len(), taken, "what was taken arrives");
     });
@@ -160,10 +146,7 @@ fn a_receiver_that_has_ended_is_counted_apart() {
         let closed = LaneLosses { full: 0, closed: 1 };
         assert_eq!((notices.losses(), media.losses()), (closed, closed));
         assert!(notices.is_closed() && media.is_closed());
-        assert_eq!(
-            ask(&collector, GetSeen, PLENTY).await,
-            Err(AskError::Closed)
-        );
+        assert_eq!(ask(&collector, GetSeen, PLENTY).await, Err(AskError::Closed));
     });
 }
 
