@@ -4,6 +4,7 @@
 //! connection, `signalling` what clients say over HTTP. `docs/ARCHITECTURE.md` has the map.
 
 pub mod actor;
+pub mod cluster_agent;
 pub mod media;
 pub mod peer;
 pub mod shard;

@@ -1,0 +1,78 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use actix::Addr;
+use aforo_cluster::bus::memory::MemoryBus;
+use aforo_cluster::control::{PlacementRefusal, PlacementRequest, Role};
+
+use super::*;
+use crate::actor::virtual_time;
+
+fn agent(bus: &Arc<MemoryBus>, name: &str) -> Addr<ClusterAgent> {
+    let bus: Arc<dyn Bus> = Arc::clone(bus) as _;
+    ClusterAgent::new(bus, Arc::new(Metrics::new().unwrap()), name.parse().unwrap()).start()
+}
+
+/// An agent whose lease stands and whose coordinator serves, on a bus of its own.
+async fn one_node() -> (Arc<MemoryBus>, Addr<ClusterAgent>) {
+    let bus = Arc::new(MemoryBus::new());
+    actix::spawn({
+        let bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
+        async move { aforo_coordinator::service::serve(bus).await.unwrap() }
+    });
+    let node = agent(&bus, "one");
+    node.send(SetLoad(0.25)).await.unwrap();
+    tokio::time::sleep(LEASE_RENEWAL).await;
+    (bus, node)
+}
+
+fn viewer() -> GetPlacement {
+    let (room, stream) = ("demo".parse().unwrap(), "main".parse().unwrap());
+    GetPlacement(PlacementRequest { room, stream, role: Role::Viewer })
+}
+
+fn claim() -> ClaimStream {
+    ClaimStream { room: "demo".parse().unwrap(), stream: "main".parse().unwrap() }
+}
+
+#[test]
+fn the_one_node_gets_every_session_until_it_drains() {
+    virtual_time::run(async {
+        let (_bus, node) = one_node().await;
+        let answer = node.send(viewer()).await.unwrap().unwrap();
+        assert_eq!(answer, PlacementAnswer::Node("one".parse().unwrap()));
+
+        node.send(SetState(NodeState::Draining)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let answer = node.send(viewer()).await.unwrap().unwrap();
+        assert_eq!(answer, PlacementAnswer::Refused(PlacementRefusal::Draining));
+    });
+}
+
+#[test]
+fn the_lease_is_renewed_with_the_load_and_ends_with_the_node() {
+    virtual_time::run(async {
+        let (bus, node) = one_node().await;
+        tokio::time::sleep(LEASE_TTL * 3).await;
+        let lease = bus.get(Bucket::Nodes, "one").await.unwrap().expect("a node that lives has its lease");
+        let lease: NodeLease = serde_json::from_slice(&lease.value).unwrap();
+        assert_eq!(lease.load_ratio, 0.25);
+
+        node.send(Leave).await.unwrap();
+        assert_eq!(bus.get(Bucket::Nodes, "one").await, Ok(None));
+    });
+}
+
+#[test]
+fn a_stream_has_one_origin_at_a_time() {
+    virtual_time::run(async {
+        let (bus, first) = one_node().await;
+        let second = agent(&bus, "two");
+        first.send(claim()).await.unwrap().unwrap();
+        let refused = second.send(claim()).await.unwrap();
+        assert!(matches!(refused, Err(ClusterError::Claimed { .. })));
+
+        let ClaimStream { room, stream } = claim();
+        first.send(ReleaseStream { room, stream }).await.unwrap();
+        second.send(claim()).await.unwrap().expect("a released stream can be claimed");
+    });
+}
