@@ -1,0 +1,56 @@
+# Two commands matter: `make run` starts Aforo on this machine, `make test` runs every test there is.
+# Both install what is missing (Debian 12) and can be run as often as you like.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+
+BUILD_PACKAGES := clang mold pkg-config
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core
+
+# Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
+SEEDS ?= 500
+
+.PHONY: run build test bench sim lint client client-test packages test-packages
+
+run: build
+	exec target/release/aforo dev
+
+build: packages client
+	cargo build --release --bin aforo
+
+# The ladder: what is fast and fails most often comes first.
+test: test-packages client lint client-test
+	cargo test -p aforo-cluster -p aforo-coordinator
+	cargo test -p aforo-node --lib
+	cargo test -p aforo-loadtest
+	cargo build -p aforo-node --bin aforo
+	cargo test -p aforo-node --tests
+	cd client-js && AFORO_BIN=../target/debug/aforo npm run --silent e2e
+
+lint: packages
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+sim: packages
+	AFORO_SIM_SEEDS=$(SEEDS) cargo test --release -p aforo-node --test simulation
+
+# Every figure of docs/benchmarks, beside its reference from the same run.
+bench: build
+	cargo bench -p aforo-node
+	AFORO_BIN=$(CURDIR)/target/release/aforo cargo bench -p aforo-loadtest
+
+client: client-js/node_modules/.package-lock.json
+	cd client-js && npm run --silent build
+
+client-test: client
+	cd client-js && npm run --silent lint && npm test --silent
+
+client-js/node_modules/.package-lock.json: client-js/package-lock.json
+	cd client-js && npm ci --silent
+	touch $@
+
+packages:
+	@.ci/install $(BUILD_PACKAGES)
+
+test-packages:
+	@.ci/install $(TEST_PACKAGES)
