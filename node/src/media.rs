@@ -10,7 +10,5 @@ pub mod keys;
 pub mod negotiated;
 pub mod outbox;
 pub mod path;
-pub mod rtcp;
 pub mod rtp;
 pub mod spec;
-pub mod twcc;

@@ -1,0 +1,91 @@
+//! What a shard accepts: commands and questions of rooms, what its peers say, and what other shards send.
+
+use actix::{Message, Recipient};
+use aforo_cluster::id::SessionId;
+
+use crate::media::path::PeerKey;
+use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
+use crate::peer::message::{PeerConfig, PeerInput, PeerNotice, PeerOutput};
+
+/// Take on a peer whose offer has been answered: start its actor and route its ufrag to it.
+#[derive(Message)]
+#[rtype(result = "Result<PeerKey, AddPeerError>")]
+pub struct AddPeer {
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// ICE credentials and what was negotiated.
+    pub config: PeerConfig,
+    /// What it sends or plays, once DTLS has keys.
+    pub media: PeerMedia,
+    /// Who hears of its life: its room.
+    pub notices: Recipient<PeerNotice>,
+}
+
+/// What a peer is there for.
+#[derive(Debug, Clone)]
+pub enum PeerMedia {
+    /// It publishes these tracks.
+    Ingest(Vec<IngestTrack>),
+    /// It plays these tracks.
+    Egress(Vec<EgressTrack>),
+}
+
+/// Why a shard does not take a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddPeerError {
+    /// The shard has as many peers as it may have.
+    #[error("the shard is full")]
+    Full,
+    /// Another peer of the shard has this ufrag: draw new credentials.
+    #[error("the ice user fragment is taken")]
+    UfragTaken,
+    /// The shard is on its way out.
+    #[error("the shard is stopping")]
+    Stopping,
+}
+
+/// Give `input` to a peer. A peer that has ended is not told; its room has its `Ended` notice.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TellPeer {
+    /// Which peer.
+    pub peer: PeerKey,
+    /// What to tell it.
+    pub input: PeerInput,
+}
+
+/// What a peer actor says to the shard it lives on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerSaid {
+    /// Which peer.
+    pub peer: PeerKey,
+    /// What it says.
+    pub output: PeerOutput,
+}
+
+/// What another shard's plane says to this one's, packets excepted: those have a lane of their own.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct FromShard(pub ShardMessage);
+
+/// How busy is the shard?
+#[derive(Debug, Message)]
+#[rtype(result = "ShardLoad")]
+pub struct GetLoad;
+
+/// The load of one shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ShardLoad {
+    /// Peers that it has, connected or not.
+    pub peers: usize,
+    /// Share of the last second that its thread spent working, 0 to 1.
+    pub busy_ratio: f64,
+    /// Datagrams of media sealed per second, smoothed.
+    pub datagrams_per_second: f64,
+}
+
+/// End every peer with `Shutdown`, send what they have to say, take no new one. Answered when all are told.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
