@@ -1,5 +1,27 @@
 //! All that the rest of the plane knows of codecs: which there are, and (per codec) where a keyframe starts.
 
+mod av1;
+mod h264;
+mod h265;
+mod vp8;
+mod vp9;
+
+/// Whether a decoder can begin with the frame whose first packet has this payload (header and padding taken off).
+///
+/// Never says yes inside a picture, so a stream that is cut there begins with a whole frame. H264 and H265 parameter sets
+/// in packets of their own say yes, and so does the first slice after them: one keyframe is one timestamp.
+/// Sound can begin anywhere.
+pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
+    match kind {
+        CodecKind::H264 => h264::starts_keyframe(payload),
+        CodecKind::H265 => h265::starts_keyframe(payload),
+        CodecKind::Vp8 => vp8::starts_keyframe(payload),
+        CodecKind::Vp9 => vp9::starts_keyframe(payload),
+        CodecKind::Av1 => av1::starts_keyframe(payload),
+        CodecKind::Opus => true,
+    }
+}
+
 /// Kind of media of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
@@ -80,3 +102,6 @@ impl CodecKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! H265 (RFC 7798): a keyframe starts with a parameter set or the first slice of an IRAP picture.
+//!
+//! Streams with decoding order numbers (`sprop-max-don-diff` above 0) are not recognised: no live encoder sends them.
+
+/// NAL unit types (RFC 7798 §4.4, ITU-T H.265 table 7-1).
+const IRAP: std::ops::RangeInclusive<u8> = 16..=23;
+const VIDEO_PARAMETERS: u8 = 32;
+const SEQUENCE_PARAMETERS: u8 = 33;
+const AGGREGATION: u8 = 48;
+const FRAGMENT: u8 = 49;
+
+/// See [`super::starts_keyframe`].
+pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
+    let Some(([first, _], rest)) = payload.split_first_chunk() else { return false };
+    match unit_type(*first) {
+        AGGREGATION => units(rest).any(|(kind, data)| begins(kind, data)),
+        FRAGMENT => match rest.split_first() {
+            Some((header, data)) => header & 0x80 != 0 && begins(header & 0x3F, data),
+            None => false,
+        },
+        kind => begins(kind, rest),
+    }
+}
+
+fn unit_type(first: u8) -> u8 {
+    first >> 1 & 0x3F
+}
+
+/// Whether a unit of `kind` begins a keyframe; of an IRAP picture only its first slice does.
+fn begins(kind: u8, data: &[u8]) -> bool {
+    match kind {
+        VIDEO_PARAMETERS | SEQUENCE_PARAMETERS => true,
+        // `first_slice_segment_in_pic_flag` (ITU-T H.265 §7.3.6.1).
+        kind if IRAP.contains(&kind) => data.first().is_some_and(|bits| bits & 0x80 != 0),
+        _ => false,
+    }
+}
+
+/// Type and data of each aggregated unit; ends at a broken one.
+fn units(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (len, after) = rest.split_first_chunk()?;
+        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        rest = after;
+        unit.split_first_chunk().map(|([first, _], data)| (unit_type(*first), data))
+    })
+}

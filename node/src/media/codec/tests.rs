@@ -1,0 +1,132 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+use bytes::Bytes;
+use proptest::prelude::*;
+use rtc_rtp::codec::av1::Av1Payloader;
+use rtc_rtp::codec::h264::H264Payloader;
+use rtc_rtp::codec::h265::HevcPayloader;
+use rtc_rtp::codec::vp8::Vp8Payloader;
+use rtc_rtp::packetizer::Payloader;
+
+const MTU: usize = 200;
+
+/// What `starts_keyframe` says of each packet that another implementation cuts `frame` into.
+fn verdicts(kind: CodecKind, payloader: &mut impl Payloader, frame: Vec<u8>) -> Vec<bool> {
+    let payloads = payloader.payload(MTU, &Bytes::from(frame)).unwrap();
+    payloads.iter().map(|payload| starts_keyframe(kind, payload)).collect()
+}
+
+/// Units with start codes in front.
+fn annex_b(units: &[&[u8]]) -> Vec<u8> {
+    units.iter().flat_map(|unit| [&[0, 0, 0, 1], *unit].concat()).collect()
+}
+
+fn slice(header: &[u8], first: bool, len: usize) -> Vec<u8> {
+    let mut unit = header.to_vec();
+    unit.push(if first { 0x88 } else { 0x40 });
+    unit.resize(len, 0x55);
+    unit
+}
+
+#[test]
+fn h264_starts_with_parameter_sets_or_the_first_idr_slice() {
+    let idr = slice(&[0x65], true, 900);
+    let frame = annex_b(&[&[0x67, 0x42, 0xC0, 0x1F], &[0x68, 0xCE], &idr]);
+    let found = verdicts(CodecKind::H264, &mut H264Payloader::default(), frame);
+    assert_eq!(found[..2], [true, true], "STAP-A, then the first fragment");
+    assert!(found.len() > 4 && !found[2..].contains(&true));
+
+    let whole =
+        verdicts(CodecKind::H264, &mut H264Payloader::default(), annex_b(&[&slice(&[0x65], true, 90)]));
+    assert_eq!(whole, [true]);
+    let second_slice = annex_b(&[&slice(&[0x65], false, 90)]);
+    assert_eq!(verdicts(CodecKind::H264, &mut H264Payloader::default(), second_slice), [false]);
+    let delta =
+        verdicts(CodecKind::H264, &mut H264Payloader::default(), annex_b(&[&slice(&[0x41], true, 900)]));
+    assert!(delta.len() > 3 && !delta.contains(&true));
+}
+
+#[test]
+fn h265_starts_with_parameter_sets_or_the_first_irap_slice() {
+    let irap = slice(&[19 << 1, 1], true, 900);
+    let frame = annex_b(&[&[32 << 1, 1, 2], &[33 << 1, 1, 2], &[34 << 1, 1, 2], &irap]);
+    let found = verdicts(CodecKind::H265, &mut HevcPayloader::default(), frame);
+    assert!(found[0], "the parameter sets");
+    assert!(!found[found.len() - 1]);
+
+    let fragment =
+        |start: u8, kind: u8| starts_keyframe(CodecKind::H265, &[49 << 1, 1, start | kind, 0x80, 0]);
+    assert!(fragment(0x80, 21) && !fragment(0, 21) && !fragment(0x80, 1));
+    assert!(starts_keyframe(CodecKind::H265, &slice(&[16 << 1, 1], true, 20)));
+    assert!(!starts_keyframe(CodecKind::H265, &slice(&[16 << 1, 1], false, 20)));
+    assert!(!starts_keyframe(CodecKind::H265, &slice(&[1 << 1, 1], true, 20)));
+    let aggregate = |kind: u8| [48 << 1, 1, 0, 3, 39 << 1, 1, 0, 0, 3, kind << 1, 1, 0x80];
+    assert!(
+        starts_keyframe(CodecKind::H265, &aggregate(20)) && starts_keyframe(CodecKind::H265, &aggregate(32))
+    );
+    assert!(!starts_keyframe(CodecKind::H265, &aggregate(0)));
+}
+
+#[test]
+fn vp8_starts_where_the_first_partition_of_a_keyframe_does() {
+    for enable_picture_id in [false, true] {
+        let mut payloader = Vp8Payloader::default();
+        payloader.enable_picture_id = enable_picture_id;
+        let mut key = vec![0x55; 900];
+        key[0] = 0x10;
+        for round in 0..300 {
+            let found = verdicts(CodecKind::Vp8, &mut payloader, key.clone());
+            assert!(found[0] && !found[1..].contains(&true), "picture {round}");
+        }
+        key[0] = 0x11;
+        assert!(!verdicts(CodecKind::Vp8, &mut payloader, key).contains(&true));
+    }
+    let all_fields = [0x90, 0xF0, 0x80, 1, 7, 0x21, 0x10];
+    assert!(starts_keyframe(CodecKind::Vp8, &all_fields));
+    assert!(!starts_keyframe(CodecKind::Vp8, &all_fields[..6]));
+    let second_partition = [0x11, 0x10];
+    assert!(!starts_keyframe(CodecKind::Vp8, &second_partition));
+}
+
+#[test]
+fn vp9_starts_at_the_lowest_layer_of_a_picture_that_needs_no_other() {
+    let vp9 = |payload: &[u8]| starts_keyframe(CodecKind::Vp9, payload);
+    assert!(vp9(&[0x88, 5, 0]), "picture id of seven bits");
+    assert!(!vp9(&[0xC8, 5, 0]), "predicted");
+    assert!(!vp9(&[0x80, 5, 0]), "not the beginning");
+    assert!(vp9(&[0xA8, 0x80, 5, 0x00]) && vp9(&[0xA8, 5, 0x10]), "lowest layer; a switching point too");
+    assert!(!vp9(&[0xA8, 0x80, 5, 0x03]), "second spatial layer, predicted from the first");
+    assert!(!vp9(&[0xA8, 5, 0x20]), "second temporal layer");
+    assert!(!vp9(&[0xA8, 0x80]), "cut off");
+}
+
+#[test]
+fn av1_starts_with_a_sequence_header() {
+    let obu = |kind: u8, len: usize| {
+        let mut bytes = vec![kind << 3 | 0x02, (len % 128) as u8 | 0x80, (len / 128) as u8];
+        bytes.resize(3 + len, 0x55);
+        bytes
+    };
+    let key = [obu(1, 10), obu(6, 900)].concat();
+    let found = verdicts(CodecKind::Av1, &mut Av1Payloader {}, key);
+    assert!(found[0] && found.len() > 3 && !found[1..].contains(&true));
+    let delta = verdicts(CodecKind::Av1, &mut Av1Payloader {}, obu(6, 900));
+    assert!(!delta.contains(&true));
+
+    let av1 = |payload: &[u8]| starts_keyframe(CodecKind::Av1, payload);
+    assert!(av1(&[0x18, 0x30, 0]), "the N bit says so");
+    assert!(av1(&[0x20, 1, 0x10, 0x08, 0]), "a sequence header behind a temporal delimiter");
+    assert!(!av1(&[0x80 | 0x10, 0x08, 0]), "the rest of an element");
+    assert!(!av1(&[0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x08]) && !av1(&[0x08]));
+}
+
+proptest! {
+    #[test]
+    fn any_payload_has_an_answer(payload in proptest::collection::vec(any::<u8>(), 0..120)) {
+        for kind in CodecKind::ALL {
+            let found = starts_keyframe(kind, &payload);
+            prop_assert!(kind != CodecKind::Opus || found);
+        }
+    }
+}
