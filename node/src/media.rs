@@ -12,3 +12,4 @@ pub mod outbox;
 pub mod path;
 pub mod rtp;
 pub mod spec;
+pub mod srtp;

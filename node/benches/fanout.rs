@@ -1,0 +1,2 @@
+//! Cost of one packet for one viewer.
+fn main() {}

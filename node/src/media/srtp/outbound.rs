@@ -1,0 +1,135 @@
+//! Sealing what we send to a peer. A sealer is not `Clone` and has one owner: one writer per key, by construction.
+
+use super::SrtpError;
+use super::cipher::{Cipher, GCM_TAG_BYTES, Protocol, SHA1_TAG_BYTES};
+use crate::media::keys::{MasterKey, SrtpProfile};
+
+/// The last SRTCP index (RFC 3711 §3.4: 31 bits).
+const RTCP_INDEX_MAX: u32 = 0x7FFF_FFFF;
+
+/// Seals RTP packets under one key.
+///
+/// The caller owns the packet indices: it must never seal two different packets under one SSRC and index. The unit
+/// tests' build keeps a ledger of every nonce and panics when one is used for other bytes.
+pub struct RtpSealer {
+    cipher: Cipher,
+    #[cfg(test)]
+    ledger: std::cell::RefCell<NonceLedger>,
+}
+
+impl RtpSealer {
+    /// A sealer under our master key.
+    pub fn new(profile: SrtpProfile, master: &MasterKey) -> Result<Self, SrtpError> {
+        Ok(Self {
+            cipher: Cipher::new(profile, master, Protocol::Rtp)?,
+            #[cfg(test)]
+            ledger: Default::default(),
+        })
+    }
+
+    /// Bytes that sealing adds to a packet.
+    #[inline]
+    pub fn overhead_bytes(&self) -> usize {
+        self.cipher.tag_bytes()
+    }
+
+    /// Seals one packet. `out` starts with the packet's finished header of `header_bytes`; the sealed `payload` and the
+    /// tag fill the rest of it exactly. `index` is rollover counter and sequence number, the latter as the header has it.
+    #[inline]
+    pub fn seal(
+        &self,
+        (ssrc, index): (u32, u64),
+        out: &mut [u8],
+        header_bytes: usize,
+        payload: &[u8],
+    ) -> Result<(), SrtpError> {
+        let (header, rest) = out.split_at_mut_checked(header_bytes).ok_or(SrtpError::Malformed)?;
+        #[cfg(test)]
+        self.ledger.borrow_mut().record((ssrc, index), &[header, payload]);
+        match &self.cipher {
+            Cipher::Gcm(gcm) => {
+                let (body, tag) = rest.split_at_mut_checked(payload.len()).ok_or(SrtpError::Malformed)?;
+                gcm.seal_apart((ssrc, index), header, payload, body, tag)
+            }
+            Cipher::CounterMode(counter_mode) => {
+                let len = header_bytes + payload.len();
+                rest.get_mut(..payload.len()).ok_or(SrtpError::Malformed)?.copy_from_slice(payload);
+                counter_mode.apply((ssrc, index), rest.get_mut(..payload.len()).unwrap_or_default())?;
+                let rollover = ((index >> 16) as u32).to_be_bytes();
+                out.get_mut(len..len + 4).ok_or(SrtpError::Malformed)?.copy_from_slice(&rollover);
+                let tag = counter_mode.tag(out.get(..len + 4).unwrap_or_default());
+                let place = out.get_mut(len..).filter(|place| place.len() == SHA1_TAG_BYTES);
+                place.ok_or(SrtpError::Malformed)?.copy_from_slice(&tag);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Seals RTCP packets under one key, and owns their index.
+pub struct RtcpSealer {
+    cipher: Cipher,
+    /// Of the last packet. One count for all our SSRCs: it makes every nonce unique, whatever the SSRC.
+    index: u32,
+}
+
+impl RtcpSealer {
+    /// A sealer under our master key.
+    pub fn new(profile: SrtpProfile, master: &MasterKey) -> Result<Self, SrtpError> {
+        Ok(Self { cipher: Cipher::new(profile, master, Protocol::Rtcp)?, index: 0 })
+    }
+
+    /// Bytes that sealing adds to a packet: tag and index.
+    pub fn overhead_bytes(&self) -> usize {
+        self.cipher.tag_bytes() + 4
+    }
+
+    /// Seals one compound packet in place: `packet` holds it, followed by [`Self::overhead_bytes`] bytes of room.
+    pub fn seal(&mut self, packet: &mut [u8]) -> Result<(), SrtpError> {
+        let len = packet.len().checked_sub(self.overhead_bytes()).filter(|len| *len >= 8);
+        let len = len.ok_or(SrtpError::Malformed)?;
+        if self.index >= RTCP_INDEX_MAX {
+            return Err(SrtpError::KeyExhausted);
+        }
+        self.index += 1;
+        let word = (self.index | 0x8000_0000).to_be_bytes();
+        let (plain, trailer) = packet.split_at_mut_checked(len).ok_or(SrtpError::Malformed)?;
+        let (header, body) = plain.split_first_chunk_mut::<8>().ok_or(SrtpError::Malformed)?;
+        let [_, _, _, _, ssrc @ ..] = *header;
+        let nonce = (u32::from_be_bytes(ssrc), u64::from(self.index));
+        match &self.cipher {
+            Cipher::Gcm(gcm) => {
+                let mut aad = [0; 12];
+                aad[..8].copy_from_slice(header);
+                aad[8..].copy_from_slice(&word);
+                let (tag, place) = trailer.split_at_mut_checked(GCM_TAG_BYTES).ok_or(SrtpError::Malformed)?;
+                gcm.seal_in_place(nonce, &aad, body, tag)?;
+                place.copy_from_slice(&word);
+            }
+            Cipher::CounterMode(counter_mode) => {
+                counter_mode.apply(nonce, body)?;
+                trailer.get_mut(..4).ok_or(SrtpError::Malformed)?.copy_from_slice(&word);
+                let tag = counter_mode.tag(packet.get(..len + 4).unwrap_or_default());
+                packet.get_mut(len + 4..).ok_or(SrtpError::Malformed)?.copy_from_slice(&tag);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every nonce that a sealer used, with a hash of what it sealed under it.
+#[cfg(test)]
+#[derive(Default)]
+struct NonceLedger(std::collections::HashMap<(u32, u64), u64>);
+
+#[cfg(test)]
+impl NonceLedger {
+    fn record(&mut self, nonce: (u32, u64), sealed: &[&[u8]]) {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        sealed.hash(&mut hasher);
+        let hash = hasher.finish();
+        let first = *self.0.entry(nonce).or_insert(hash);
+        assert_eq!(first, hash, "nonce {nonce:?} seals different bytes");
+    }
+}
