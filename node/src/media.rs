@@ -4,12 +4,17 @@
 //! as an argument and randomness through a seed, so a test drives it on virtual time.
 
 pub mod batch;
+pub mod canonical;
 pub mod codec;
+pub mod counters;
 pub mod extension;
 pub mod keys;
+pub mod leg;
 pub mod negotiated;
 pub mod outbox;
 pub mod path;
+pub mod ring;
 pub mod rtp;
 pub mod spec;
 pub mod srtp;
+pub mod template;

@@ -31,12 +31,18 @@ pub(super) enum Cipher {
 }
 
 impl Cipher {
-    pub(super) fn new(profile: SrtpProfile, master: &MasterKey, protocol: Protocol) -> Result<Self, SrtpError> {
+    pub(super) fn new(
+        profile: SrtpProfile,
+        master: &MasterKey,
+        protocol: Protocol,
+    ) -> Result<Self, SrtpError> {
         if master.key.len() != profile.key_bytes() || master.salt.len() != profile.salt_bytes() {
             return Err(SrtpError::KeyLength);
         }
         match profile {
-            SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => Gcm::new(master, protocol).map(Self::Gcm),
+            SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => {
+                Gcm::new(master, protocol).map(Self::Gcm)
+            }
             SrtpProfile::Aes128CmHmacSha1_80 => {
                 Ok(Self::CounterMode(Box::new(CounterMode::new(master, protocol)?)))
             }

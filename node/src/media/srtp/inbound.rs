@@ -120,7 +120,8 @@ impl RtcpOpener {
     /// Opens a compound packet in place and returns its plain part.
     pub fn open<'packet>(&mut self, packet: &'packet mut [u8]) -> Result<&'packet [u8], SrtpError> {
         let tag_bytes = self.cipher.tag_bytes();
-        let len = packet.len().checked_sub(tag_bytes + 4).filter(|len| *len >= 8).ok_or(SrtpError::Malformed)?;
+        let len =
+            packet.len().checked_sub(tag_bytes + 4).filter(|len| *len >= 8).ok_or(SrtpError::Malformed)?;
         let ssrc = u32::from_be_bytes(read(packet, 4)?);
         // The index stands before the tag of HMAC-SHA1 (RFC 3711 §3.4) and after that of GCM (RFC 7714 §9.1).
         let index_at = if matches!(self.cipher, Cipher::Gcm(_)) { len + tag_bytes } else { len };

@@ -70,8 +70,10 @@ fn what_others_seal_we_open_across_the_wrap_and_out_of_order() {
         let mut oracle = oracle(profile);
         let packets: Vec<_> =
             (65_500_u64..65_600).map(|index| (index, rtp(index as u16, 7, &[index as u8; 99]))).collect();
-        let mut sealed: Vec<_> =
-            packets.iter().map(|(index, packet)| (*index, packet, oracle.encrypt_rtp(packet).unwrap().to_vec())).collect();
+        let mut sealed: Vec<_> = packets
+            .iter()
+            .map(|(index, packet)| (*index, packet, oracle.encrypt_rtp(packet).unwrap().to_vec()))
+            .collect();
         sealed[1..].chunks_mut(3).for_each(<[_]>::reverse);
         for (index, packet, mut bytes) in sealed {
             let replay = bytes.clone();
@@ -92,7 +94,11 @@ fn a_damaged_packet_is_refused_and_changes_nothing() {
         for at in [1, 14, 30, sealed.len() - 1] {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert_eq!(opener.open(&mut damaged, HEADER_BYTES), Err(SrtpError::Authentication), "{profile:?} {at}");
+            assert_eq!(
+                opener.open(&mut damaged, HEADER_BYTES),
+                Err(SrtpError::Authentication),
+                "{profile:?} {at}"
+            );
         }
         assert!(opener.open(&mut sealed.clone(), HEADER_BYTES).is_ok());
         assert_eq!(opener.open(&mut [0x80; 30], 24), Err(SrtpError::Malformed));

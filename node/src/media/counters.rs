@@ -1,0 +1,88 @@
+//! What a plane counts: plain numbers that its owner reads once a second.
+
+use crate::media::srtp::SrtpError;
+
+/// Totals since the plane was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// RTP packets from publishers that authenticated.
+    pub rtp_received_packets: u64,
+    /// Their bytes, headers included, tags not.
+    pub rtp_received_bytes: u64,
+    /// RTP packets sealed for viewers, retransmissions included.
+    pub rtp_sent_packets: u64,
+    /// Their bytes as datagrams.
+    pub rtp_sent_bytes: u64,
+    /// RTCP compounds that authenticated.
+    pub rtcp_received_packets: u64,
+    /// RTCP compounds sealed.
+    pub rtcp_sent_packets: u64,
+    /// RTP that failed authentication.
+    pub rtp_unauthentic: u64,
+    /// RTCP that failed authentication.
+    pub rtcp_unauthentic: u64,
+    /// RTP that was received before.
+    pub rtp_replayed: u64,
+    /// RTCP that was received before.
+    pub rtcp_replayed: u64,
+    /// RTP that cannot be read, or that a peer has no business sending.
+    pub rtp_malformed: u64,
+    /// RTCP that cannot be read.
+    pub rtcp_malformed: u64,
+    /// Datagrams of a peer that the plane does not know.
+    pub peer_unknown: u64,
+    /// RTP that authenticated but belongs to no track.
+    pub rtp_unmapped: u64,
+    /// RTP that came twice, first by itself and then repaired, or the reverse.
+    pub rtp_duplicate: u64,
+    /// RTP that came after its place in the ring was reused.
+    pub rtp_too_old: u64,
+    /// RTP that came by retransmission from a publisher.
+    pub rtx_received_packets: u64,
+    /// Keyframes from publishers.
+    pub keyframes_received: u64,
+    /// Sequence numbers that viewers asked for again.
+    pub nack_received_sequences: u64,
+    /// Sequence numbers that we asked publishers for again.
+    pub nack_sent_sequences: u64,
+    /// Retransmissions sent to viewers.
+    pub rtx_sent_packets: u64,
+    /// Retransmissions not sent: asked for again too soon, or over the peer's budget.
+    pub rtx_suppressed: u64,
+    /// Retransmissions not sent because the packet is no longer, or never was, in the ring.
+    pub rtx_missing: u64,
+    /// PLI and FIR from viewers.
+    pub keyframe_requests_received: u64,
+    /// PLI or FIR sent to publishers.
+    pub keyframe_requests_sent: u64,
+    /// Transport-wide feedback messages from viewers.
+    pub twcc_received: u64,
+    /// Packets that they report lost.
+    pub twcc_lost_packets: u64,
+    /// Transport-wide feedback messages sent to publishers.
+    pub twcc_sent: u64,
+    /// Packets that did not fit into the batch or that the cryptographic library refused. Always 0 unless we err.
+    pub seal_failed: u64,
+    /// Packets that came from other shards.
+    pub shard_received_packets: u64,
+    /// Batches handed to other shards.
+    pub shard_sent_batches: u64,
+}
+
+impl Counters {
+    pub(super) fn rtp_refused(&mut self, error: SrtpError) {
+        match error {
+            SrtpError::Authentication => self.rtp_unauthentic += 1,
+            SrtpError::Replay => self.rtp_replayed += 1,
+            _ => self.rtp_malformed += 1,
+        }
+    }
+
+    pub(super) fn rtcp_refused(&mut self, error: SrtpError) {
+        match error {
+            SrtpError::Authentication => self.rtcp_unauthentic += 1,
+            SrtpError::Replay => self.rtcp_replayed += 1,
+            _ => self.rtcp_malformed += 1,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A leg: what the plane keeps for one viewer and one track that it plays.
+//!
+//! A leg owns the index space of its SSRC. Source and leg are tied by one addition, so a gap stays a gap that a late packet
+//! can still fill, and the same source packet always has the same number.
+
+use crate::media::negotiated::SsrcPair;
+
+/// How a leg's packet indices and timestamps follow from those of the layer that it plays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// Leg index minus source index, wrapping.
+    offset: u64,
+    /// The first source index that belongs to this mapping; older packets came before the leg.
+    first_source: u64,
+    /// The leg index of [`Self::first_source`].
+    first_out: u64,
+    /// Leg timestamp minus source timestamp, wrapping.
+    timestamp_offset: u32,
+    /// Index of the layer within its track.
+    layer: u8,
+}
+
+impl Mapping {
+    /// Index of the layer within its track.
+    #[inline]
+    pub fn layer(&self) -> u8 {
+        self.layer
+    }
+
+    /// The leg's index of a source packet; `None` for one from before the mapping.
+    #[inline]
+    pub fn out_index(&self, source: u64) -> Option<u64> {
+        (source >= self.first_source).then(|| source.wrapping_add(self.offset))
+    }
+
+    /// The leg's timestamp of a source packet.
+    #[inline]
+    pub fn timestamp(&self, source: u32) -> u32 {
+        source.wrapping_add(self.timestamp_offset)
+    }
+
+    fn source(&self, out: u64) -> Option<u64> {
+        (out >= self.first_out).then(|| out.wrapping_sub(self.offset))
+    }
+}
+
+/// The last sender report on a leg: what a receiver report's round trip is counted from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentReport {
+    /// The middle bits of its NTP time; 0 before the first.
+    pub middle_ntp: u32,
+    /// When it was sent, in ms since the plane began.
+    pub at_ms: u32,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// Place of the peer in the plane's tables.
+    pub peer: u32,
+    /// Place of its class in the track's list.
+    pub class: u16,
+    /// SSRC of its media.
+    pub ssrc: u32,
+    /// SSRC of its retransmissions.
+    pub rtx_ssrc: Option<u32>,
+    mapping: Mapping,
+    /// The one before the last switch: what a NACK for an older packet is answered by.
+    previous: Option<Mapping>,
+    live: bool,
+    highest_out: u64,
+    last_timestamp: u32,
+    /// Index of the next retransmission.
+    rtx_next: u64,
+    /// Packets sent, for sender reports; wraps.
+    pub packets: u32,
+    /// Payload bytes sent, for sender reports; wraps.
+    pub octets: u32,
+    /// See [`SentReport`].
+    pub sent_report: SentReport,
+    /// What the viewer said last: lost since the report before, in 256ths.
+    pub fraction_lost: u8,
+}
+
+impl Leg {
+    /// A leg that waits for its first packet. `first_out` and `first_rtx` are the sequence numbers that it starts with, below
+    /// 2^15 so that a receiver which misses the first packets does not miscount wraps (RFC 3711 §3.3.1).
+    pub fn new(peer: u32, class: u16, ssrcs: SsrcPair, first_out: u16, first_rtx: u16) -> Self {
+        Self {
+            peer,
+            class,
+            ssrc: ssrcs.primary,
+            rtx_ssrc: ssrcs.rtx,
+            mapping: Mapping::default(),
+            previous: None,
+            live: false,
+            highest_out: u64::from(first_out & 0x7FFF),
+            last_timestamp: 0,
+            rtx_next: u64::from(first_rtx & 0x7FFF),
+            packets: 0,
+            octets: 0,
+            sent_report: SentReport::default(),
+            fraction_lost: 0,
+        }
+    }
+
+    /// Whether packets flow.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// How source packets become the leg's.
+    #[inline]
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// From the source packet `index` of `layer` on, which starts a keyframe, this layer is played. Numbers go on where they
+    /// were; timestamps too, unless the layers share a clock anyway. `clock_rate_hz`: units of timestamp per second.
+    pub fn play_from(&mut self, layer: u8, index: u64, timestamp: u32, clock_rate_hz: u32) {
+        let mut timestamp_offset = self.mapping.timestamp_offset;
+        if self.live {
+            let ahead = self.mapping.timestamp(timestamp).wrapping_sub(self.last_timestamp) as i32;
+            if !(1..=(clock_rate_hz as i32).saturating_mul(10)).contains(&ahead) {
+                // A frame's time at 30 per second: what a viewer expects between two pictures.
+                timestamp_offset =
+                    self.last_timestamp.wrapping_add(clock_rate_hz / 30).wrapping_sub(timestamp);
+            }
+            self.previous = Some(self.mapping);
+        }
+        let first_out = self.highest_out + 1;
+        self.mapping = Mapping {
+            offset: first_out.wrapping_sub(index),
+            first_source: index,
+            first_out,
+            timestamp_offset,
+            layer,
+        };
+        self.live = true;
+    }
+
+    /// Notes that a packet was sent.
+    #[inline]
+    pub fn sent(&mut self, out_index: u64, timestamp: u32, payload_bytes: u32) {
+        if out_index > self.highest_out {
+            self.highest_out = out_index;
+            self.last_timestamp = timestamp;
+        }
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload_bytes);
+    }
+
+    /// The leg's index, the mapping and the source index of the packet that a viewer calls `sequence`.
+    pub fn find(&self, sequence: u16) -> Option<(u64, Mapping, u64)> {
+        if !self.live {
+            return None;
+        }
+        let distance = i64::from(sequence.wrapping_sub(self.highest_out as u16) as i16);
+        let out = self.highest_out.checked_add_signed(distance).filter(|out| *out <= self.highest_out)?;
+        if let Some(source) = self.mapping.source(out) {
+            return Some((out, self.mapping, source));
+        }
+        let previous = self.previous?;
+        Some((out, previous, previous.source(out)?))
+    }
+
+    /// Takes the index of the next retransmission.
+    pub fn take_rtx_index(&mut self) -> u64 {
+        let index = self.rtx_next;
+        self.rtx_next += 1;
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn leg(first: u16) -> Leg {
+        Leg::new(0, 0, SsrcPair { primary: 1, rtx: Some(2) }, first, 0)
+    }
+
+    #[test]
+    fn a_leg_is_small() {
+        assert!(size_of::<Leg>() <= 256, "{}", size_of::<Leg>());
+    }
+
+    #[test]
+    fn gaps_stay_gaps_and_late_packets_fill_them() {
+        let mut leg = leg(100);
+        leg.play_from(0, 5_000, 0, 90_000);
+        assert_eq!(leg.mapping().out_index(5_000), Some(101));
+        assert_eq!(leg.mapping().out_index(5_003), Some(104));
+        assert_eq!(leg.mapping().out_index(5_001), Some(102));
+        assert_eq!(leg.mapping().out_index(4_999), None);
+    }
+
+    #[test]
+    fn a_switch_goes_on_in_number_and_time_and_old_packets_are_still_found() {
+        let mut leg = leg(0x7FFF);
+        leg.play_from(0, 10, 1_000, 90_000);
+        (10..20)
+            .for_each(|source| leg.sent(leg.mapping().out_index(source).unwrap(), 1_000 + source as u32, 1));
+        let before = leg.find(0x8005).unwrap();
+        leg.play_from(2, 70_000, 3_000_000_000, 90_000);
+        let out = leg.mapping().out_index(70_000).unwrap();
+        assert_eq!(out, 0x8000 + 10);
+        assert_eq!(leg.mapping().timestamp(3_000_000_000), 1_019 + 3_000);
+        leg.sent(out, 4_019, 1);
+        assert_eq!(leg.find(0x8005), Some(before));
+        assert_eq!(
+            leg.find(out as u16).map(|(_, mapping, source)| (mapping.layer(), source)),
+            Some((2, 70_000))
+        );
+        assert_eq!(leg.find(out as u16 + 1), None, "not sent yet");
+    }
+
+    #[test]
+    fn layers_on_one_clock_keep_their_timestamps() {
+        let mut leg = leg(0);
+        leg.play_from(0, 10, 1_000, 90_000);
+        leg.sent(1, 1_000, 1);
+        leg.play_from(1, 500, 4_000, 90_000);
+        assert_eq!(leg.mapping().timestamp(4_000), 4_000);
+    }
+
+    proptest! {
+        /// Over any course of packets and switches one leg index stands for one source packet, and is found again.
+        #[test]
+        fn one_index_one_packet(first in 0_u16..0x8000, steps in prop::collection::vec((0_u8..3, 1_u64..50, prop::bool::weighted(0.1)), 1..200)) {
+            let mut leg = leg(first);
+            let mut sources = [1_u64 << 20, 7, 65_000];
+            let mut taken = HashMap::new();
+            for (layer, step, switch) in steps {
+                let source = sources.get_mut(usize::from(layer)).unwrap();
+                *source += step;
+                if switch || !leg.is_live() {
+                    leg.play_from(layer, *source, *source as u32, 90_000);
+                }
+                if leg.mapping().layer() == layer {
+                    let out = leg.mapping().out_index(*source).unwrap();
+                    prop_assert!(taken.insert(out, (layer, *source)).is_none());
+                    leg.sent(out, *source as u32, 1);
+                    let (found, mapping, origin) = leg.find(out as u16).unwrap();
+                    prop_assert_eq!((found, mapping.layer(), origin), (out, layer, *source));
+                }
+            }
+        }
+    }
+}

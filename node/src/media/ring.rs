@@ -1,0 +1,180 @@
+//! The last packets of one layer, opened, shared by all who watch it: what is fanned out and what answers a NACK.
+//!
+//! A fixed arena of bytes and a table of slots by packet index. The newest packet overwrites the oldest; nothing is
+//! allocated after the ring is made. The table outlives the bytes: an index that was ever stored within the table's reach
+//! is never stored again, so one index always stands for the same bytes, which is what keeps SRTP nonces safe.
+
+use crate::media::codec::MediaKind;
+
+/// Bytes kept of a video layer: 2.8 s at 1.5 Mbit/s, 0.5 s at 8 Mbit/s. Repair takes a round trip or two.
+pub const VIDEO_RING_CAPACITY_BYTES: usize = 512 * 1024;
+
+/// Packets kept of a video layer at most: 6 s of 1.5 Mbit/s, 0.5 s of 20 Mbit/s.
+pub const VIDEO_RING_CAPACITY_PACKETS: usize = 1024;
+
+/// Bytes kept of an audio track: some 3 s of Opus at 64 kbit/s with its headers.
+pub const AUDIO_RING_CAPACITY_BYTES: usize = 32 * 1024;
+
+/// Packets kept of an audio track at most: 5 s at 20 ms.
+pub const AUDIO_RING_CAPACITY_PACKETS: usize = 256;
+
+/// What became of a packet that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new; its bytes begin at this offset of the arena.
+    New(u32),
+    /// This index was stored before.
+    Duplicate,
+    /// The index is too far behind the newest to know whether it was stored before.
+    TooOld,
+    /// The packet is larger than any that the ring takes.
+    TooLarge,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    index: u64,
+    /// Where the packet begins, in bytes ever written.
+    position: u64,
+    len: u32,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { index: u64::MAX, position: 0, len: 0 };
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ring {
+    arena: Box<[u8]>,
+    slots: Box<[Slot]>,
+    /// Bytes ever written, gaps at the arena's end included.
+    head: u64,
+    highest: Option<u64>,
+}
+
+impl Ring {
+    /// An empty ring for one layer of `kind`.
+    pub fn new(kind: MediaKind) -> Self {
+        match kind {
+            MediaKind::Audio => Self::with_capacity(AUDIO_RING_CAPACITY_BYTES, AUDIO_RING_CAPACITY_PACKETS),
+            MediaKind::Video => Self::with_capacity(VIDEO_RING_CAPACITY_BYTES, VIDEO_RING_CAPACITY_PACKETS),
+        }
+    }
+
+    fn with_capacity(bytes: usize, packets: usize) -> Self {
+        Self {
+            arena: vec![0; bytes].into_boxed_slice(),
+            slots: vec![Slot::EMPTY; packets].into_boxed_slice(),
+            head: 0,
+            highest: None,
+        }
+    }
+
+    /// The highest index stored.
+    pub fn highest(&self) -> Option<u64> {
+        self.highest
+    }
+
+    /// Stores the packet of `index`, the extended sequence number of its layer.
+    pub fn store(&mut self, index: u64, packet: &[u8]) -> Stored {
+        let reach = self.slots.len() as u64;
+        if self.highest.is_some_and(|highest| index.saturating_add(reach) <= highest) {
+            return Stored::TooOld;
+        }
+        let capacity = self.arena.len() as u64;
+        let len = packet.len() as u64;
+        if len > capacity / 4 {
+            return Stored::TooLarge;
+        }
+        let Some(slot) = self.slots.get_mut((index % reach) as usize) else { return Stored::TooLarge };
+        if slot.index == index {
+            return Stored::Duplicate;
+        }
+        // A packet never wraps around the arena's end, so that it can be sealed from where it lies.
+        if self.head % capacity + len > capacity {
+            self.head = self.head.next_multiple_of(capacity);
+        }
+        let start = (self.head % capacity) as usize;
+        let Some(place) = self.arena.get_mut(start..start + packet.len()) else { return Stored::TooLarge };
+        place.copy_from_slice(packet);
+        *slot = Slot { index, position: self.head, len: packet.len() as u32 };
+        self.head += len;
+        self.highest = Some(self.highest.map_or(index, |highest| highest.max(index)));
+        Stored::New(start as u32)
+    }
+
+    /// The packet of `index`, if it is still here.
+    pub fn get(&self, index: u64) -> Option<&[u8]> {
+        let slot = self.slots.get((index % self.slots.len() as u64) as usize)?;
+        let capacity = self.arena.len() as u64;
+        // What lies more than one arena behind the head, or in the part that the head's packet took, is overwritten.
+        if slot.index != index || self.head - slot.position > capacity {
+            return None;
+        }
+        let start = (slot.position % capacity) as usize;
+        self.arena.get(start..start + slot.len as usize)
+    }
+
+    /// `len` bytes of the arena from `start`: a packet, or a part of one, that [`Self::store`] placed since the last
+    /// fan-out.
+    #[inline]
+    pub fn bytes(&self, start: u32, len: u32) -> &[u8] {
+        self.arena.get(start as usize..start as usize + len as usize).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_layer_of_video_stays_within_a_mebibyte() {
+        let ring = Ring::new(MediaKind::Video);
+        let bytes = ring.arena.len() + ring.slots.len() * size_of::<Slot>() + size_of::<Ring>();
+        assert!(bytes <= 1024 * 1024, "{bytes}");
+    }
+
+    #[test]
+    fn an_index_is_stored_once_even_after_its_bytes_are_gone() {
+        let mut ring = Ring::with_capacity(1_000, 64);
+        assert!(matches!(ring.store(5, &[1; 200]), Stored::New(_)));
+        (6..12).for_each(|index| assert!(matches!(ring.store(index, &[2; 200]), Stored::New(_))));
+        assert_eq!(ring.get(5), None);
+        assert_eq!(ring.store(5, &[3; 200]), Stored::Duplicate);
+        assert!(matches!(ring.store(80, &[4; 10]), Stored::New(_)));
+        assert_eq!(ring.store(16, &[4; 10]), Stored::TooOld);
+        assert!(matches!(ring.store(17, &[4; 10]), Stored::New(_)));
+        assert_eq!(ring.store(90, &[0; 251]), Stored::TooLarge);
+    }
+
+    proptest! {
+        /// What the ring returns is what was stored, and the newest packets are always there.
+        #[test]
+        fn returns_what_was_stored(steps in prop::collection::vec((0_u64..40, 1_usize..250), 1..400)) {
+            let mut ring = Ring::with_capacity(2_000, 32);
+            let mut stored = std::collections::HashMap::new();
+            let (mut base, mut order) = (0, Vec::new());
+            for (step, (offset, len)) in steps.into_iter().enumerate() {
+                base += u64::from(step % 3 == 0);
+                let index = base + offset;
+                let packet = vec![(step % 251) as u8; len];
+                if let Stored::New(start) = ring.store(index, &packet) {
+                    prop_assert!(stored.insert(index, packet.clone()).is_none());
+                    prop_assert_eq!(ring.bytes(start, len as u32), &packet[..]);
+                    order.push(index);
+                }
+                for (index, packet) in &stored {
+                    prop_assert!(ring.get(*index).is_none_or(|found| found == &packet[..]));
+                }
+                // Seven packets of at most 249 bytes fit beside what one wrap may waste.
+                let highest = ring.highest().unwrap();
+                for index in order.iter().rev().take(6).filter(|index| **index + 32 > highest) {
+                    prop_assert_eq!(ring.get(*index), stored.get(index).map(|packet| &packet[..]));
+                }
+            }
+        }
+    }
+}
