@@ -7,6 +7,7 @@ pub mod batch;
 pub mod canonical;
 pub mod codec;
 pub mod counters;
+pub mod demux;
 pub mod extension;
 pub mod keys;
 pub mod leg;
