@@ -1,0 +1,68 @@
+//! Source descriptions and goodbyes (RFC 3550 §6.5 and §6.6).
+
+/// The item that names an endpoint across its streams (RFC 3550 §6.5.1).
+pub(super) const CNAME: u8 = 1;
+
+/// Names of streams.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceDescription<'a> {
+    chunks: &'a [u8],
+    count: u8,
+}
+
+impl<'a> SourceDescription<'a> {
+    pub(super) fn new(chunks: &'a [u8], count: u8) -> Self {
+        Self { chunks, count }
+    }
+
+    /// SSRC and canonical name of each stream that has one; ends at a broken chunk.
+    pub fn cnames(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let mut rest = self.chunks;
+        (0..self.count)
+            .map_while(move |_| {
+                let (ssrc, cname, after) = chunk(rest)?;
+                rest = after;
+                Some((ssrc, cname))
+            })
+            .filter_map(|(ssrc, cname)| cname.map(|cname| (ssrc, cname)))
+    }
+}
+
+/// SSRC, CNAME and what follows the first chunk of `bytes`.
+fn chunk(bytes: &[u8]) -> Option<(u32, Option<&[u8]>, &[u8])> {
+    let (ssrc, mut rest) = bytes.split_first_chunk()?;
+    let mut cname = None;
+    let mut used = 0;
+    loop {
+        let (kind, after) = rest.split_first()?;
+        if *kind == 0 {
+            // One to four zeros end the list and fill the last word; `used` counts the bytes since the SSRC.
+            let after = rest.get(4 - used % 4..)?;
+            return Some((u32::from_be_bytes(*ssrc), cname, after));
+        }
+        let (len, after) = after.split_first()?;
+        let (text, after) = after.split_at_checked(usize::from(*len))?;
+        if *kind == CNAME {
+            cname = Some(text);
+        }
+        used += 2 + text.len();
+        rest = after;
+    }
+}
+
+/// Streams that ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Goodbye<'a> {
+    ssrcs: &'a [[u8; 4]],
+}
+
+impl<'a> Goodbye<'a> {
+    pub(super) fn parse(body: &'a [u8], count: u8) -> Option<Self> {
+        body.as_chunks().0.get(..usize::from(count)).map(|ssrcs| Self { ssrcs })
+    }
+
+    /// The streams.
+    pub fn ssrcs(&self) -> impl Iterator<Item = u32> + 'a {
+        self.ssrcs.iter().map(|ssrc| u32::from_be_bytes(*ssrc))
+    }
+}
