@@ -1,0 +1,254 @@
+//! Both roles of our association against each other, and the parsers against bytes that nobody sane would send.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::core::{Dtls, DtlsEvent};
+use super::hello::choose_profile;
+use super::reassembly::{Inserted, Reassembly};
+use super::record::{Fragment, Fragments, HANDSHAKE, Records, write_record};
+use super::{DtlsError, DtlsIdentity};
+use crate::media::keys::{SrtpKeys, SrtpProfile};
+use crate::media::negotiated::DtlsRole;
+
+/// Two associations of ours and the time they share.
+struct Pair {
+    now: Instant,
+    ends: [Dtls; 2],
+    keys: [Option<SrtpKeys>; 2],
+}
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+
+impl Pair {
+    fn new(client: &Arc<DtlsIdentity>, server: &Arc<DtlsIdentity>) -> Self {
+        let now = Instant::now();
+        let mut pair = Self {
+            now,
+            ends: [
+                Dtls::new(DtlsRole::Client, Arc::clone(client), vec![server.fingerprint()]),
+                Dtls::new(DtlsRole::Server, Arc::clone(server), vec![client.fingerprint()]),
+            ],
+            keys: [None, None],
+        };
+        pair.ends[CLIENT].start(now).unwrap();
+        pair
+    }
+
+    /// Runs until both are connected or `time` has passed; `arrives` says which datagrams arrive, by sender and count.
+    fn run(&mut self, time: Duration, mut arrives: impl FnMut(usize, usize) -> bool) -> bool {
+        let end = self.now + time;
+        let mut sent = [0, 0];
+        loop {
+            for from in [CLIENT, SERVER] {
+                while let Some(datagram) = self.ends[from].poll_transmit() {
+                    sent[from] += 1;
+                    if arrives(from, sent[from] - 1) {
+                        self.deliver(1 - from, &datagram);
+                    }
+                }
+            }
+            if self.ends.iter().any(|end| !end.is_quiet()) {
+                continue;
+            }
+            if self.keys.iter().all(Option::is_some) {
+                return true;
+            }
+            let next = self.ends.iter().filter_map(Dtls::poll_timeout).min();
+            let Some(next) = next.filter(|at| *at < end) else { return false };
+            self.now = next;
+            self.ends.iter_mut().for_each(|end| end.handle_timeout(next));
+        }
+    }
+
+    fn deliver(&mut self, to: usize, datagram: &Bytes) {
+        if let Some(DtlsEvent::Connected(keys)) = self.ends[to].handle(self.now, datagram).unwrap() {
+            self.keys[to] = Some(keys);
+        }
+    }
+}
+
+#[test]
+fn whichever_datagram_is_lost_both_roles_recover_within_a_second() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    for lost_from in [CLIENT, SERVER] {
+        for lost in 0..8 {
+            let mut pair = Pair::new(&client, &server);
+            let connected =
+                pair.run(Duration::from_secs(1), |from, count| (from, count) != (lost_from, lost));
+            assert!(connected, "number {lost} of end {lost_from} was lost");
+            let [client, server] = &pair.keys;
+            let (client, server) = (client.as_ref().unwrap(), server.as_ref().unwrap());
+            assert_eq!(client.profile, SrtpProfile::AeadAes128Gcm);
+            assert!(client.local == server.remote && client.remote == server.local);
+        }
+    }
+}
+
+#[test]
+fn half_of_all_datagrams_lost_is_recovered_before_the_join_times_out() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let mut connected = 0;
+    for seed in 1..=40_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        connected += u32::from(Pair::new(&client, &server).run(Duration::from_secs(15), |_, _| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random >> 63 == 0
+        }));
+    }
+    assert!(connected >= 36, "{connected} of 40 connected");
+}
+
+#[test]
+fn a_plain_text_alert_ends_a_handshake_but_a_warning_does_not() {
+    let identity = DtlsIdentity::generate().unwrap();
+    let now = Instant::now();
+    let mut dtls = Dtls::new(DtlsRole::Server, identity, vec![]);
+    let alert = |level, description| {
+        let mut datagram = bytes::BytesMut::new();
+        write_record(&mut datagram, 21, 0, &[level, description]);
+        datagram.freeze()
+    };
+    assert!(matches!(dtls.handle(now, &alert(1, 90)), Ok(None)));
+    assert!(matches!(dtls.handle(now, &alert(2, 40)), Err(DtlsError::Alert(40))));
+}
+
+fn fragment(sequence: u16, length: usize, offset: usize, bytes: &[u8]) -> Fragment<'_> {
+    Fragment { kind: 1, length, sequence, offset, bytes }
+}
+
+#[test]
+fn fragments_are_put_together_in_any_order_and_handed_on_once() {
+    let body: Vec<u8> = (0..=255).collect();
+    let mut reassembly = Reassembly::default();
+    for (from, to) in [(200, 256), (0, 10), (0, 10), (5, 120), (100, 200)] {
+        assert_eq!(reassembly.pop(), None);
+        let taken = reassembly.insert(&fragment(0, 256, from, &body[from..to]));
+        assert_eq!(taken, Inserted::Taken);
+    }
+    let message = reassembly.pop().unwrap();
+    assert_eq!(&message[..12], [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    assert_eq!(&message[12..], &body[..]);
+    assert_eq!(reassembly.pop(), None);
+    assert_eq!(reassembly.insert(&fragment(0, 256, 0, &body)), Inserted::Repeated);
+}
+
+#[test]
+fn messages_that_come_before_their_turn_wait_for_it() {
+    let mut reassembly = Reassembly::default();
+    assert_eq!(reassembly.insert(&fragment(1, 0, 0, &[])), Inserted::Taken);
+    assert_eq!(reassembly.pop(), None);
+    assert_eq!(reassembly.insert(&fragment(0, 1, 0, &[7])), Inserted::Taken);
+    assert_eq!(reassembly.pop().unwrap().len(), 13);
+    assert_eq!(reassembly.pop().unwrap().len(), 12);
+}
+
+#[test]
+fn fragments_that_contradict_each_other_or_ask_for_too_much_are_refused() {
+    let mut reassembly = Reassembly::default();
+    assert_eq!(reassembly.insert(&fragment(0, 100, 0, &[1; 50])), Inserted::Taken);
+    assert_eq!(reassembly.insert(&fragment(0, 99, 50, &[1; 49])), Inserted::Refused);
+    assert_eq!(reassembly.insert(&fragment(1, 1 << 20, 0, &[1])), Inserted::Refused);
+    assert_eq!(reassembly.insert(&fragment(8, 1, 0, &[1])), Inserted::Refused, "too far ahead");
+    for sequence in 1..8 {
+        reassembly.insert(&fragment(sequence, 8_000, 0, &[1]));
+    }
+    assert_eq!(reassembly.insert(&fragment(7, 8_000, 0, &[1])), Inserted::Refused, "too much at once");
+}
+
+/// A ClientHello with a cookie, other extensions and `profiles`.
+fn hello(profiles: &[u16]) -> Vec<u8> {
+    let list: Vec<u8> = profiles.iter().flat_map(|profile| profile.to_be_bytes()).collect();
+    let mut srtp = vec![0, 14];
+    srtp.extend_from_slice(&(list.len() as u16 + 3).to_be_bytes());
+    srtp.extend_from_slice(&(list.len() as u16).to_be_bytes());
+    srtp.extend_from_slice(&list);
+    srtp.push(0);
+    let extensions = [&[0x0a, 0x0a, 0, 0, 0, 23, 0, 0][..], &srtp].concat();
+    let mut message = vec![1; 12];
+    message.extend_from_slice(&[0xfe, 0xfd]);
+    message.extend_from_slice(&[9; 32]);
+    message.extend_from_slice(&[0, 2, 5, 5, 0, 2, 0xc0, 0x2b, 1, 0]);
+    message.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+    message.extend_from_slice(&extensions);
+    message
+}
+
+#[test]
+fn the_best_profile_of_a_hello_is_chosen() {
+    assert_eq!(choose_profile(&hello(&[1, 8, 7])).unwrap(), SrtpProfile::AeadAes128Gcm);
+    assert_eq!(choose_profile(&hello(&[2, 1])).unwrap(), SrtpProfile::Aes128CmHmacSha1_80);
+    assert!(matches!(choose_profile(&hello(&[2])), Err(DtlsError::NoCommonProfile)));
+    let whole = hello(&[1, 7]);
+    for length in 0..whole.len() - 1 {
+        assert!(choose_profile(&whole[..length]).is_err(), "cut to {length} bytes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for record in Records::of(&bytes) {
+            let _ = Fragments::of(record.body).count();
+        }
+        let _ = choose_profile(&bytes);
+    }
+
+    #[test]
+    fn whatever_fragments_come_memory_stays_bounded_and_messages_keep_their_length(
+        fragments in proptest::collection::vec((0..10_u16, 0..9_000_usize, 0..9_000_usize, 0..200_usize), 0..200),
+    ) {
+        let mut reassembly = Reassembly::default();
+        let bytes = [3; 200];
+        for (sequence, length, offset, count) in fragments {
+            if offset + count <= length {
+                reassembly.insert(&fragment(sequence, length, offset, &bytes[..count]));
+            }
+            if let Some(message) = reassembly.pop() {
+                prop_assert!(message[12..].iter().all(|byte| *byte == 3));
+            }
+        }
+    }
+
+    /// Well-formed records around arbitrary handshake messages reach the library's own parsers.
+    #[test]
+    fn no_handshake_message_makes_the_association_panic(
+        messages in proptest::collection::vec(
+            (0..25_u8, proptest::collection::vec(any::<u8>(), 0..120)),
+            1..6,
+        ),
+        begins_with_hello in any::<bool>(),
+        role in prop_oneof![Just(DtlsRole::Server), Just(DtlsRole::Client)],
+    ) {
+        let identity = identity();
+        let mut dtls = Dtls::new(role, identity, vec![]);
+        let now = Instant::now();
+        dtls.start(now).unwrap();
+        let hello = begins_with_hello.then(|| (1, hello(&[7])[12..].to_vec()));
+        for (sequence, (kind, body)) in hello.into_iter().chain(messages).enumerate() {
+            let length = (body.len() as u32).to_be_bytes();
+            let mut message = vec![kind, length[1], length[2], length[3], 0, sequence as u8, 0, 0, 0];
+            message.extend_from_slice(&length[1..]);
+            message.extend_from_slice(&body);
+            let mut datagram = bytes::BytesMut::new();
+            write_record(&mut datagram, HANDSHAKE, sequence as u64, &message);
+            let event = dtls.handle(now, &datagram);
+            prop_assert!(!matches!(event, Ok(Some(_))));
+            if event.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// One identity for all cases: making one costs more than a case.
+fn identity() -> Arc<DtlsIdentity> {
+    static IDENTITY: std::sync::OnceLock<Arc<DtlsIdentity>> = std::sync::OnceLock::new();
+    Arc::clone(IDENTITY.get_or_init(|| DtlsIdentity::generate().unwrap()))
+}

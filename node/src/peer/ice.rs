@@ -1,0 +1,15 @@
+//! The ICE-lite side of a connection (RFC 8445 §2.5): it answers connectivity checks and follows the client's choice.
+//!
+//! `stun` reads checks and writes answers, `core` decides which paths belong to the client, which one is in use and
+//! when consent ends, `credentials` makes ufrags that name their shard. Checks are never sent: the client does that.
+
+pub mod core;
+pub mod credentials;
+pub mod stun;
+
+pub use core::IceLite;
+pub use credentials::{credentials, shard_of_ufrag};
+pub use stun::ufrag_of_check;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Which paths belong to the client, which one is in use, and whether it still wants to hear from us.
+//!
+//! In: datagrams that look like STUN, an ICE restart, time. Out: answers, paths validated, forgotten and selected.
+//! Only a check that is signed with our password changes anything; its sender may come from any address.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::stun::{Check, CheckError, integrity_key};
+use crate::media::negotiated::IceCredentials;
+use crate::media::path::Path;
+use crate::peer::message::PeerOutput;
+
+/// How long a client may go without an authenticated check (RFC 7675 §5.1).
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Validated paths of one client: its interfaces times our addresses and protocols, with room for those it had before it
+/// moved. Full means: the path that was checked longest ago is forgotten.
+pub const PATHS_CAPACITY: usize = 8;
+
+/// After this time without a check, a path that is nominated in name only does not hold the session: browsers check the
+/// path in use every 0.5 to 2.5 s, so two to four checks are missing.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// What ICE has seen, for the shard's metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IceCounters {
+    /// Authenticated checks, answered with success.
+    pub answered: u64,
+    /// Checks answered with an error.
+    pub refused: u64,
+    /// Datagrams that were no check at all, dropped without an answer.
+    pub dropped: u64,
+}
+
+/// What checks must be signed with.
+struct Generation {
+    /// `ours:theirs`.
+    username: String,
+    /// Our password.
+    password: String,
+}
+
+struct KnownPath {
+    path: Path,
+    checked: Instant,
+    /// Whether its last check nominated it.
+    nominated: bool,
+}
+
+/// ICE state of one session.
+pub struct IceLite {
+    current: Generation,
+    /// Set from an ICE restart until the first good check under the new credentials.
+    restarted: Option<Generation>,
+    paths: Vec<KnownPath>,
+    selected: Option<Path>,
+    last_check: Option<Instant>,
+    counters: IceCounters,
+}
+
+impl IceLite {
+    /// A session that waits for its first check.
+    pub fn new(local: &IceCredentials, remote: &IceCredentials) -> Self {
+        Self {
+            current: Generation::new(local, remote),
+            restarted: None,
+            paths: Vec::new(),
+            selected: None,
+            last_check: None,
+            counters: IceCounters::default(),
+        }
+    }
+
+    /// From now on checks under these credentials are good too, and the first of them makes them the only ones.
+    pub fn restart(&mut self, local: &IceCredentials, remote: &IceCredentials) {
+        self.restarted = Some(Generation::new(local, remote));
+    }
+
+    /// The path in use.
+    pub fn selected(&self) -> Option<Path> {
+        self.selected
+    }
+
+    /// Whether `path` has carried an authenticated check and is still remembered.
+    pub fn is_validated(&self, path: Path) -> bool {
+        self.paths.iter().any(|known| known.path == path)
+    }
+
+    /// What was seen so far.
+    pub fn counters(&self) -> IceCounters {
+        self.counters
+    }
+
+    /// When consent ends unless another check comes; `None` before the first check.
+    pub fn consent_deadline(&self) -> Option<Instant> {
+        self.last_check.map(|at| at + CONSENT_TIMEOUT)
+    }
+
+    /// Takes a datagram that looks like STUN.
+    pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8], outputs: &mut VecDeque<PeerOutput>) {
+        let Some(check) = Check::parse(datagram) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        let bytes = match self.authenticate(&check) {
+            Ok((key, restarted)) => match check.acceptable() {
+                Ok(()) => {
+                    self.counters.answered += 1;
+                    let bytes = check.success(path.remote(), &key);
+                    // Before the answer: the router must know the path when the client's next datagram comes.
+                    self.accept(now, path, check.nominates(), restarted, outputs);
+                    bytes
+                }
+                Err(error) => self.refuse(&check, error, Some(&key)),
+            },
+            Err(error) => self.refuse(&check, error, None),
+        };
+        outputs.push_back(PeerOutput::Transmit { path, bytes });
+    }
+
+    fn refuse(
+        &mut self,
+        check: &Check<'_>,
+        error: CheckError,
+        key: Option<&aws_lc_rs::hmac::Key>,
+    ) -> bytes::Bytes {
+        self.counters.refused += 1;
+        check.error(error, key)
+    }
+
+    /// The key that `check` is signed with, and whether it is that of a restart.
+    fn authenticate(&self, check: &Check<'_>) -> Result<(aws_lc_rs::hmac::Key, bool), CheckError> {
+        let username = check.username()?;
+        let restarted = self.restarted.as_ref().filter(|new| new.username.as_bytes() == username);
+        let generation = restarted
+            .or(Some(&self.current).filter(|current| current.username.as_bytes() == username))
+            .ok_or(CheckError::Unauthorized)?;
+        let key = integrity_key(&generation.password);
+        if check.is_signed_with(&key) {
+            Ok((key, restarted.is_some()))
+        } else {
+            Err(CheckError::Unauthorized)
+        }
+    }
+
+    /// An authenticated check came on `path`.
+    fn accept(
+        &mut self,
+        now: Instant,
+        path: Path,
+        nominates: bool,
+        restarted: bool,
+        outputs: &mut VecDeque<PeerOutput>,
+    ) {
+        if let Some(new) = self.restarted.take_if(|_| restarted) {
+            self.current = new;
+            self.paths.iter_mut().for_each(|known| known.nominated = false);
+        }
+        self.last_check = Some(now);
+        let was_nominated = self.note(now, path, nominates, outputs);
+        let moves = match self.selected {
+            None => true,
+            Some(selected) if selected == path => false,
+            Some(selected) => {
+                // The first nomination moves the session at once. A client that nominates every path with every check
+                // (RFC 5245's aggressive nomination) must not make it swing between them, so a path that never lost its
+                // nomination has to wait until the one in use falls silent.
+                restarted || (nominates && !was_nominated) || self.is_silent(now, selected)
+            }
+        };
+        if moves {
+            self.selected = Some(path);
+            outputs.push_back(PeerOutput::PathSelected(path));
+        }
+        self.forget_silent(now, outputs);
+    }
+
+    /// Remembers the check. Returns whether the path's check before this one nominated it too.
+    fn note(
+        &mut self,
+        now: Instant,
+        path: Path,
+        nominates: bool,
+        outputs: &mut VecDeque<PeerOutput>,
+    ) -> bool {
+        if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
+            known.checked = now;
+            return std::mem::replace(&mut known.nominated, nominates);
+        }
+        if self.paths.len() >= PATHS_CAPACITY {
+            self.forget_oldest(outputs);
+        }
+        self.paths.push(KnownPath { path, checked: now, nominated: nominates });
+        outputs.push_back(PeerOutput::PathValidated(path));
+        false
+    }
+
+    fn is_silent(&self, now: Instant, path: Path) -> bool {
+        let checked = self.paths.iter().find(|known| known.path == path).map(|known| known.checked);
+        checked.is_none_or(|at| now.saturating_duration_since(at) >= SILENT_AFTER)
+    }
+
+    fn forget_oldest(&mut self, outputs: &mut VecDeque<PeerOutput>) {
+        let selected = self.selected;
+        let oldest = self
+            .paths
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| Some(known.path) != selected)
+            .min_by_key(|(_, known)| known.checked)
+            .map(|(index, _)| index);
+        if let Some(index) = oldest {
+            outputs.push_back(PeerOutput::PathForgotten(self.paths.swap_remove(index).path));
+        }
+    }
+
+    fn forget_silent(&mut self, now: Instant, outputs: &mut VecDeque<PeerOutput>) {
+        let selected = self.selected;
+        self.paths.retain(|known| {
+            let keep = Some(known.path) == selected
+                || now.saturating_duration_since(known.checked) < CONSENT_TIMEOUT;
+            if !keep {
+                outputs.push_back(PeerOutput::PathForgotten(known.path));
+            }
+            keep
+        });
+    }
+}
+
+impl Generation {
+    fn new(local: &IceCredentials, remote: &IceCredentials) -> Self {
+        Self { username: format!("{}:{}", local.ufrag, remote.ufrag), password: local.password.clone() }
+    }
+}
