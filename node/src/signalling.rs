@@ -1,1 +1,3 @@
 //! What clients say over HTTP.
+
+pub mod sdp;
