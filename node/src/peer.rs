@@ -3,6 +3,7 @@
 //! `core` has the rules (pure), `actor` the shell on the shard's arbiter. Media never passes through here: once DTLS has
 //! keys they go to the plane, and the peer hears of media only through notices.
 
+pub mod actor;
 pub mod core;
 pub mod dtls;
 pub mod ice;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::{IceCredentials, Negotiated};
-use crate::media::path::Path;
+use crate::media::path::{Path, PeerKey};
 
 /// What a peer is made of; all of it is known when the offer has been answered.
 #[derive(Debug, Clone)]
@@ -72,6 +72,16 @@ pub enum PeerOutput {
     },
     /// The connection is over; nothing follows.
     Ended(EndReason),
+}
+
+/// What a peer actor says to the shard it lives on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerSaid {
+    /// Which peer.
+    pub peer: PeerKey,
+    /// What it says.
+    pub output: PeerOutput,
 }
 
 /// Why a connection ended. The labels of `session_ends_total{reason}`.

@@ -101,6 +101,8 @@ const REMOTE: SocketAddr =
 pub struct Session {
     pub now: Instant,
     pub core: PeerCore,
+    peer_config: PeerConfig,
+    identity: Arc<DtlsIdentity>,
     pub path: Path,
     pub local: IceCredentials,
     pub remote: IceCredentials,
@@ -151,7 +153,7 @@ impl Session {
             remote_fingerprints: announced,
             media: Vec::new(),
         };
-        let config = PeerConfig { local_ice: local.clone(), negotiated };
+        let peer_config = PeerConfig { local_ice: local.clone(), negotiated };
         let client = options.role == DtlsRole::Client;
         let provider: Arc<dyn RTCCryptoProvider> = Arc::new(AwsLcRsProvider::new());
         let dtls_config = ConfigBuilder::default()
@@ -167,7 +169,9 @@ impl Session {
         let server_config = (!client).then(|| Arc::clone(&dtls_config));
         Self {
             now,
-            core: PeerCore::new(config, identity, now),
+            core: PeerCore::new(peer_config.clone(), Arc::clone(&identity), now),
+            peer_config,
+            identity,
             path: udp(5000),
             local,
             remote,
@@ -182,6 +186,11 @@ impl Session {
             closed: false,
             client_failed: false,
         }
+    }
+
+    /// The node's end once more, as it is made at `now`.
+    pub fn fresh_core(&self, now: Instant) -> PeerCore {
+        PeerCore::new(self.peer_config.clone(), Arc::clone(&self.identity), now)
     }
 
     /// A check as browsers write it.

@@ -5,7 +5,8 @@ use aforo_cluster::id::SessionId;
 
 use crate::media::path::PeerKey;
 use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
-use crate::peer::message::{PeerConfig, PeerInput, PeerNotice, PeerOutput};
+pub use crate::peer::message::PeerSaid;
+use crate::peer::message::{PeerConfig, PeerInput, PeerNotice};
 
 /// Take on a peer whose offer has been answered: start its actor and route its ufrag to it.
 #[derive(Message)]
@@ -52,16 +53,6 @@ pub struct TellPeer {
     pub peer: PeerKey,
     /// What to tell it.
     pub input: PeerInput,
-}
-
-/// What a peer actor says to the shard it lives on.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct PeerSaid {
-    /// Which peer.
-    pub peer: PeerKey,
-    /// What it says.
-    pub output: PeerOutput,
 }
 
 /// What another shard's plane says to this one's, packets excepted: those have a lane of their own.

@@ -1,0 +1,119 @@
+//! The shell around one [`PeerCore`]: it lives on its shard's arbiter, hears from the shard and speaks to it.
+//!
+//! Its own death is an output too: whatever ends the actor, its shard hears `Ended`.
+
+use std::time::Instant;
+
+use actix::{Actor, ActorContext, Context, Handler, Recipient};
+
+use super::core::PeerCore;
+use super::message::{EndReason, PeerInput, PeerOutput, PeerSaid};
+use crate::actor::lane::{MediaLane, NoticeLane};
+use crate::actor::now;
+use crate::actor::timer::{Timed, Timer, arm};
+use crate::media::path::PeerKey;
+
+/// Inputs that wait for a peer: some flights of a handshake. Full means that the shard drops the datagram; ICE and DTLS
+/// send it again.
+pub const PEER_MAILBOX_CAPACITY: usize = 32;
+
+/// One WebRTC connection, as an actor.
+pub struct Peer {
+    key: PeerKey,
+    core: PeerCore,
+    timer: Timer,
+    /// STUN and DTLS datagrams: their protocols repair losses.
+    datagrams: MediaLane<PeerSaid>,
+    /// Everything else must arrive.
+    steps: NoticeLane<PeerSaid>,
+    ended: bool,
+}
+
+impl Peer {
+    /// The actor of `core`; `shard` hears what it says, under `key`.
+    pub fn new(key: PeerKey, core: PeerCore, shard: Recipient<PeerSaid>) -> Self {
+        Self {
+            key,
+            core,
+            timer: Timer::default(),
+            datagrams: MediaLane::new(shard.clone()),
+            steps: NoticeLane::new(shard),
+            ended: false,
+        }
+    }
+
+    /// Passes on what the core has to say and arms the timer.
+    fn drain(&mut self, now: Instant, context: &mut Context<Self>) {
+        while let Some(output) = self.core.poll_output() {
+            self.say(now, output);
+        }
+        let wanted = [self.core.poll_timeout(), self.steps.poll_timeout()].into_iter().flatten().min();
+        arm(self, context, wanted);
+        if self.ended && wanted.is_none() {
+            context.stop();
+        }
+    }
+
+    fn say(&mut self, now: Instant, output: PeerOutput) {
+        let peer = self.key;
+        match output {
+            PeerOutput::Transmit { .. } => {
+                self.datagrams.send(PeerSaid { peer, output });
+            }
+            PeerOutput::Ended(reason) => {
+                self.ended = true;
+                if let Some(error) = self.core.take_error() {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::info!(?peer, reason = reason.as_str(), error, "dtls failed");
+                }
+                self.steps.send(now, PeerSaid { peer, output });
+            }
+            output => self.steps.send(now, PeerSaid { peer, output }),
+        }
+    }
+}
+
+impl Actor for Peer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(PEER_MAILBOX_CAPACITY);
+        self.drain(now(), context);
+    }
+}
+
+impl Timed for Peer {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn handle_timeout(&mut self, now: Instant, context: &mut Context<Self>) {
+        self.core.handle_timeout(now);
+        self.steps.handle_timeout(now);
+        self.drain(now, context);
+    }
+}
+
+impl Handler<PeerInput> for Peer {
+    type Result = ();
+
+    fn handle(&mut self, input: PeerInput, context: &mut Context<Self>) {
+        let now = now();
+        // A mailbox drains before timers fire, so the core may be behind.
+        self.core.handle_timeout(now);
+        self.core.handle(now, input);
+        self.drain(now, context);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if !self.ended {
+            // A panic ended the actor: the shard must not wait for it.
+            self.say(now(), PeerOutput::Ended(EndReason::Internal));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! The shell under paused time: messages in, `PeerSaid` out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use actix::{Addr, Message};
+
+use super::*;
+use crate::actor::virtual_time;
+use crate::peer::core::JOIN_TIMEOUT;
+use crate::peer::test_client::{ClientOptions, Session, udp};
+
+/// Stands in for the shard and keeps what it hears.
+#[derive(Default)]
+struct Ear {
+    heard: Vec<PeerOutput>,
+}
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerSaid> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, said: PeerSaid, _: &mut Context<Self>) {
+        assert_eq!(said.peer, KEY);
+        self.heard.push(said.output);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "Vec<PeerOutput>")]
+struct GetHeard;
+
+impl Handler<GetHeard> for Ear {
+    type Result = Vec<PeerOutput>;
+
+    fn handle(&mut self, _: GetHeard, _: &mut Context<Self>) -> Vec<PeerOutput> {
+        self.heard.clone()
+    }
+}
+
+const KEY: PeerKey = PeerKey { index: 7, generation: 2 };
+
+fn start() -> (Session, Addr<Ear>, Addr<Peer>) {
+    let session = Session::new(ClientOptions::default());
+    let ear = Ear::default().start();
+    let core = session.fresh_core(now());
+    let peer = Peer::new(KEY, core, ear.clone().recipient()).start();
+    (session, ear, peer)
+}
+
+#[test]
+fn what_the_core_says_reaches_the_shard_in_order() {
+    virtual_time::run(async {
+        let (session, ear, peer) = start();
+        let bytes = session.check(true);
+        peer.send(PeerInput::Datagram { path: udp(1), bytes }).await.unwrap();
+        let heard = ear.send(GetHeard).await.unwrap();
+        assert!(matches!(
+            heard[..],
+            [PeerOutput::PathValidated(_), PeerOutput::PathSelected(_), PeerOutput::Transmit { .. }]
+        ));
+    });
+}
+
+#[test]
+fn the_timer_ends_a_peer_that_nobody_checks_and_the_actor_with_it() {
+    virtual_time::run(async {
+        let (_session, ear, peer) = start();
+        tokio::time::sleep(JOIN_TIMEOUT - Duration::from_millis(5)).await;
+        assert!(peer.connected());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let heard = ear.send(GetHeard).await.unwrap();
+        assert!(matches!(heard[..], [PeerOutput::Ended(EndReason::IceTimeout)]));
+        assert!(!peer.connected());
+    });
+}
+
+#[test]
+fn closing_ends_the_actor() {
+    virtual_time::run(async {
+        let (_session, ear, peer) = start();
+        peer.send(PeerInput::Close(EndReason::Deleted)).await.unwrap();
+        let heard = ear.send(GetHeard).await.unwrap();
+        assert!(matches!(heard[..], [PeerOutput::Ended(EndReason::Deleted)]));
+        tokio::task::yield_now().await;
+        assert!(!peer.connected());
+    });
+}
+
+#[test]
+fn a_peer_that_dies_has_ended() {
+    virtual_time::run(async {
+        let session_core = Session::new(ClientOptions::default()).fresh_core(now());
+        let ear = Ear::default().start();
+        drop(Peer::new(KEY, session_core, ear.clone().recipient()));
+        let heard = ear.send(GetHeard).await.unwrap();
+        assert!(matches!(heard[..], [PeerOutput::Ended(EndReason::Internal)]));
+    });
+}
