@@ -2,7 +2,7 @@
 
 use crate::media::codec::{CodecKind, MediaKind};
 use crate::media::extension::ExtensionKind;
-use crate::media::negotiated::{Codec, Direction, NegotiatedMedia, SsrcPair};
+use crate::media::negotiated::{Codec, Direction, Feedback, NegotiatedMedia, SsrcPair};
 use crate::signalling::sdp::capabilities::{Capabilities, PlayTrack, Role};
 use crate::signalling::sdp::extmap;
 use crate::signalling::sdp::format::{self, Format};
@@ -33,9 +33,21 @@ pub(super) enum Plan<'a> {
     Rejected(&'a Section),
     /// Media flows in it.
     Accepted(Box<Accepted<'a>>),
+    /// It carries the transport of the BUNDLE and no media: the stream has none of its kind.
+    Idle(Box<Accepted<'a>>),
 }
 
-/// A section in which media flows.
+impl<'a> Plan<'a> {
+    /// What stands in the answer with a port, whether media flows in it or not.
+    pub(super) fn kept(&self) -> Option<&Accepted<'a>> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Accepted(accepted) | Self::Idle(accepted) => Some(accepted),
+        }
+    }
+}
+
+/// A section that stands in the answer with a port.
 #[derive(Debug)]
 pub(super) struct Accepted<'a> {
     pub(super) section: &'a Section,
@@ -51,16 +63,44 @@ pub(super) struct Accepted<'a> {
 /// Decides about every section, in their order. With at least one accepted.
 pub(super) fn plan<'a>(offer: &'a Offer, capabilities: &Capabilities) -> Result<Vec<Plan<'a>>, Refusal> {
     check_tracks(offer)?;
-    let plans = offer
+    let mut plans = offer
         .sections
         .iter()
         .map(|section| plan_section(section, capabilities))
         .collect::<Result<Vec<_>, Refusal>>()?;
     check_payload_types(&plans)?;
-    match plans.iter().any(|plan| matches!(plan, Plan::Accepted(_))) {
-        true => Ok(plans),
-        false => Err(nothing_in_common(offer, capabilities)),
+    if !plans.iter().any(|plan| matches!(plan, Plan::Accepted(_))) {
+        return Err(nothing_in_common(offer, capabilities));
     }
+    keep_tagged(offer, &mut plans);
+    Ok(plans)
+}
+
+/// Keeps the section whose transport the whole BUNDLE uses. RFC 9143 §7.3.3 lets an answer reject it, but Chromium with
+/// `max-bundle` then takes no answer at all; an inactive section it takes.
+fn keep_tagged<'a>(offer: &'a Offer, plans: &mut [Plan<'a>]) {
+    let mid_of = |plan: &Plan<'a>| plan.kept().and_then(|kept| kept.section.mid.as_deref());
+    let accepted: Vec<&str> = plans.iter().filter_map(mid_of).collect();
+    let group = offer.bundles.iter().find(|group| group.iter().any(|mid| accepted.contains(&mid.as_str())));
+    let Some(tagged) = group.and_then(|group| group.first()) else { return };
+    for plan in plans {
+        let Plan::Rejected(section) = *plan else { continue };
+        if section.mid.as_ref() == Some(tagged)
+            && !section.rejected
+            && let Some(idle) = idle(section)
+        {
+            *plan = Plan::Idle(Box::new(idle));
+        }
+    }
+}
+
+/// A section with the first codec that we know and no media; none if there is no such codec.
+fn idle(section: &Section) -> Option<Accepted<'_>> {
+    let formats = format::formats(section);
+    let mut known = formats.iter().filter_map(|format| Some((format.codec()?, format)));
+    let (codec, chosen) = known.find(|(codec, _)| Some(codec.kind()) == section.kind)?;
+    let plain = Format { feedback: Feedback::default(), ..chosen.clone() };
+    Some(accept(section, codec, &[], &plain, Direction::Play))
 }
 
 /// The sections of audio and video that the offer does not reject itself.

@@ -1,6 +1,6 @@
 //! From an offer to an answer.
 
-use crate::media::negotiated::Negotiated;
+use crate::media::negotiated::{Negotiated, NegotiatedMedia};
 use crate::signalling::sdp::agreement::{self, Accepted, Plan};
 use crate::signalling::sdp::capabilities::Capabilities;
 use crate::signalling::sdp::offer::{self, Offer};
@@ -16,22 +16,16 @@ pub struct Answer {
 
 /// Answers a WHIP or WHEP offer (RFC 9725 §4.2, draft-ietf-wish-whep §4), whole or not at all: a [`Refusal`] leaves
 /// nothing half agreed. Sections that are not audio or video, and those of a kind that the stream lacks, are rejected
-/// inside of a complete answer (RFC 9429 §5.3.1).
+/// inside of a complete answer (RFC 9429 §5.3.1), or inactive if they carry the transport of all.
 pub fn answer(offer: &str, capabilities: &Capabilities) -> Result<(Answer, Negotiated), Refusal> {
     let offer = offer::parse(offer)?;
     let plans = agreement::plan(&offer, capabilities)?;
-    let accepted: Vec<&Accepted<'_>> = plans
-        .iter()
-        .filter_map(|plan| match plan {
-            Plan::Accepted(accepted) => Some(&**accepted),
-            Plan::Rejected(_) => None,
-        })
-        .collect();
-    let bundle = bundle(&offer, &accepted)?;
+    let kept: Vec<&Accepted<'_>> = plans.iter().filter_map(Plan::kept).collect();
+    let bundle = bundle(&offer, &kept)?;
     let tagged = bundle
         .first()
-        .and_then(|mid| accepted.iter().find(|accepted| accepted.section.mid.as_deref() == Some(mid)))
-        .or(accepted.first())
+        .and_then(|mid| kept.iter().find(|kept| kept.section.mid.as_deref() == Some(mid)))
+        .or(kept.first())
         .ok_or(Refusal::NoMedia)?;
     let remote = transport::read(&offer, tagged.section)?;
     let negotiated = Negotiated {
@@ -39,7 +33,7 @@ pub fn answer(offer: &str, capabilities: &Capabilities) -> Result<(Answer, Negot
         remote_ice: remote.ice,
         dtls_role: remote.dtls_role,
         remote_fingerprints: remote.fingerprints,
-        media: accepted.iter().map(|accepted| accepted.media.clone()).collect(),
+        media: plans.iter().filter_map(flowing).cloned().collect(),
     };
     let sdp = write::answer(&write::Outline {
         local: &capabilities.local,
@@ -51,6 +45,13 @@ pub fn answer(offer: &str, capabilities: &Capabilities) -> Result<(Answer, Negot
         plans: &plans,
     });
     Ok((Answer { sdp }, negotiated))
+}
+
+fn flowing<'a>(plan: &'a Plan<'_>) -> Option<&'a NegotiatedMedia> {
+    match plan {
+        Plan::Accepted(accepted) => Some(&accepted.media),
+        Plan::Rejected(_) | Plan::Idle(_) => None,
+    }
 }
 
 /// The mids of the answer's BUNDLE group, in the order of the offer's; empty if the offer has none (RFC 9143 §7.3).

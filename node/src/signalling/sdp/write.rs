@@ -63,7 +63,8 @@ pub(super) fn answer(outline: &Outline<'_>) -> String {
     for plan in outline.plans {
         match plan {
             Plan::Rejected(section) => write_rejected(&mut lines, section),
-            Plan::Accepted(accepted) => write_accepted(&mut lines, outline, accepted),
+            Plan::Accepted(accepted) => write_kept(&mut lines, outline, accepted, Some(outline.direction)),
+            Plan::Idle(idle) => write_kept(&mut lines, outline, idle, None),
         }
     }
     lines.finish()
@@ -79,7 +80,7 @@ fn write_rejected(lines: &mut Lines, section: &Section) {
     lines.line(format_args!("a=inactive"));
 }
 
-fn write_accepted(lines: &mut Lines, outline: &Outline<'_>, accepted: &Accepted<'_>) {
+fn write_kept(lines: &mut Lines, outline: &Outline<'_>, accepted: &Accepted<'_>, flow: Option<Direction>) {
     let (section, media) = (accepted.section, &accepted.media);
     let address = default_address(outline.local);
     let payload_type = media.codec.payload_type;
@@ -95,9 +96,10 @@ fn write_accepted(lines: &mut Lines, outline: &Outline<'_>, accepted: &Accepted<
     if let Some(mid) = &section.mid {
         lines.line(format_args!("a=mid:{mid}"));
     }
-    match outline.direction {
-        Direction::Publish => lines.line(format_args!("a=recvonly")),
-        Direction::Play => {
+    match flow {
+        None => lines.line(format_args!("a=inactive")),
+        Some(Direction::Publish) => lines.line(format_args!("a=recvonly")),
+        Some(Direction::Play) => {
             lines.line(format_args!("a=sendonly"));
             lines.line(format_args!("a=msid:{} {}", outline.local.cname, media.kind.as_str()));
         }

@@ -77,16 +77,31 @@ fn a_viewer_without_the_codec_is_told_which_is_there() {
 
 #[test]
 fn what_the_stream_lacks_is_rejected_inside_a_whole_answer() {
+    let (sdp, negotiated) = play(&fixture("chromium-play-data-channel"), &[opus()]).unwrap();
+    assert_eq!(negotiated.media.len(), 1);
+    assert_lines(&sdp, &["a=group:BUNDLE 0", "m=application 0 UDP/DTLS/SCTP webrtc-datachannel"]);
+    let video = section(&sdp, "video");
+    assert!(video.starts_with("m=video 0 UDP/TLS/RTP/SAVPF 96 97 98"), "{video}");
+    assert_lines(video, &["a=mid:1", "a=inactive"]);
+    assert_no_line_with(video, "ice-ufrag");
+    assert!(section(&sdp, "audio").contains("a=candidate:"));
+}
+
+/// Chromium with max-bundle takes no answer that rejects the section whose transport the others share.
+#[test]
+fn the_section_with_the_transport_is_inactive_instead_of_rejected() {
     let (sdp, negotiated) =
         play(&fixture("chromium-play-data-channel"), &[track(CodecKind::Vp8, "")]).unwrap();
-    assert_eq!(negotiated.media.len(), 1);
-    assert_lines(&sdp, &["a=group:BUNDLE 1", "m=application 0 UDP/DTLS/SCTP webrtc-datachannel"]);
+    assert_eq!(negotiated.media.iter().map(|media| media.kind).collect::<Vec<_>>(), [MediaKind::Video]);
+    let audio = section(&sdp, "audio");
+    assert_lines(&sdp, &["a=group:BUNDLE 0 1"]);
     assert_lines(
-        section(&sdp, "audio"),
-        &["m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126", "a=mid:0", "a=inactive"],
+        audio,
+        &["m=audio 7800 UDP/TLS/RTP/SAVPF 111", "a=inactive", "a=rtcp-mux", "a=setup:passive"],
     );
-    assert_no_line_with(section(&sdp, "audio"), "ice-ufrag");
-    assert!(section(&sdp, "video").contains("a=candidate:"), "the first that is left carries the BUNDLE");
+    assert_no_line_with(audio, "a=ssrc");
+    assert!(audio.contains("a=candidate:") && !section(&sdp, "video").contains("a=candidate:"));
+    assert_lines(section(&sdp, "video"), &["a=sendonly"]);
 }
 
 #[test]
