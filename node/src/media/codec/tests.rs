@@ -51,7 +51,7 @@ fn h264_starts_with_parameter_sets_or_the_first_idr_slice() {
 fn h265_starts_with_parameter_sets_or_the_first_irap_slice() {
     let irap = slice(&[19 << 1, 1], true, 900);
     let frame = annex_b(&[&[32 << 1, 1, 2], &[33 << 1, 1, 2], &[34 << 1, 1, 2], &irap]);
-    let found = verdicts(CodecKind::H265, &mut HevcPayloader::default(), frame);
+    let found = verdicts(CodecKind::H265, &mut HevcPayloader, frame);
     assert!(found[0], "the parameter sets");
     assert!(!found[found.len() - 1]);
 

@@ -20,33 +20,40 @@ impl<'a> SourceDescription<'a> {
         let mut rest = self.chunks;
         (0..self.count)
             .map_while(move |_| {
-                let (ssrc, cname, after) = chunk(rest)?;
+                let (chunk, after) = Chunk::split(rest)?;
                 rest = after;
-                Some((ssrc, cname))
+                Some(chunk)
             })
-            .filter_map(|(ssrc, cname)| cname.map(|cname| (ssrc, cname)))
+            .filter_map(|chunk| chunk.cname.map(|cname| (chunk.ssrc, cname)))
     }
 }
 
-/// SSRC, CNAME and what follows the first chunk of `bytes`.
-fn chunk(bytes: &[u8]) -> Option<(u32, Option<&[u8]>, &[u8])> {
-    let (ssrc, mut rest) = bytes.split_first_chunk()?;
-    let mut cname = None;
-    let mut used = 0;
-    loop {
-        let (kind, after) = rest.split_first()?;
-        if *kind == 0 {
-            // One to four zeros end the list and fill the last word; `used` counts the bytes since the SSRC.
-            let after = rest.get(4 - used % 4..)?;
-            return Some((u32::from_be_bytes(*ssrc), cname, after));
+/// What one chunk says of its stream.
+struct Chunk<'a> {
+    ssrc: u32,
+    cname: Option<&'a [u8]>,
+}
+
+impl<'a> Chunk<'a> {
+    /// The first chunk of `bytes`, and what follows it.
+    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (ssrc, mut rest) = bytes.split_first_chunk()?;
+        let mut chunk = Self { ssrc: u32::from_be_bytes(*ssrc), cname: None };
+        let mut used = 0;
+        loop {
+            let (kind, after) = rest.split_first()?;
+            if *kind == 0 {
+                // One to four zeros end the list and fill the last word; `used` counts the bytes since the SSRC.
+                return Some((chunk, rest.get(4 - used % 4..)?));
+            }
+            let (len, after) = after.split_first()?;
+            let (text, after) = after.split_at_checked(usize::from(*len))?;
+            if *kind == CNAME {
+                chunk.cname = Some(text);
+            }
+            used += 2 + text.len();
+            rest = after;
         }
-        let (len, after) = after.split_first()?;
-        let (text, after) = after.split_at_checked(usize::from(*len))?;
-        if *kind == CNAME {
-            cname = Some(text);
-        }
-        used += 2 + text.len();
-        rest = after;
     }
 }
 
