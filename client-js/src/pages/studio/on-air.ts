@@ -1,0 +1,130 @@
+/** From "Go live" to "End": the publisher and all that the page says about it. */
+
+import { DEFAULT_STREAM, endpointUrl } from '../../name.ts';
+import type { VideoCodec } from '../../publisher/codec-preference.ts';
+import { Publisher, type PublisherState } from '../../publisher/publisher.ts';
+import { formatElapsed, formatViewers } from '../../stats/format.ts';
+import { describeHealth } from '../../stats/health.ts';
+import type { PublishSample } from '../../stats/publish-sample.ts';
+import type { PageAddress } from '../address.ts';
+import { byId, setText } from '../dom.ts';
+import { fetchRoom, pollRooms } from '../rooms.ts';
+import { describePublishProblem, type PublishProblem } from './publish-problem.ts';
+import type { Stage } from './stage.ts';
+
+/** What is to be sent, asked for at the moment of going live. */
+export interface OnAirSource {
+  readonly tracks: () => MediaStreamTrack[];
+  readonly codec: () => VideoCodec;
+  /** Settings that are fixed while live. */
+  readonly lock: (locked: boolean) => void;
+}
+
+/** Bound to the page's elements; makes a new {@link Publisher} for each broadcast. */
+export class OnAir {
+  readonly #button = byId<HTMLButtonElement>('golive');
+  #publisher: Publisher | null = null;
+  #state: PublisherState = 'idle';
+  #startedMs: number | null = null;
+  #ready = false;
+
+  constructor(
+    private readonly address: PageAddress,
+    private readonly stage: Stage,
+    private readonly source: OnAirSource,
+  ) {
+    this.#button.addEventListener('click', () => (this.#busy() ? this.#end() : this.#begin()));
+    setInterval(() => this.#showClock(), 250);
+    pollRooms(
+      () => fetchRoom(address.room),
+      (room) => {
+        byId('viewers').hidden = !room?.live;
+        if (room?.live) setText(byId('viewers-text'), formatViewers(room.viewers));
+      },
+    );
+    addEventListener('beforeunload', (event) => {
+      if (this.#busy()) event.preventDefault();
+    });
+  }
+
+  /** Whether there is anything to send. */
+  setReady(ready: boolean): void {
+    this.#ready = ready;
+    this.#render();
+  }
+
+  /** Sends `track` from now on. */
+  setTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): void {
+    void this.#publisher?.setTrack(kind, track);
+  }
+
+  #busy(): boolean {
+    return this.#state === 'connecting' || this.#state === 'live' || this.#state === 'reconnecting';
+  }
+
+  #begin(): void {
+    const { room, stream, transport } = this.address;
+    const url = endpointUrl(location.origin, 'whip', room, stream || DEFAULT_STREAM);
+    const publisher = new Publisher({ url, codec: this.source.codec(), transport });
+    this.#publisher = publisher;
+    this.#startedMs = null;
+    this.#showProblem(null);
+    publisher.on('state', (state) => {
+      this.#state = state;
+      if (state === 'live') this.#startedMs ??= Date.now();
+      this.#render();
+    });
+    publisher.on('stats', (sample) => this.#showHealth(sample));
+    publisher.on('failure', ({ failure, retryMs }) => {
+      if (retryMs === null) this.#showProblem(describePublishProblem(failure));
+    });
+    publisher.start(new MediaStream(this.source.tracks()));
+  }
+
+  #end(): void {
+    this.#publisher?.stop();
+    this.#publisher = null;
+  }
+
+  #render(): void {
+    const state = this.#state;
+    const busy = this.#busy();
+    document.body.dataset.state = state;
+    this.#button.disabled = !busy && !this.#ready;
+    this.#button.classList.toggle('live', busy);
+    this.#button.classList.toggle('primary', !busy);
+    setText(this.#button, state === 'connecting' ? 'Cancel' : busy ? 'End broadcast' : 'Go live');
+    this.source.lock(busy);
+    this.stage.showOnAir(state === 'live' || state === 'reconnecting');
+    byId('clock').hidden = !busy || this.#startedMs === null;
+    this.#showClock();
+    if (state === 'connecting') this.#say('starting', 'Going live…', '');
+    else if (state === 'reconnecting')
+      this.#say('weak', 'Reconnecting…', 'Viewers wait and go on by themselves.');
+    else if (state === 'live') this.#say('starting', 'Starting…', '');
+    else this.#say('off', this.#ready ? 'Off air' : 'Off air – turn something on to go live', '');
+  }
+
+  #showClock(): void {
+    if (this.#startedMs !== null && this.#busy())
+      setText(byId('elapsed'), formatElapsed(Date.now() - this.#startedMs));
+  }
+
+  #showHealth(sample: PublishSample): void {
+    if (this.#state !== 'live') return;
+    const health = describeHealth(sample);
+    this.#say(health.level, health.summary, health.advice ?? '');
+  }
+
+  #say(level: string, summary: string, advice: string): void {
+    byId('health').dataset.level = level;
+    setText(byId('health-summary'), summary);
+    setText(byId('health-advice'), advice);
+  }
+
+  #showProblem(problem: PublishProblem | null): void {
+    byId('problem').hidden = problem === null;
+    setText(byId('problem-headline'), problem?.headline ?? '');
+    setText(byId('problem-detail'), problem?.detail ?? '');
+  }
+}

@@ -1,0 +1,41 @@
+/** Why a broadcast did not start or ended, in words. */
+
+import type { SessionFailure } from '../../session/failure.ts';
+
+/** A headline and what to do. */
+export interface PublishProblem {
+  readonly headline: string;
+  readonly detail: string;
+}
+
+/** Explains the failure that ended a broadcast or kept it from beginning. */
+export function describePublishProblem(failure: Pick<SessionFailure, 'kind' | 'message'>): PublishProblem {
+  switch (failure.kind) {
+    case 'taken':
+      return {
+        headline: 'Somebody is live in this room',
+        detail: 'Wait until they end, or take another room name.',
+      };
+    case 'unauthorized':
+      return {
+        headline: 'You may not go live here',
+        detail: 'Ask whoever runs this server for an invitation.',
+      };
+    case 'no-common-codec':
+      return {
+        headline: 'The video format was refused',
+        detail: 'Choose the other video format and try again.',
+      };
+    case 'overloaded':
+      return { headline: 'The server is full', detail: 'Try again in a minute.' };
+    case 'unreachable':
+      return { headline: 'The server cannot be reached', detail: 'Check your network and try again.' };
+    case 'lost':
+      return {
+        headline: 'No path for the video',
+        detail: 'The server answered, but no video gets through to it. A firewall may block it.',
+      };
+    default:
+      return { headline: 'The server refused', detail: `It says: ${failure.message}.` };
+  }
+}

@@ -1,0 +1,113 @@
+/** The page on which people watch. */
+
+import { fillIcons } from '../../icons.ts';
+import { DEFAULT_STREAM } from '../../name.ts';
+import type { PlayerEvents, PlayerState } from '../../player/player.ts';
+import { type AforoPlayerElement, defineAforoPlayer } from '../../player-element/aforo-player.ts';
+import { formatViewers } from '../../stats/format.ts';
+import type { PlaybackSample } from '../../stats/playback-sample.ts';
+import { type PageAddress, pageAddress } from '../address.ts';
+import { byId, make, setText } from '../dom.ts';
+import { fetchRoom, pollRooms } from '../rooms.ts';
+import { statLines } from './stat-lines.ts';
+
+/** How long the share button says that it did. */
+const CONFIRM_MS = 1_800;
+
+function showPlayer({ room, stream, transport }: PageAddress): AforoPlayerElement {
+  const name = stream === DEFAULT_STREAM ? room : `${room} / ${stream}`;
+  document.title = `${name} · Aforo`;
+  setText(byId('room-name'), room);
+  setText(byId('title'), name);
+  const player = byId<AforoPlayerElement>('player');
+  player.setAttribute('room', room);
+  player.setAttribute('stream', stream);
+  player.setAttribute('transport', transport);
+  defineAforoPlayer();
+  return player;
+}
+
+function showState(player: AforoPlayerElement): void {
+  const badge = byId('live');
+  player.addEventListener('aforo-state', (event) => {
+    const state = (event as CustomEvent<PlayerState>).detail;
+    document.body.dataset.state = state;
+    const live = state === 'playing';
+    badge.classList.toggle('on', live);
+    setText(
+      badge,
+      live ? 'LIVE' : state === 'reconnecting' || state === 'connecting' ? 'CONNECTING' : 'OFF AIR',
+    );
+  });
+}
+
+function showViewers(room: string): void {
+  pollRooms(
+    () => fetchRoom(room),
+    (answer) => {
+      byId('viewers').hidden = !answer?.live;
+      if (answer?.live) setText(byId('viewers-text'), formatViewers(answer.viewers));
+    },
+  );
+}
+
+function showStats(player: AforoPlayerElement): void {
+  const panel = byId('stats');
+  const toggle = byId('stats-toggle');
+  let sample: PlaybackSample | null = null;
+  let firstFrameMs: number | null = null;
+  const render = () => {
+    if (panel.hidden) return;
+    const rows = statLines(sample, firstFrameMs).map(({ caption, figure, small }) =>
+      make('div', '', make('dt', '', caption), make('dd', small ? 'small' : '', figure)),
+    );
+    byId('stats-list').replaceChildren(...rows);
+  };
+  toggle.addEventListener('click', () => {
+    panel.hidden = !panel.hidden;
+    toggle.setAttribute('aria-expanded', String(!panel.hidden));
+    render();
+    if (!panel.hidden) panel.scrollIntoView({ block: 'nearest' });
+  });
+  player.addEventListener('aforo-stats', (event) => {
+    sample = (event as CustomEvent<PlaybackSample>).detail;
+    render();
+  });
+  player.addEventListener('aforo-firstframe', (event) => {
+    firstFrameMs = (event as CustomEvent<PlayerEvents['firstframe']>).detail.elapsedMs;
+    render();
+  });
+  player.addEventListener('aforo-state', (event) => {
+    // Old figures beside "not live" would be a lie.
+    if ((event as CustomEvent<PlayerState>).detail !== 'waiting') return;
+    sample = null;
+    firstFrameMs = null;
+    render();
+  });
+}
+
+function setUpShare(): void {
+  const caption = byId('share-text');
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  byId('share').addEventListener('click', async () => {
+    const copied = await navigator.clipboard.writeText(location.href).then(
+      () => true,
+      () => false,
+    );
+    setText(caption, copied ? 'Link copied' : 'Copy it from the address bar');
+    clearTimeout(timer);
+    timer = setTimeout(() => setText(caption, 'Copy link'), CONFIRM_MS);
+  });
+}
+
+const address = pageAddress(byId('main'));
+if (address !== null) {
+  fillIcons(document);
+  const player = byId<AforoPlayerElement>('player');
+  // The listeners come first: the player starts as soon as its tag is known.
+  showState(player);
+  showStats(player);
+  showPlayer(address);
+  showViewers(address.room);
+  setUpShare();
+}

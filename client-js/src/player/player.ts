@@ -1,0 +1,215 @@
+/** Plays one stream: waits for it to go live, plays it, and comes back by itself after any break. */
+
+import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
+import { Emitter, type Unsubscribe } from '../emitter.ts';
+import type { SessionFailure } from '../session/failure.ts';
+import { watchNetwork, watchPage } from '../session/network-watch.ts';
+import type { TransportChoice } from '../session/sdp.ts';
+import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
+import { WhipWhepSession } from '../session/whip-whep-session.ts';
+import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
+import { StatsSampler } from '../stats/sampler.ts';
+import { type Flow, STALL_LIMITS, StallWatch } from '../stats/stall.ts';
+
+/**
+ * - `waiting`: the stream is not live; the player asks again by itself
+ * - `playing`: media flows
+ * - `stalled`: the connection is up and nothing comes: the publisher is away
+ * - `reconnecting`: the path broke
+ */
+export type PlayerState =
+  | 'idle'
+  | 'connecting'
+  | 'waiting'
+  | 'playing'
+  | 'stalled'
+  | 'reconnecting'
+  | 'failed'
+  | 'closed';
+
+/** What to play from where. */
+export interface PlayerOptions {
+  /** The WHEP endpoint, e.g. `https://host/whep/room`. */
+  readonly url: string;
+  readonly token?: string;
+  readonly iceServers?: readonly RTCIceServer[];
+  readonly transport?: TransportChoice;
+  readonly fetch?: typeof fetch;
+  readonly createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
+}
+
+/** What a player tells. */
+export interface PlayerEvents {
+  state: PlayerState;
+  /** The media of a new session, for `video.srcObject`. */
+  stream: MediaStream;
+  /** Milliseconds from {@link Player.start}, or from the loss of the session before, to the first decoded frame. */
+  firstframe: { readonly elapsedMs: number };
+  stats: PlaybackSample;
+  /** Whether the picture moves. */
+  flow: Flow;
+  /** The network path was mended by an ICE restart. */
+  restarted: undefined;
+  /** An attempt failed or a session was lost; `retryMs` is `null` when the player gave up. */
+  failure: { readonly failure: SessionFailure; readonly retryMs: number | null };
+}
+
+/** Time between questions for a stream that is not live, when the server names none. */
+const NOT_LIVE_RETRY_MS = 2_000;
+
+/** Make it, listen to `stream`, {@link start} it, {@link stop} it. */
+export class Player extends Emitter<PlayerEvents> {
+  readonly #options: PlayerOptions;
+  readonly #keeper: SessionKeeper;
+  #sampler: StatsSampler<PlaybackSample> | null = null;
+  #watches: Unsubscribe[] = [];
+  #state: PlayerState = 'idle';
+  #flow: Flow = 'flowing';
+  #media: MediaStream | null = null;
+  #waitingSinceMs: number | null = null;
+
+  constructor(options: PlayerOptions) {
+    super();
+    this.#options = options;
+    this.#keeper = new SessionKeeper({ open: (signal) => this.#open(signal), judge: judgePlayer });
+    this.#keeper.on('session', (session) => this.#adopt(session));
+    this.#keeper.on('state', () => this.#update());
+    this.#keeper.on('failure', (failure) => {
+      this.#waitingSinceMs ??= performance.now();
+      this.emit('failure', failure);
+    });
+  }
+
+  get state(): PlayerState {
+    return this.#state;
+  }
+
+  /** The media of the present session. */
+  get stream(): MediaStream | null {
+    return this.#media;
+  }
+
+  /** Starts, or starts again after `failed` or `closed`. */
+  start(): void {
+    if (this.#watches.length === 0) {
+      this.#watches = [
+        watchNetwork(() => this.#keeper.networkChanged()),
+        watchPage(
+          () => this.#keeper.stop(),
+          () => this.#keeper.start(),
+        ),
+      ];
+    }
+    this.#waitingSinceMs = performance.now();
+    this.#keeper.start();
+  }
+
+  /** Stops playing and tells the server. */
+  stop(): void {
+    for (const unwatch of this.#watches) unwatch();
+    this.#watches = [];
+    this.#keeper.stop();
+  }
+
+  /**
+   * A frame was shown: whoever has the video element reports each session's first one, for {@link
+   * PlayerEvents.firstframe}. More than one report does no harm.
+   */
+  frameShown(): void {
+    if (this.#waitingSinceMs === null) return;
+    const elapsedMs = performance.now() - this.#waitingSinceMs;
+    this.#waitingSinceMs = null;
+    this.emit('firstframe', { elapsedMs });
+  }
+
+  async #open(signal: AbortSignal): Promise<WhipWhepSession> {
+    const { url, token, transport, iceServers, createConnection } = this.#options;
+    const endpoint = { url, role: 'whep' as const, fetch: this.#options.fetch ?? globalThis.fetch };
+    const media = new MediaStream();
+    const session = await WhipWhepSession.open(
+      {
+        endpoint: token === undefined ? endpoint : { ...endpoint, token },
+        transport: transport ?? 'any',
+        iceServers: iceServers ?? [],
+        ...(createConnection === undefined ? {} : { createConnection }),
+      },
+      (connection) => {
+        connection.addEventListener('track', ({ track }) => media.addTrack(track));
+        connection.addTransceiver('audio', { direction: 'recvonly' });
+        connection.addTransceiver('video', { direction: 'recvonly' });
+      },
+      signal,
+    );
+    this.#media = media;
+    return session;
+  }
+
+  #adopt(session: WhipWhepSession): void {
+    this.#sampler?.stop();
+    this.#flow = 'flowing';
+    const stall = new StallWatch(STALL_LIMITS, Date.now());
+    const hasVideo = this.#media?.getVideoTracks().length !== 0;
+    this.#sampler = new StatsSampler(session.connection, readPlayback, (sample) => {
+      this.emit('stats', sample);
+      const { atMs, packets, framesDecoded } = sample.counters;
+      this.#flowed(stall.observe(atMs, { packets, frames: hasVideo ? framesDecoded : null }));
+    });
+    session.on('restarted', () => this.emit('restarted', undefined));
+    if (this.#media !== null) this.emit('stream', this.#media);
+  }
+
+  #flowed(flow: Flow): void {
+    if (flow === this.#flow) return;
+    this.#flow = flow;
+    this.emit('flow', flow);
+    // While the path is broken its own recovery decides; silence says nothing new then.
+    if (flow === 'dead' && this.#keeper.state === 'connected') this.#keeper.replace('the stream stopped');
+    else this.#update();
+  }
+
+  #update(): void {
+    const keeper = this.#keeper.state;
+    if (this.#keeper.session === null) {
+      this.#sampler?.stop();
+      this.#flow = 'flowing';
+    }
+    const silent = this.#flow === 'silent' || this.#flow === 'dead';
+    const state = keeper === 'connected' ? (silent ? 'stalled' : 'playing') : PLAYER_STATES[keeper];
+    if (state === this.#state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+}
+
+const PLAYER_STATES: Record<Exclude<SessionKeeper['state'], 'connected'>, PlayerState> = {
+  idle: 'idle',
+  connecting: 'connecting',
+  waiting: 'waiting',
+  interrupted: 'reconnecting',
+  reconnecting: 'reconnecting',
+  failed: 'failed',
+  closed: 'closed',
+};
+
+/**
+ * A stream that is not live is waited for, for as long as the page is open. Only what cannot become better by itself
+ * ends the player: a missing grant, a codec that this browser lacks, a request that the server calls wrong.
+ */
+export const judgePlayer: Judge = (failure, attempt) => {
+  switch (failure.kind) {
+    case 'unauthorized':
+    case 'refused':
+    case 'no-common-codec':
+      return 'give-up';
+    case 'not-live':
+      return {
+        state: 'waiting',
+        delayMs: politeDelayMs(failure.retryAfterMs ?? NOT_LIVE_RETRY_MS, Math.random),
+      };
+    default: {
+      const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
+      const delayMs = failure.retryAfterMs === null ? own : politeDelayMs(failure.retryAfterMs, Math.random);
+      return { state: 'reconnecting', delayMs };
+    }
+  }
+};

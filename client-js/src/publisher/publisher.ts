@@ -1,0 +1,186 @@
+/** Publishes one stream: a picture and a sound, kept on air through network changes and server restarts. */
+
+import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
+import { Emitter, type Unsubscribe } from '../emitter.ts';
+import type { SessionFailure } from '../session/failure.ts';
+import { watchNetwork, watchPage } from '../session/network-watch.ts';
+import type { TransportChoice } from '../session/sdp.ts';
+import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
+import { WhipWhepSession } from '../session/whip-whep-session.ts';
+import { type PublishSample, readPublish } from '../stats/publish-sample.ts';
+import { StatsSampler } from '../stats/sampler.ts';
+import { orderCodecs, type VideoCodec } from './codec-preference.ts';
+
+/** - `live`: the server receives us. The others are those of {@link SessionKeeper}; a publisher never waits. */
+export type PublisherState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'ended';
+
+/** What to publish where. */
+export interface PublisherOptions {
+  /** The WHIP endpoint, e.g. `https://host/whip/room`. */
+  readonly url: string;
+  readonly token?: string;
+  /** Preferred video codec; H264 unless told otherwise, because every device decodes it. */
+  readonly codec?: VideoCodec;
+  /** Most that the video may take, in bit/s; 2.5 Mbit/s unless told otherwise. */
+  readonly maxBitrateBps?: number;
+  /** Sends three sizes instead of one (RFC 8853). Off unless told otherwise. */
+  readonly simulcast?: boolean;
+  readonly iceServers?: readonly RTCIceServer[];
+  readonly transport?: TransportChoice;
+  readonly fetch?: typeof fetch;
+  readonly createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
+}
+
+/** What a publisher tells. */
+export interface PublisherEvents {
+  state: PublisherState;
+  stats: PublishSample;
+  /** The network path was mended by an ICE restart. */
+  restarted: undefined;
+  /** An attempt failed or a session was lost; `retryMs` is `null` when the publisher gave up. */
+  failure: { readonly failure: SessionFailure; readonly retryMs: number | null };
+}
+
+/** Enough for 720p30 of a talking head with a screen behind it. */
+export const DEFAULT_MAX_BITRATE_BPS = 2_500_000;
+
+/** Music-safe and small beside any video. */
+const AUDIO_MAX_BITRATE_BPS = 64_000;
+
+/**
+ * Make it, {@link start} it with tracks, exchange tracks at any time with {@link setTrack}, {@link stop} it.
+ * A kind of track that is missing at the start can still be set later: both kinds are always offered.
+ */
+export class Publisher extends Emitter<PublisherEvents> {
+  readonly #options: PublisherOptions;
+  readonly #keeper: SessionKeeper;
+  readonly #tracks: Record<'audio' | 'video', MediaStreamTrack | null> = { audio: null, video: null };
+  #sampler: StatsSampler<PublishSample> | null = null;
+  #watches: Unsubscribe[] = [];
+  #state: PublisherState = 'idle';
+
+  constructor(options: PublisherOptions) {
+    super();
+    this.#options = options;
+    this.#keeper = new SessionKeeper({ open: (signal) => this.#open(signal), judge: judgePublisher });
+    this.#keeper.on('session', (session) => this.#sample(session));
+    this.#keeper.on('state', () => this.#update());
+    this.#keeper.on('failure', (failure) => this.emit('failure', failure));
+  }
+
+  get state(): PublisherState {
+    return this.#state;
+  }
+
+  /** Goes live with the tracks of `stream`; they stay the caller's to stop. */
+  start(stream: MediaStream): void {
+    this.#tracks.audio = stream.getAudioTracks()[0] ?? null;
+    this.#tracks.video = stream.getVideoTracks()[0] ?? null;
+    this.#watches = [
+      watchNetwork(() => this.#keeper.networkChanged()),
+      watchPage(
+        () => this.stop(),
+        () => undefined,
+      ),
+    ];
+    this.#keeper.start();
+  }
+
+  /** Sends `track` instead of the present one of its kind, without a new negotiation; `null` sends nothing. */
+  async setTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): Promise<void> {
+    this.#tracks[kind] = track;
+    const transceivers = this.#keeper.session?.connection.getTransceivers() ?? [];
+    const sender = transceivers.find((transceiver) => transceiver.receiver.track.kind === kind)?.sender;
+    await sender?.replaceTrack(track);
+  }
+
+  /** Ends the broadcast. */
+  stop(): void {
+    for (const unwatch of this.#watches) unwatch();
+    this.#watches = [];
+    this.#keeper.stop();
+  }
+
+  async #open(signal: AbortSignal): Promise<WhipWhepSession> {
+    const { url, token, transport, iceServers, createConnection } = this.#options;
+    const maxBitrateBps = this.#options.maxBitrateBps ?? DEFAULT_MAX_BITRATE_BPS;
+    const endpoint = { url, role: 'whip' as const, fetch: this.#options.fetch ?? globalThis.fetch };
+    return WhipWhepSession.open(
+      {
+        endpoint: token === undefined ? endpoint : { ...endpoint, token },
+        transport: transport ?? 'any',
+        iceServers: iceServers ?? [],
+        startBitrateKbps: Math.round(maxBitrateBps / 2000),
+        ...(createConnection === undefined ? {} : { createConnection }),
+      },
+      (connection) => this.#prepare(connection, maxBitrateBps),
+      signal,
+    );
+  }
+
+  #prepare(connection: RTCPeerConnection, maxBitrateBps: number): void {
+    const streams = [new MediaStream()];
+    connection.addTransceiver(this.#tracks.audio ?? 'audio', {
+      direction: 'sendonly',
+      streams,
+      sendEncodings: [{ maxBitrate: AUDIO_MAX_BITRATE_BPS }],
+    });
+    const video = connection.addTransceiver(this.#tracks.video ?? 'video', {
+      direction: 'sendonly',
+      streams,
+      sendEncodings: videoEncodings(maxBitrateBps, this.#options.simulcast ?? false),
+    });
+    const codecs = RTCRtpSender.getCapabilities?.('video')?.codecs;
+    if (codecs !== undefined && 'setCodecPreferences' in video) {
+      video.setCodecPreferences(orderCodecs(codecs, this.#options.codec ?? 'H264'));
+    }
+  }
+
+  #sample(session: WhipWhepSession): void {
+    this.#sampler?.stop();
+    this.#sampler = new StatsSampler(session.connection, readPublish, (sample) => this.emit('stats', sample));
+    session.on('restarted', () => this.emit('restarted', undefined));
+  }
+
+  #update(): void {
+    const state = PUBLISHER_STATES[this.#keeper.state];
+    if (this.#keeper.session === null) this.#sampler?.stop();
+    if (state === this.#state) return;
+    this.#state = state;
+    this.emit('state', state);
+  }
+}
+
+const PUBLISHER_STATES: Record<SessionKeeper['state'], PublisherState> = {
+  idle: 'idle',
+  connecting: 'connecting',
+  waiting: 'reconnecting',
+  connected: 'live',
+  interrupted: 'reconnecting',
+  reconnecting: 'reconnecting',
+  failed: 'failed',
+  closed: 'ended',
+};
+
+/** One size, or three whose pixel counts are a quarter of each other's. */
+function videoEncodings(maxBitrateBps: number, simulcast: boolean): RTCRtpEncodingParameters[] {
+  if (!simulcast) return [{ maxBitrate: maxBitrateBps }];
+  return [
+    { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: Math.round(maxBitrateBps / 12) },
+    { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: Math.round(maxBitrateBps / 4) },
+    { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: maxBitrateBps },
+  ];
+}
+
+/**
+ * Before the first connection only an overloaded server is asked again: a person waits for the answer. Once on air,
+ * everything but a clear no is: after a crash, the server may hold our old session for a while and call it `taken`.
+ */
+export const judgePublisher: Judge = (failure, attempt, everConnected) => {
+  const final =
+    failure.kind === 'unauthorized' || failure.kind === 'refused' || failure.kind === 'no-common-codec';
+  if (final || (!everConnected && (failure.kind !== 'overloaded' || attempt >= 3))) return 'give-up';
+  const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
+  const delayMs = failure.retryAfterMs === null ? own : politeDelayMs(failure.retryAfterMs, Math.random);
+  return { state: 'reconnecting', delayMs };
+};

@@ -1,0 +1,118 @@
+/** The HTTP half of WHIP (RFC 9725) and WHEP: one function per request, no state. */
+
+import { failureKind, parseRetryAfter, SessionFailure } from './failure.ts';
+import { iceServersOf } from './link-header.ts';
+
+/** Where to send requests and as whom. */
+export interface Endpoint {
+  /** The WHIP or WHEP endpoint. */
+  readonly url: string;
+  readonly role: 'whip' | 'whep';
+  /** Bearer token, when the server wants one. */
+  readonly token?: string;
+  readonly fetch: typeof fetch;
+}
+
+/** What a 201 hands out. */
+export interface Grant {
+  /** Absolute address of the session. */
+  readonly sessionUrl: string;
+  /** Entity tag as sent, quotes included; `null` when the server has none and takes no PATCH. */
+  readonly etag: string | null;
+  readonly answer: string;
+  readonly iceServers: RTCIceServer[];
+}
+
+/** Longest explanation taken from a refusal's body, in characters: it goes on a page. */
+const EXPLANATION_MAX_LENGTH = 300;
+
+/** Offers `offer` and returns the session, or throws a {@link SessionFailure}. */
+export async function postOffer(endpoint: Endpoint, offer: string, signal: AbortSignal): Promise<Grant> {
+  const response = await send(endpoint, endpoint.url, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/sdp', Accept: 'application/sdp' },
+    body: offer,
+    signal,
+  });
+  if (response.status !== 201) throw await refusal(endpoint, response);
+  const location = response.headers.get('Location');
+  if (location === null) throw new SessionFailure('refused', 'the server named no session address', 201);
+  return {
+    // Relative to where a redirect led, not to where we first asked.
+    sessionUrl: new URL(location, response.url || endpoint.url).href,
+    etag: response.headers.get('ETag'),
+    answer: await response.text(),
+    iceServers: iceServersOf(response.headers.get('Link')),
+  };
+}
+
+/** What a PATCH came to. */
+export interface PatchResult {
+  readonly status: number;
+  /** Body of a 200: the server's side of an ICE restart. */
+  readonly fragment: string;
+  readonly etag: string | null;
+}
+
+/** Sends a trickle fragment; `etag` is the session's, or `*` for a restart. Throws only when there is no answer. */
+export async function patchSession(
+  endpoint: Endpoint,
+  sessionUrl: string,
+  fragment: string,
+  etag: string,
+): Promise<PatchResult> {
+  const response = await send(endpoint, sessionUrl, {
+    method: 'PATCH',
+    headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': etag },
+    body: fragment,
+  });
+  return {
+    status: response.status,
+    fragment: response.status === 200 ? await response.text() : '',
+    etag: response.headers.get('ETag'),
+  };
+}
+
+/** Ends the session. Never throws: a server that is gone ends it by itself. Outlives the page that calls it. */
+export async function deleteSession(endpoint: Endpoint, sessionUrl: string): Promise<void> {
+  try {
+    await send(endpoint, sessionUrl, { method: 'DELETE', keepalive: true });
+  } catch {
+    // Nothing to do: consent expiry ends the session on the server's side.
+  }
+}
+
+async function send(endpoint: Endpoint, url: string, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (endpoint.token !== undefined) headers.set('Authorization', `Bearer ${endpoint.token}`);
+  try {
+    // Called unbound: browsers reject `fetch` with another `this`.
+    const { fetch } = endpoint;
+    return await fetch(url, { ...init, headers, cache: 'no-store' });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new SessionFailure('unreachable', 'the server cannot be reached');
+  }
+}
+
+async function refusal(endpoint: Endpoint, response: Response): Promise<SessionFailure> {
+  const { status } = response;
+  const body = (await response.text().catch(() => '')).trim();
+  const retryAfterMs = parseRetryAfter(response.headers.get('Retry-After'), Date.now());
+  const explanation = explanationOf(body) || `the server answered ${status}`;
+  return new SessionFailure(failureKind(status, endpoint.role), explanation, status, retryAfterMs);
+}
+
+/** A refusal's reason: problem details' `detail` or `error`, or a plain text body. */
+function explanationOf(body: string): string {
+  if (!body.startsWith('{')) return body.startsWith('<') ? '' : body.slice(0, EXPLANATION_MAX_LENGTH);
+  try {
+    const problem = JSON.parse(body) as Record<string, unknown>;
+    const text = [problem.detail, problem.error, problem.message, problem.title].find(
+      (field) => typeof field === 'string',
+    );
+    return String(text ?? '').slice(0, EXPLANATION_MAX_LENGTH);
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,146 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { judgePlayer } from '../player/player.ts';
+import { judgePublisher } from '../publisher/publisher.ts';
+import { created, FakeConnection, FakeServer } from './fake-connection.ts';
+import { type Judge, SessionKeeper } from './session-keeper.ts';
+import { WhipWhepSession } from './whip-whep-session.ts';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+function keep(server: FakeServer, judge: Judge, role: 'whip' | 'whep') {
+  const connections: FakeConnection[] = [];
+  const keeper = new SessionKeeper({
+    judge,
+    open: (signal) =>
+      WhipWhepSession.open(
+        {
+          endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
+          transport: 'any',
+          iceServers: [],
+          createConnection: () => {
+            const connection = new FakeConnection();
+            connections.push(connection);
+            return connection as unknown as RTCPeerConnection;
+          },
+        },
+        () => undefined,
+        signal,
+      ),
+  });
+  const states: string[] = [];
+  keeper.on('state', (state) => states.push(state));
+  return { keeper, connections, states };
+}
+
+const notLive = () => new Response('', { status: 409, headers: { 'Retry-After': '3' } });
+const settle = () => vi.advanceTimersByTimeAsync(0);
+
+test('a viewer waits for a stream as long as the server asks, and plays when it comes', async () => {
+  const server = new FakeServer().on('POST', notLive, notLive, created());
+  const { keeper, connections, states } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await vi.advanceTimersByTimeAsync(2_999);
+  expect(server.of('POST')).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(server.of('POST')).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(3_000);
+  connections.at(-1)?.become('connected');
+  expect(states).toEqual(['connecting', 'waiting', 'connected']);
+  expect(connections.slice(0, -1).every(({ closed }) => closed)).toBe(true);
+});
+
+test('a viewer backs off from a server that is away and starts anew once it played', async () => {
+  const down = () => new Response('', { status: 502 });
+  const server = new FakeServer().on('POST', down, down, down, created());
+  const { keeper, connections, states } = keep(server, judgePlayer, 'whep');
+  const delays: Array<number | null> = [];
+  keeper.on('failure', ({ retryMs }) => delays.push(retryMs));
+  keeper.start();
+  await vi.advanceTimersByTimeAsync(300 + 600 + 1_200);
+  connections.at(-1)?.become('connected');
+  server.on('POST', down);
+  connections.at(-1)?.become('closed');
+  await settle();
+  expect(delays).toEqual([300, 600, 1_200, 300]);
+  expect(states).toEqual(['connecting', 'reconnecting', 'connected', 'reconnecting']);
+});
+
+test('a network that comes back ends the wait', async () => {
+  const server = new FakeServer().on('POST', notLive);
+  const { keeper } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  keeper.networkChanged();
+  keeper.networkChanged();
+  await settle();
+  expect(server.of('POST')).toHaveLength(2);
+});
+
+test('stopping ends the session, the waiting and an attempt under way', async () => {
+  const server = new FakeServer().on('POST', notLive, created()).on('DELETE', () => new Response());
+  const { keeper, connections, states } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  keeper.stop();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(server.of('POST')).toHaveLength(1);
+  keeper.start();
+  keeper.stop();
+  await settle();
+  expect(server.of('DELETE')).toHaveLength(1);
+  expect(connections.every(({ closed }) => closed)).toBe(true);
+  expect(states).toEqual(['connecting', 'waiting', 'closed', 'connecting', 'closed']);
+});
+
+test('media that stopped is replaced by a new session', async () => {
+  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
+  const { keeper, connections, states } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  keeper.replace('the stream stopped');
+  await vi.advanceTimersByTimeAsync(300);
+  connections[1]?.become('connected');
+  expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
+  expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'connected']);
+});
+
+test('a publisher is told at once that it may not begin', async () => {
+  const server = new FakeServer().on('POST', () => new Response('', { status: 409 }));
+  const { keeper, states } = keep(server, judgePublisher, 'whip');
+  keeper.start();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(states).toEqual(['connecting', 'failed']);
+  expect(server.of('POST')).toHaveLength(1);
+});
+
+test('a publisher that was on air outlasts its own old session on the server', async () => {
+  const taken = () => new Response('', { status: 409 });
+  const server = new FakeServer().on('POST', created(), taken, taken, created());
+  const { keeper, connections, states } = keep(server, judgePublisher, 'whip');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  connections[0]?.become('closed');
+  await vi.advanceTimersByTimeAsync(300 + 600 + 1_200);
+  connections.at(-1)?.become('connected');
+  expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'connected']);
+});
+
+test('a clear no ends a publisher even on air', async () => {
+  const server = new FakeServer().on('POST', created(), () => new Response('', { status: 403 }));
+  const { keeper, connections, states } = keep(server, judgePublisher, 'whip');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  connections[0]?.become('closed');
+  await vi.advanceTimersByTimeAsync(300);
+  expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'failed']);
+});

@@ -1,0 +1,122 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { SessionFailure } from './failure.ts';
+import { created, FakeConnection, FakeServer } from './fake-connection.ts';
+import { WhipWhepSession } from './whip-whep-session.ts';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+async function open(server: FakeServer, connection = new FakeConnection()) {
+  const session = await WhipWhepSession.open(
+    {
+      endpoint: { url: 'https://host/whep/room', role: 'whep', fetch: server.fetch },
+      transport: 'any',
+      iceServers: [],
+      createConnection: () => connection as unknown as RTCPeerConnection,
+    },
+    () => undefined,
+    new AbortController().signal,
+  );
+  const events: string[] = [];
+  session.on('connected', () => events.push('connected'));
+  session.on('interrupted', () => events.push('interrupted'));
+  session.on('restarted', () => events.push('restarted'));
+  session.on('lost', () => events.push('lost'));
+  return { session, connection, events };
+}
+
+const settle = () => vi.advanceTimersByTimeAsync(0);
+
+test('trickles under the entity tag of the session and deletes it when closed', async () => {
+  const server = new FakeServer()
+    .on('POST', created())
+    .on('PATCH', () => new Response(null, { status: 204 }));
+  const { session, connection } = await open(server.on('DELETE', () => new Response()));
+  connection.gather('candidate:1 1 udp 1 192.0.2.7 5000 typ host');
+  connection.gather(null);
+  await settle();
+  const patches = server.of('PATCH');
+  expect(patches.map(({ etag }) => etag)).toEqual(['"e1"', '"e1"']);
+  expect(patches[0]?.body).toContain('a=ice-ufrag:u1\r\n');
+  expect(patches[0]?.body).toContain('candidate:1');
+  expect(patches[1]?.body).toContain('end-of-candidates');
+  session.close();
+  session.close();
+  expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
+  expect(connection.closed).toBe(true);
+});
+
+test('candidates found before the answer wait for it', async () => {
+  const server = new FakeServer()
+    .on('POST', created())
+    .on('PATCH', () => new Response(null, { status: 204 }));
+  const connection = new FakeConnection();
+  const opened = open(server, connection);
+  connection.gather('candidate:early');
+  expect(server.of('PATCH')).toEqual([]);
+  await opened;
+  await settle();
+  expect(server.of('PATCH')[0]?.body).toContain('candidate:early');
+});
+
+test('a failed path is restarted: new credentials out, the server’s in, the new entity tag from then on', async () => {
+  const fragment =
+    'a=ice-ufrag:s2\r\na=ice-pwd:s2\r\na=mid:0\r\na=candidate:9 1 udp 1 192.0.2.1 2 typ host\r\n';
+  const server = new FakeServer().on('POST', created()).on(
+    'PATCH',
+    () => new Response(fragment, { status: 200, headers: { ETag: '"e2"' } }),
+    () => new Response(null, { status: 204 }),
+  );
+  const { connection, events } = await open(server);
+  connection.become('connected');
+  connection.become('failed');
+  connection.gather('candidate:after-restart');
+  await settle();
+  const [restart, trickle] = server.of('PATCH');
+  expect(restart?.etag).toBe('*');
+  expect(restart?.body).toContain('a=ice-ufrag:u2');
+  expect(trickle?.etag).toBe('"e2"');
+  expect(connection.currentRemoteDescription?.sdp).toContain('a=ice-ufrag:s2');
+  expect(connection.currentRemoteDescription?.sdp).toContain('candidate:9');
+  connection.become('connected');
+  expect(events).toEqual(['connected', 'interrupted', 'restarted', 'connected']);
+});
+
+test('a server that forgot the session ends it', async () => {
+  const server = new FakeServer().on('POST', created()).on('PATCH', () => new Response('', { status: 404 }));
+  const { connection, events } = await open(server);
+  connection.become('connected');
+  connection.become('failed');
+  await settle();
+  expect(events).toEqual(['connected', 'interrupted', 'lost']);
+  expect(connection.closed).toBe(true);
+});
+
+test('no network during a restart is tried again, then given up', async () => {
+  const server = new FakeServer().on('POST', created());
+  const { connection, events } = await open(server);
+  connection.become('connected');
+  connection.become('failed');
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(server.of('PATCH').length).toBe(2);
+  expect(connection.signalingState).toBe('have-local-offer');
+  expect(events).toEqual(['connected', 'interrupted', 'lost']);
+});
+
+test('a session that never connects is lost', async () => {
+  const { events } = await open(new FakeServer().on('POST', created()));
+  await vi.advanceTimersByTimeAsync(12_000);
+  expect(events).toEqual(['lost']);
+});
+
+test('a refusal closes the connection and leaves nothing on the server', async () => {
+  const connection = new FakeConnection();
+  const server = new FakeServer().on('POST', () => new Response('no', { status: 406 }));
+  await expect(open(server, connection)).rejects.toBeInstanceOf(SessionFailure);
+  expect(connection.closed).toBe(true);
+  expect(server.of('DELETE')).toEqual([]);
+});
