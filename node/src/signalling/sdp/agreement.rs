@@ -33,7 +33,7 @@ pub(super) enum Plan<'a> {
     Rejected(&'a Section),
     /// Media flows in it.
     Accepted(Box<Accepted<'a>>),
-    /// It carries the transport of the BUNDLE and no media: the stream has none of its kind.
+    /// It stays in the BUNDLE without media: the stream has none of its kind.
     Idle(Box<Accepted<'a>>),
 }
 
@@ -72,21 +72,22 @@ pub(super) fn plan<'a>(offer: &'a Offer, capabilities: &Capabilities) -> Result<
     if !plans.iter().any(|plan| matches!(plan, Plan::Accepted(_))) {
         return Err(nothing_in_common(offer, capabilities));
     }
-    keep_tagged(offer, &mut plans);
+    keep_idle(offer, &mut plans);
     Ok(plans)
 }
 
-/// Keeps the section whose transport the whole BUNDLE uses. RFC 9143 §7.3.3 lets an answer reject it, but Chromium with
-/// `max-bundle` then takes no answer at all; an inactive section it takes.
-fn keep_tagged<'a>(offer: &'a Offer, plans: &mut [Plan<'a>]) {
+/// Keeps sections of a kind that the stream lacks, without media, where they share the BUNDLE of the others. An answer
+/// may reject them instead (RFC 9143 §7.3.3), but Chromium with `max-bundle` then takes no answer at all if it is the
+/// section whose transport they share, and aiortc none that has a rejected section.
+fn keep_idle<'a>(offer: &'a Offer, plans: &mut [Plan<'a>]) {
     let mid_of = |plan: &Plan<'a>| plan.kept().and_then(|kept| kept.section.mid.as_deref());
     let accepted: Vec<&str> = plans.iter().filter_map(mid_of).collect();
     let group = offer.bundles.iter().find(|group| group.iter().any(|mid| accepted.contains(&mid.as_str())));
-    let Some(tagged) = group.and_then(|group| group.first()) else { return };
+    let Some(group) = group else { return };
     for plan in plans {
         let Plan::Rejected(section) = *plan else { continue };
-        if section.mid.as_ref() == Some(tagged)
-            && !section.rejected
+        if !section.rejected
+            && section.mid.as_ref().is_some_and(|mid| group.contains(mid))
             && let Some(idle) = idle(section)
         {
             *plan = Plan::Idle(Box::new(idle));

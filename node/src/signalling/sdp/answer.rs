@@ -15,8 +15,8 @@ pub struct Answer {
 }
 
 /// Answers a WHIP or WHEP offer (RFC 9725 §4.2, draft-ietf-wish-whep §4), whole or not at all: a [`Refusal`] leaves
-/// nothing half agreed. Sections that are not audio or video, and those of a kind that the stream lacks, are rejected
-/// inside of a complete answer (RFC 9429 §5.3.1), or inactive if they carry the transport of all.
+/// nothing half agreed. Inside of a complete answer, sections of a kind that the stream lacks are inactive, and those
+/// that are not audio or video are rejected (RFC 9429 §5.3.1).
 pub fn answer(offer: &str, capabilities: &Capabilities) -> Result<(Answer, Negotiated), Refusal> {
     let offer = offer::parse(offer)?;
     let plans = agreement::plan(&offer, capabilities)?;

@@ -76,22 +76,20 @@ fn a_viewer_without_the_codec_is_told_which_is_there() {
 }
 
 #[test]
-fn what_the_stream_lacks_is_rejected_inside_a_whole_answer() {
-    let (sdp, negotiated) = play(&fixture("chromium-play-data-channel"), &[opus()]).unwrap();
-    assert_eq!(negotiated.media.len(), 1);
-    assert_lines(&sdp, &["a=group:BUNDLE 0", "m=application 0 UDP/DTLS/SCTP webrtc-datachannel"]);
-    let video = section(&sdp, "video");
-    assert!(video.starts_with("m=video 0 UDP/TLS/RTP/SAVPF 96 97 98"), "{video}");
-    assert_lines(video, &["a=mid:1", "a=inactive"]);
-    assert_no_line_with(video, "ice-ufrag");
-    assert!(section(&sdp, "audio").contains("a=candidate:"));
+fn a_data_channel_is_rejected_inside_a_whole_answer() {
+    let tracks = [opus(), track(CodecKind::Vp8, "")];
+    let (sdp, negotiated) = play(&fixture("chromium-play-data-channel"), &tracks).unwrap();
+    assert_eq!(negotiated.media.len(), 2);
+    assert_lines(&sdp, &["a=group:BUNDLE 0 1", "m=application 0 UDP/DTLS/SCTP webrtc-datachannel"]);
+    let data = section(&sdp, "application");
+    assert_lines(data, &["a=mid:2", "a=inactive"]);
+    assert_no_line_with(data, "ice-ufrag");
 }
 
 /// Chromium with max-bundle takes no answer that rejects the section whose transport the others share.
 #[test]
-fn the_section_with_the_transport_is_inactive_instead_of_rejected() {
-    let (sdp, negotiated) =
-        play(&fixture("chromium-play-data-channel"), &[track(CodecKind::Vp8, "")]).unwrap();
+fn what_the_stream_lacks_is_inactive() {
+    let (sdp, negotiated) = play(&fixture("chromium-play"), &[track(CodecKind::Vp8, "")]).unwrap();
     assert_eq!(negotiated.media.iter().map(|media| media.kind).collect::<Vec<_>>(), [MediaKind::Video]);
     let audio = section(&sdp, "audio");
     assert_lines(&sdp, &["a=group:BUNDLE 0 1"]);
@@ -102,6 +100,16 @@ fn the_section_with_the_transport_is_inactive_instead_of_rejected() {
     assert_no_line_with(audio, "a=ssrc");
     assert!(audio.contains("a=candidate:") && !section(&sdp, "video").contains("a=candidate:"));
     assert_lines(section(&sdp, "video"), &["a=sendonly"]);
+
+    let (sdp, _) = play(&fixture("chromium-play"), &[opus()]).unwrap();
+    assert_lines(section(&sdp, "video"), &["m=video 7800 UDP/TLS/RTP/SAVPF 96", "a=inactive"]);
+}
+
+#[test]
+fn what_the_stream_lacks_in_codecs_of_others_is_rejected() {
+    let offer = fixture("chromium-play").replace("opus/48000", "speex/16000");
+    let (sdp, _) = play(&offer, &[track(CodecKind::Vp8, "")]).unwrap();
+    assert_lines(&sdp, &["a=group:BUNDLE 1", "m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126"]);
 }
 
 #[test]
