@@ -1,0 +1,158 @@
+//! `aforo loadtest`: flags in, table and exit code out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::clip::ClipCodec;
+use crate::publisher::schedule::StreamShape;
+use crate::report::Limits;
+use crate::scenario::{self, Plan, Progress};
+use crate::units::{parse_bitrate, parse_duration, parse_rate, parse_ratio};
+
+/// Flags of `aforo loadtest`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Server under test
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub target: String,
+    /// Synthetic publishers
+    #[arg(long, default_value_t = 1)]
+    pub publishers: usize,
+    /// Synthetic viewers, spread evenly over the publishers' streams
+    #[arg(long, default_value_t = 10)]
+    pub viewers: usize,
+    /// Rooms to spread the publishers over [default: one per publisher]
+    #[arg(long)]
+    pub rooms: Option<usize>,
+    /// Prefix of the room names; with `--publishers 0`, rooms that already have a stream
+    #[arg(long, default_value = "load")]
+    pub room_prefix: String,
+    /// What publishers send
+    #[arg(long, value_enum, default_value = "h264")]
+    pub codec: ClipCodec,
+    /// Video bitrate of a publisher, as 1.5M or 800k
+    #[arg(long, default_value = "1.5M", value_parser = parse_bitrate)]
+    pub bitrate: u64,
+    /// Pictures per second
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=240))]
+    pub fps: u32,
+    /// Time between keyframes (at most 300 pictures)
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    pub gop: Duration,
+    /// Joins per second
+    #[arg(long, default_value = "100/s", value_parser = parse_rate)]
+    pub ramp: f64,
+    /// Length of the steady measurement after all have joined
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Share of arriving packets that each viewer throws away, as 0.05 or 5%
+    #[arg(long, default_value = "0", value_parser = parse_ratio)]
+    pub loss: f64,
+    /// Process whose CPU and memory are measured
+    #[arg(long)]
+    pub server_pid: Option<u32>,
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Exit with 1 if more than this share of packets is missing after repair
+    #[arg(long, value_parser = parse_ratio)]
+    pub max_loss: Option<f64>,
+    /// Exit with 1 if end-to-end p99 is above
+    #[arg(long, value_parser = parse_duration)]
+    pub max_p99: Option<Duration>,
+    /// Exit with 1 if the server needs more CPU microseconds per delivered packet
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub max_cpu_us: Option<f64>,
+    /// Exit with 1 if the p95 of POST to first keyframe is above
+    #[arg(long, value_parser = parse_duration)]
+    pub max_join_p95: Option<Duration>,
+    /// Exit with 1 if more joins fail
+    #[arg(long, default_value_t = 0)]
+    pub max_failed_joins: u64,
+}
+
+impl Args {
+    /// What to do, without how to report it.
+    pub fn plan(&self) -> Plan {
+        Plan {
+            target: self.target.trim_end_matches('/').to_owned(),
+            publishers: self.publishers,
+            viewers: self.viewers,
+            rooms: self.rooms.unwrap_or(self.publishers).max(1),
+            room_prefix: self.room_prefix.clone(),
+            shape: StreamShape {
+                codec: self.codec,
+                bitrate_bps: self.bitrate,
+                frames_per_second: self.fps,
+                keyframe_interval: self.gop,
+            },
+            joins_per_second: self.ramp,
+            duration: self.duration,
+            loss: self.loss,
+            server_pid: self.server_pid,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_loss: self.max_loss,
+            max_p99: self.max_p99,
+            max_cpu_us: self.max_cpu_us,
+            max_join_p95: self.max_join_p95,
+            max_failed_joins: self.max_failed_joins,
+        }
+    }
+}
+
+/// Runs the load test on a runtime of its own; callable from any thread, also one that already has a runtime.
+///
+/// Exit code 0: every limit kept; 1: one was broken.
+///
+/// # Errors
+///
+/// The test could not be run: the server cannot be reached, no publisher connects, the JSON cannot be written.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let plan = args.plan();
+    let mut report = std::thread::Builder::new()
+        .name("loadtest".to_owned())
+        .spawn(move || scenario::run_blocking(plan, Progress::on_terminal()))?
+        .join()
+        .map_err(|_| anyhow::anyhow!("the load test panicked"))??;
+    report.broken_limits = args.limits().broken(&report);
+    print!("{}", report.table());
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if report.broken_limits.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_contract_of_flags() {
+        let line = "x --target http://127.0.0.1:8080 --publishers 2 --viewers 30 --rooms 2 --codec vp8 --bitrate 1.5M \
+                    --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
+                    --max-loss 0.001 --max-p99 30ms --max-cpu-us 1.5 --max-join-p95 500ms";
+        let plan = Cli::try_parse_from(line.split_whitespace()).unwrap().args.plan();
+        assert_eq!(plan.shape.bitrate_bps, 1_500_000);
+        assert_eq!((plan.publishers, plan.viewers, plan.rooms), (2, 30, 2));
+        assert!((plan.joins_per_second - 100.0).abs() < f64::EPSILON);
+        assert!(Cli::try_parse_from(["x", "--bitrate", "fast"]).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! Viewers' WHEP joins, at a given pace.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+
+use super::{Plan, Progress};
+use crate::signalling::{SessionUrl, Signaller};
+use crate::viewer::core::ViewerSpec;
+use crate::viewer::fleet::Fleet;
+use crate::viewer::sdp::{self, Answer};
+use crate::viewer::totals;
+
+/// After the last POST viewers get this long until they have a keyframe: connect timeout and a group of pictures.
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often to look whether all have what they came for.
+const COMPLETE_POLL: Duration = Duration::from_millis(100);
+
+/// DELETEs under way at once at the end.
+const DELETES_AT_ONCE: usize = 32;
+
+/// How many different refusals are told.
+const SHOWN_FAILURES: usize = 5;
+
+/// What came of the joins' HTTP part.
+#[derive(Debug)]
+pub(super) struct Joins {
+    pub(super) attempted: u64,
+    pub(super) answer_us: Histogram<u64>,
+    pub(super) failures: Vec<String>,
+}
+
+/// What joins under way share.
+struct Shared {
+    answered: AtomicU64,
+    refused: AtomicU64,
+    outcome: Mutex<(Joins, Vec<SessionUrl>)>,
+}
+
+/// Joins all viewers of a plan, and ends their sessions.
+pub(super) struct Joiner {
+    plan: Arc<Plan>,
+    fleet: Arc<Fleet>,
+    signaller: Signaller,
+    sessions: Vec<SessionUrl>,
+}
+
+impl Joiner {
+    pub(super) fn new(plan: Arc<Plan>, fleet: Arc<Fleet>, signaller: Signaller) -> Self {
+        Self { plan, fleet, signaller, sessions: Vec::new() }
+    }
+
+    /// Posts every viewer's offer, then waits until all play or time is up.
+    pub(super) async fn run(&mut self, progress: &Progress) -> Result<Joins> {
+        let joins = Joins { attempted: 0, answer_us: totals::histogram()?, failures: Vec::new() };
+        let shared = Arc::new(Shared {
+            answered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            outcome: Mutex::new((joins, Vec::new())),
+        });
+        let started = tokio::time::Instant::now();
+        let mut tasks = JoinSet::new();
+        for viewer in 0..self.plan.viewers {
+            let due = started + Duration::from_secs_f64(viewer as f64 / self.plan.joins_per_second);
+            tokio::time::sleep_until(due).await;
+            progress.joining(viewer + 1, self.plan.viewers, shared.answered.load(Ordering::Relaxed));
+            let streams = self.plan.publishers.max(self.plan.rooms);
+            let endpoint = format!("{}/whep/{}", self.plan.target, self.plan.stream_path(viewer % streams));
+            let (fleet, signaller, shared) = (self.fleet.clone(), self.signaller.clone(), shared.clone());
+            tasks.spawn(async move { join(&endpoint, &fleet, &signaller, &shared).await });
+        }
+        while tasks.join_next().await.is_some() {}
+        self.wait_until_complete(&shared, progress).await?;
+        let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sessions = std::mem::take(&mut outcome.1);
+        let empty = Joins { attempted: 0, answer_us: totals::histogram()?, failures: Vec::new() };
+        Ok(std::mem::replace(&mut outcome.0, empty))
+    }
+
+    async fn wait_until_complete(&self, shared: &Shared, progress: &Progress) -> Result<()> {
+        let deadline = Instant::now() + COMPLETE_TIMEOUT;
+        let wanted = self.plan.viewers as u64 - shared.refused.load(Ordering::Relaxed);
+        loop {
+            let totals = self.fleet.snapshot().await?;
+            progress.stage(&format!("{} of {} viewers play", totals.complete, self.plan.viewers));
+            if totals.complete + totals.failed >= wanted || Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(COMPLETE_POLL).await;
+        }
+    }
+
+    /// Ends all sessions.
+    pub(super) async fn delete_all(&mut self) {
+        let mut tasks = JoinSet::new();
+        for session in self.sessions.drain(..) {
+            if tasks.len() >= DELETES_AT_ONCE {
+                tasks.join_next().await;
+            }
+            let signaller = self.signaller.clone();
+            tasks.spawn(async move {
+                let _ = signaller.delete(&session).await;
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn join(endpoint: &str, fleet: &Fleet, signaller: &Signaller, shared: &Shared) {
+    let seat = fleet.reserve();
+    let offer = sdp::offer(&seat.ice, &fleet.fingerprint(), seat.address);
+    let posted_at = Instant::now();
+    let posted = signaller.post(endpoint, &offer).await;
+    let answered_after = posted_at.elapsed();
+    let answer = posted.and_then(|posted| Ok((Answer::parse(&posted.answer)?, posted.session)));
+    let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+    outcome.0.attempted += 1;
+    match answer {
+        Ok((answer, session)) => {
+            shared.answered.fetch_add(1, Ordering::Relaxed);
+            outcome.0.answer_us.saturating_record(answered_after.as_micros() as u64);
+            outcome.1.push(session);
+            let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random() };
+            fleet.add(seat.index, spec);
+        }
+        Err(error) => {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            let failure = format!("{error:#}");
+            if outcome.0.failures.len() < SHOWN_FAILURES && !outcome.0.failures.contains(&failure) {
+                outcome.0.failures.push(failure);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! HTTP towards the server under test: WHIP (RFC 9725) and WHEP posts and deletes over kept connections.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::{Client, StatusCode, Url};
+
+/// The header extension that carries the capture time.
+pub const ABS_CAPTURE_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// An answer later than this counts as none.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections kept open for the next request; more than one join is under way at most ramps.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// How much of a refusal's body goes into the message for the person.
+const SHOWN_BODY_CHARACTERS: usize = 200;
+
+/// Where a session was made: the resource to DELETE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionUrl(Url);
+
+/// What a successful POST returned.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    /// The SDP answer.
+    pub answer: String,
+    /// The session.
+    pub session: SessionUrl,
+}
+
+/// A pool of HTTP connections to one server.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    client: Client,
+}
+
+impl Signaller {
+    /// An empty pool.
+    ///
+    /// # Errors
+    ///
+    /// The HTTP client cannot be built.
+    pub fn new() -> Result<Self> {
+        let client = Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// Posts an offer to a WHIP or WHEP endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Anything but 201 with an answer and a Location.
+    pub async fn post(&self, endpoint: &str, offer: &str) -> Result<Posted> {
+        let response = self
+            .client
+            .post(endpoint)
+            .header(CONTENT_TYPE, "application/sdp")
+            .body(offer.to_owned())
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {endpoint}: is the server running?"))?;
+        let status = response.status();
+        let base = response.url().clone();
+        let location =
+            response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = response.text().await.unwrap_or_default();
+        if status != StatusCode::CREATED {
+            let shown: String = body.chars().take(SHOWN_BODY_CHARACTERS).collect();
+            bail!("{endpoint} answered {status}: {shown}");
+        }
+        let location = location.with_context(|| format!("{endpoint} answered 201 without a Location"))?;
+        let session = base.join(&location).with_context(|| format!("Location {location:?} is no address"))?;
+        Ok(Posted { answer: body, session: SessionUrl(session) })
+    }
+
+    /// Deletes a session.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached or refuses.
+    pub async fn delete(&self, session: &SessionUrl) -> Result<()> {
+        let status = self.client.delete(session.0.clone()).send().await?.status();
+        if !status.is_success() {
+            bail!("DELETE was answered {status}");
+        }
+        Ok(())
+    }
+}

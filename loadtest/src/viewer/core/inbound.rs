@@ -1,0 +1,195 @@
+//! What a viewer does with one incoming media packet.
+
+use std::time::Instant;
+
+use super::Viewer;
+use crate::clock;
+use crate::viewer::header::RtpHeader;
+use crate::viewer::sdp::VideoCodec;
+use crate::viewer::totals::Totals;
+
+/// Opened and verified from the start of a session, so that every key is proved.
+const OPENED_AT_START: u64 = 128;
+
+/// After that one packet of so many is opened; a power of two.
+const OPENED_OF: u64 = 64;
+
+impl Viewer {
+    /// Takes an SRTP packet that arrived at `arrival_ns` (Unix time).
+    pub fn receive_rtp(&mut self, now: Instant, arrival_ns: u64, packet: &mut [u8], totals: &mut Totals) {
+        let Some(header) = RtpHeader::parse(packet) else {
+            totals.unreadable += 1;
+            return;
+        };
+        totals.packets += 1;
+        totals.bytes += packet.len() as u64;
+        self.packets += 1;
+        let media = self.answer.media;
+        header.extensions(packet, |id, value| {
+            if Some(id) == media.transport_cc_id
+                && let [high, low] = *value
+            {
+                self.transport.arrived(u16::from_be_bytes([high, low]), arrival_ns);
+            } else if Some(id) == media.capture_time_id
+                && Some(header.payload_type) != media.repair
+                && let Some(ntp) = value.first_chunk::<8>()
+            {
+                totals.note_latency(clock::unix_ns_of_ntp(u64::from_be_bytes(*ntp)), arrival_ns);
+            }
+        });
+        if !self.has_media {
+            self.has_media = true;
+            totals.first_media(now.duration_since(self.posted_at));
+        }
+        if media.video.is_some_and(|(payload_type, _)| payload_type == header.payload_type) {
+            self.video.ssrc = header.ssrc;
+            let number = self.video.tracker.receive(header.sequence);
+            self.verify_video(now, number, header, packet, totals);
+        } else if media.audio == Some(header.payload_type) {
+            self.audio.ssrc = header.ssrc;
+            let number = self.audio.tracker.receive(header.sequence);
+            if self.is_sampled() {
+                let _ = self.open(number, header, packet, totals);
+            }
+        } else if media.repair == Some(header.payload_type) {
+            totals.repairs += 1;
+            let number = self.repair_sequence.receive(header.sequence);
+            let original =
+                self.open(number, header, packet, totals).and_then(|p| p.first_chunk::<2>().copied());
+            if let Some(original) = original {
+                self.video.tracker.repair(u16::from_be_bytes(original));
+            }
+        } else {
+            totals.unreadable += 1;
+        }
+    }
+
+    /// Takes an SRTCP packet.
+    pub fn receive_rtcp(&mut self, now: Instant, packet: &mut [u8], totals: &mut Totals) {
+        const SENDER_REPORT: u8 = 200;
+        let kind = packet.get(1).copied();
+        let ssrc =
+            packet.get(4..).and_then(|rest| rest.first_chunk::<4>()).map(|ssrc| u32::from_be_bytes(*ssrc));
+        let Some(keys) = &self.keys else { return };
+        let Some(body) = keys.open_rtcp(packet) else {
+            totals.unopened += 1;
+            return;
+        };
+        totals.reports += 1;
+        // RFC 3550 §6.4.1: a report quotes the middle 32 bits of the sender's 64-bit time.
+        let middle =
+            body.get(2..).and_then(|rest| rest.first_chunk::<4>()).map(|middle| u32::from_be_bytes(*middle));
+        if let (Some(SENDER_REPORT), Some(ssrc), Some(middle)) = (kind, ssrc, middle) {
+            for stream in [&mut self.video, &mut self.audio] {
+                if stream.ssrc == ssrc {
+                    stream.last_report = Some((middle, now));
+                }
+            }
+        }
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.packets <= OPENED_AT_START || self.packets.is_multiple_of(OPENED_OF)
+    }
+
+    fn verify_video(
+        &mut self,
+        now: Instant,
+        number: u64,
+        header: RtpHeader,
+        packet: &mut [u8],
+        totals: &mut Totals,
+    ) {
+        if self.has_keyframe && !self.is_sampled() {
+            return;
+        }
+        let Some((_, codec)) = self.answer.media.video else { return };
+        let starts_picture =
+            self.open(number, header, packet, totals).is_some_and(|payload| is_keyframe(codec, payload));
+        if starts_picture && !self.has_keyframe {
+            self.has_keyframe = true;
+            totals.first_keyframe(now.duration_since(self.posted_at));
+        }
+    }
+
+    fn open<'a>(
+        &self,
+        number: u64,
+        header: RtpHeader,
+        packet: &'a mut [u8],
+        totals: &mut Totals,
+    ) -> Option<&'a [u8]> {
+        let keys = self.keys.as_ref()?;
+        let place = (header.ssrc, (number >> 16) as u32, header.sequence);
+        let opened = keys.open_rtp(packet, header.payload_start, place);
+        match opened {
+            Some(_) => totals.opened += 1,
+            None => totals.unopened += 1,
+        }
+        opened
+    }
+}
+
+/// Whether an RTP payload starts a keyframe.
+fn is_keyframe(codec: VideoCodec, payload: &[u8]) -> bool {
+    match codec {
+        VideoCodec::H264 => h264_starts_keyframe(payload),
+        VideoCodec::Vp8 => vp8_starts_keyframe(payload),
+    }
+}
+
+/// IDR slices are NAL type 5; parameter sets (7) come right before them (RFC 6184 §5.2).
+fn h264_starts_keyframe(payload: &[u8]) -> bool {
+    let key = |byte: u8| matches!(byte & 0x1f, 5 | 7);
+    match payload.split_first() {
+        Some((first, rest)) => match first & 0x1f {
+            24 => rest.get(2).is_some_and(|byte| key(*byte)),
+            28 => rest.first().is_some_and(|byte| byte & 0x80 != 0 && key(*byte)),
+            _ => key(*first),
+        },
+        None => false,
+    }
+}
+
+/// The start of partition 0, then a frame whose lowest bit says keyframe (RFC 7741 §4.2, RFC 6386 §9.1).
+fn vp8_starts_keyframe(payload: &[u8]) -> bool {
+    let Some((first, mut rest)) = payload.split_first() else { return false };
+    if first & 0x10 == 0 || first & 0x07 != 0 {
+        return false;
+    }
+    if first & 0x80 != 0 {
+        let Some((extended, after)) = rest.split_first() else { return false };
+        let long_id = extended & 0x80 != 0 && after.first().is_some_and(|id| id & 0x80 != 0);
+        let picture_id = match (extended & 0x80 != 0, long_id) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        };
+        let layers = usize::from(extended & 0x40 != 0) + usize::from(extended & 0x30 != 0);
+        rest = after.get(picture_id + layers..).unwrap_or_default();
+    }
+    rest.first().is_some_and(|byte| byte & 1 == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::clip;
+    use crate::publisher::packetise;
+
+    #[test]
+    fn keyframes_of_both_clips_are_seen_and_only_those() {
+        for (index, picture) in clip::h264_pictures().unwrap().iter().enumerate() {
+            let payloads = packetise::h264(picture, 6_000);
+            let key = payloads.iter().any(|payload| is_keyframe(VideoCodec::H264, payload));
+            assert_eq!(key, index == 0, "picture {index}");
+        }
+        for (index, picture) in clip::vp8_pictures().unwrap().iter().enumerate() {
+            let payloads = packetise::vp8(picture, 6_000, index as u16);
+            let key = payloads.iter().any(|payload| is_keyframe(VideoCodec::Vp8, payload));
+            assert_eq!(key, index == 0, "picture {index}");
+        }
+    }
+}
