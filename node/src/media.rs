@@ -14,6 +14,7 @@ pub mod leg;
 pub mod negotiated;
 pub mod outbox;
 pub mod path;
+pub mod plane;
 pub mod reception;
 pub mod ring;
 pub mod rtcp;

@@ -9,7 +9,7 @@ pub struct PacketBatch {
     pub track: TrackId,
     /// Each packet's place in [`Self::bytes`].
     pub packets: Vec<BatchPacket>,
-    /// RTP packets without SRTP protection, one after the other.
+    /// RTP packets without SRTP protection, one after the other, with canonical extension ids (see `canonical`).
     pub bytes: Vec<u8>,
 }
 
@@ -18,6 +18,8 @@ pub struct PacketBatch {
 pub struct BatchPacket {
     /// Index of its layer within the track; 0 without simulcast.
     pub layer: u8,
+    /// Its place in the layer: the origin's sequence number without wraps. Two packets never share one.
+    pub index: u64,
     /// Offset of its RTP header in the batch's bytes.
     pub start: u32,
     /// Its bytes: header, extensions, payload, padding.

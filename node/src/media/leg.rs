@@ -27,6 +27,12 @@ impl Mapping {
         self.layer
     }
 
+    /// The first source index that belongs to it.
+    #[inline]
+    pub fn first_source(&self) -> u64 {
+        self.first_source
+    }
+
     /// The leg's index of a source packet; `None` for one from before the mapping.
     #[inline]
     pub fn out_index(&self, source: u64) -> Option<u64> {

@@ -83,6 +83,15 @@ pub enum ShardMessage {
         /// The track.
         track: TrackId,
     },
+    /// What the publisher of `track` said of a layer's clocks, for the sender reports of the receiving shard.
+    Clock {
+        /// The track.
+        track: TrackId,
+        /// Index of the layer within the track.
+        layer: u8,
+        /// Wall clock and RTP clock at one instant.
+        clock: crate::media::plane::SenderClock,
+    },
     /// Packets of one track, in the origin's sequence numbers; one allocation for all viewers of the receiving shard.
     Packets(std::sync::Arc<crate::media::batch::PacketBatch>),
 }

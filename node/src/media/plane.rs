@@ -1,0 +1,302 @@
+//! One shard's media plane: packets of publishers in, sealed datagrams for all who watch out.
+//!
+//! In: datagrams of known peers (`receive`), packets and wishes of other shards (`receive_shard`), time (`handle_timeout`).
+//! Out: sealed datagrams (`flush`), events (`poll_event`), messages for other shards (`poll_shard`), the next deadline
+//! (`poll_timeout`). After any input, call `flush`: nothing leaves by itself.
+//!
+//! ```text
+//! publisher -> open -> ring of its track's layer -+-> leg -> seal -> viewer      (fan_out)
+//!                                                 +-> one Arc batch per shard    (mirror)
+//! viewer: NACK -> ring -> RTX (retransmit)        PLI -> one request per track (keyframe)
+//! ```
+
+mod clock;
+mod error;
+mod fan_out;
+mod keyframe;
+mod membership;
+mod mirror;
+mod publisher;
+mod rate;
+mod report;
+mod retransmit;
+mod schedule;
+mod sender_report;
+mod track;
+mod transport;
+mod viewer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use aforo_cluster::id::TrackId;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+pub use clock::SenderClock;
+pub use error::PlaneError;
+pub use report::{LayerReport, TrackReport};
+
+use crate::media::counters::Counters;
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::rtp;
+use crate::media::spec::{PlaneEvent, ShardMessage};
+use fan_out::{Outlet, fan_out};
+use publisher::Publisher;
+use rate::RateMeter;
+use schedule::{Schedule, Task};
+use track::{Source, Track};
+use transport::Transport;
+use viewer::{RESEND_QUEUE_CAPACITY, Resend, Viewer};
+
+/// Room for one datagram while it is put together: an RTP packet of the largest size that UDP carries unfragmented on any
+/// link we know, or a compound packet.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// What a peer does here.
+enum Role {
+    Publisher(Box<Publisher>),
+    Viewer(Box<Viewer>),
+}
+
+/// See the module.
+pub struct Plane {
+    shard: ShardId,
+    epoch: Instant,
+    random: StdRng,
+    /// The hot half of each peer, by its index.
+    transports: Vec<Option<Transport>>,
+    /// The other half, by the same index.
+    roles: Vec<Option<Role>>,
+    tracks: Slab<Track>,
+    places: FxHashMap<TrackId, usize>,
+    /// Tracks with packets that are not fanned out.
+    dirty: Vec<usize>,
+    resends: Vec<Resend>,
+    /// Viewers whose sender reports are due.
+    reports: Vec<PeerKey>,
+    /// Publishers with feedback to send.
+    feedback: Vec<PeerKey>,
+    schedule: Schedule,
+    events: VecDeque<PlaneEvent>,
+    shard_messages: VecDeque<(ShardId, ShardMessage)>,
+    counters: Counters,
+    sent_rate: RateMeter,
+    scratch: Box<[u8; SCRATCH_BYTES]>,
+}
+
+impl Plane {
+    /// An empty plane. `seed` decides everything that is random in it.
+    pub fn new(shard: ShardId, seed: u64, now: Instant) -> Self {
+        Self {
+            shard,
+            epoch: now,
+            random: StdRng::seed_from_u64(seed),
+            transports: Vec::new(),
+            roles: Vec::new(),
+            tracks: Slab::new(),
+            places: FxHashMap::default(),
+            dirty: Vec::with_capacity(64),
+            resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
+            reports: Vec::with_capacity(64),
+            feedback: Vec::with_capacity(64),
+            schedule: Schedule::new(now),
+            events: VecDeque::with_capacity(64),
+            shard_messages: VecDeque::with_capacity(64),
+            counters: Counters::default(),
+            sent_rate: RateMeter::new(now),
+            scratch: Box::new([0; SCRATCH_BYTES]),
+        }
+    }
+
+    /// Media of `peer` goes to `path` from now on.
+    pub fn move_peer(&mut self, peer: PeerKey, path: Path) {
+        if let Some(transport) = self.transport_mut(peer) {
+            transport.path = path;
+        }
+    }
+
+    /// A datagram of RTP or RTCP (RFC 5761) from `peer`, which is opened in place. `arrival`: when the kernel had it.
+    pub fn receive(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
+        let role = self.is_known(peer).then(|| self.roles.get(peer.index as usize)).flatten();
+        match role {
+            Some(Some(Role::Publisher(_))) if rtp::is_rtcp(datagram) => {
+                self.receive_rtcp_from_publisher(now, arrival, peer, datagram);
+            }
+            Some(Some(Role::Publisher(_))) => self.receive_rtp(now, arrival, peer, datagram),
+            Some(Some(Role::Viewer(_))) if rtp::is_rtcp(datagram) => {
+                self.receive_from_viewer(now, peer, datagram)
+            }
+            // A viewer sends no media.
+            Some(Some(Role::Viewer(_))) => self.counters.rtp_malformed += 1,
+            Some(None) | None => self.counters.peer_unknown += 1,
+        }
+    }
+
+    /// Sends everything that was received or became due since the last call: fan-out first, then retransmissions, feedback
+    /// to publishers and sender reports. `batch` is empty afterwards.
+    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) {
+        let sent_before = self.counters.rtp_sent_packets;
+        let send_time = self.abs_send_time(now);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for place in dirty.drain(..) {
+            self.flush_track(now, place, send_time, batch, transmit);
+        }
+        self.dirty = dirty;
+        if !self.resends.is_empty() {
+            self.send_resends(send_time, batch, transmit);
+        }
+        if !self.feedback.is_empty() {
+            self.send_feedback(now, batch, transmit);
+        }
+        if !self.reports.is_empty() {
+            self.send_sender_reports(now, batch, transmit);
+        }
+        batch.flush(transmit);
+        self.sent_rate.add(now, self.counters.rtp_sent_packets - sent_before);
+    }
+
+    /// What happened since the last call.
+    pub fn poll_event(&mut self) -> Option<PlaneEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next message for another shard.
+    pub fn poll_shard(&mut self) -> Option<(ShardId, ShardMessage)> {
+        self.shard_messages.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.next_due()
+    }
+
+    /// Does what is due at `now`; what comes of it leaves with the next [`Self::flush`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(task) = self.schedule.pop_due(now) {
+            match task {
+                Task::SenderReports(peer) => self.sender_reports_due(now, peer),
+                Task::ReceiverReports(peer) => self.receiver_reports_due(now, peer),
+                Task::TransportFeedback(peer) => self.transport_feedback_due(peer),
+                Task::Nack(peer) => self.nack_due(peer),
+                Task::Keyframe(track) => self.keyframe_due(now, track),
+            }
+        }
+        // An idle plane has no other moment to notice that it is.
+        self.sent_rate.add(now, 0);
+    }
+
+    /// Datagrams sealed per second, over about the last second: the load figure that gathering goes by.
+    pub fn fan_out_per_second(&self) -> f64 {
+        self.sent_rate.last_per_second()
+    }
+
+    /// Totals of this plane.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn flush_track(
+        &mut self,
+        now: Instant,
+        place: usize,
+        send_time: u32,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let another_layer = track.choose_layer(now);
+        mirror::export(track, &mut self.shard_messages, &mut self.counters);
+        if !track.legs.is_empty() {
+            track.prepare(send_time);
+            let mut outlet = Outlet {
+                transports: &mut self.transports,
+                batch,
+                transmit,
+                counters: &mut self.counters,
+                events: &mut self.events,
+            };
+            fan_out(track, &mut outlet);
+        }
+        track.clear_window();
+        if another_layer && track.is_watched() {
+            self.want_keyframe(now, place);
+        }
+    }
+
+    /// Notes that the track at `place` has packets to fan out.
+    fn mark_dirty(&mut self, place: usize) {
+        if let Some(track) = self.tracks.get_mut(place)
+            && !std::mem::replace(&mut track.dirty, true)
+        {
+            self.dirty.push(place);
+        }
+    }
+
+    /// Somebody needs a keyframe of the track at `place`.
+    fn want_keyframe(&mut self, now: Instant, place: usize) {
+        let Some(track) = self.tracks.get_mut(place).filter(|track| track.is_video()) else { return };
+        let ask = track.requests.request(now);
+        let look_at = track.requests.schedule();
+        let id = track.id;
+        if ask {
+            self.ask_for_keyframe(place);
+        }
+        if let Some(at) = look_at {
+            self.schedule.add(at, Task::Keyframe(id));
+        }
+    }
+
+    fn keyframe_due(&mut self, now: Instant, id: TrackId) {
+        let Some(place) = self.places.get(&id).copied() else { return };
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        if !track.is_watched() {
+            track.requests.forget();
+        }
+        let ask = track.requests.look(now);
+        let look_at = track.requests.schedule();
+        if ask {
+            self.ask_for_keyframe(place);
+        }
+        if let Some(at) = look_at {
+            self.schedule.add(at, Task::Keyframe(id));
+        }
+    }
+
+    fn ask_for_keyframe(&mut self, place: usize) {
+        let Some(track) = self.tracks.get(place) else { return };
+        match track.source {
+            Source::Publisher { place, number } => self.publisher_owes_keyframe(place, number, track.target),
+            Source::Shard(shard) => {
+                self.shard_messages.push_back((shard, ShardMessage::RequestKeyframe { track: track.id }));
+            }
+            Source::Absent => {}
+        }
+    }
+
+    fn is_known(&self, peer: PeerKey) -> bool {
+        let transport = self.transports.get(peer.index as usize).and_then(Option::as_ref);
+        transport.is_some_and(|transport| transport.key == peer)
+    }
+
+    fn transport_mut(&mut self, peer: PeerKey) -> Option<&mut Transport> {
+        self.transports.get_mut(peer.index as usize)?.as_mut().filter(|transport| transport.key == peer)
+    }
+
+    /// Wraps after 49 days, as everything that it is compared with does.
+    fn since_epoch_ms(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.epoch).as_millis() as u32
+    }
+
+    /// abs-send-time: seconds in 6.18 fixed point, on any clock.
+    fn abs_send_time(&self, now: Instant) -> u32 {
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
+        ((elapsed << 18) / Duration::from_secs(1).as_nanos()) as u32 & 0x00FF_FFFF
+    }
+}

@@ -1,0 +1,211 @@
+//! Who is here: publishers and viewers come and go, and tracks with them.
+
+use std::time::{Duration, Instant};
+
+use aforo_cluster::id::TrackId;
+use rand::RngExt;
+
+use super::publisher::Publisher;
+use super::schedule::Task;
+use super::sender_report::SENDER_REPORT_INTERVAL;
+use super::track::{Source, Track};
+use super::transport::Transport;
+use super::viewer::{LegPlace, Viewer};
+use super::{Plane, PlaneError, Role};
+use crate::media::codec::CodecKind;
+use crate::media::keys::SrtpKeys;
+use crate::media::leg::Leg;
+use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, ShardMessage};
+use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
+use crate::media::template::LegClass;
+
+/// Peers of one shard at most; a key beyond it is a fault of its maker, and must not make the tables grow.
+const PEERS_CAPACITY: u32 = 1 << 20;
+
+/// Tracks of one peer at most: one audio and one video.
+const PEER_TRACKS_MAX: usize = 2;
+
+impl Plane {
+    /// Adds a publisher. Viewers of its tracks may be here already.
+    pub fn add_ingest(&mut self, now: Instant, spec: IngestSpec) -> Result<(), PlaneError> {
+        self.check_place(spec.peer, spec.tracks.len())?;
+        for track in &spec.tracks {
+            let known = self.places.get(&track.id).and_then(|place| self.tracks.get(*place));
+            if known.is_some_and(|known| known.source != Source::Absent) {
+                return Err(PlaneError::TrackTaken(track.id));
+            }
+        }
+        let transport = self.transport(spec.peer, spec.path, &spec.keys)?;
+        let mut publisher = Publisher::new(now, &spec, self.random.random())?;
+        for (number, track) in (0_u8..).zip(&spec.tracks) {
+            let place = self.track_place(now, track.id, track.media.codec.kind);
+            if let Some(known) = self.tracks.get_mut(place) {
+                known.source = Source::Publisher { place: spec.peer.index, number };
+                publisher.attach(now, place, track, known);
+            }
+        }
+        self.install(spec.peer, transport, Role::Publisher(Box::new(publisher)));
+        self.schedule.add(now + super::publisher::RECEIVER_REPORT_INTERVAL, Task::ReceiverReports(spec.peer));
+        for track in &spec.tracks {
+            let place = self.places.get(&track.id).copied();
+            let watched = place.filter(|place| self.tracks.get(*place).is_some_and(Track::is_watched));
+            if let Some(place) = watched {
+                self.want_keyframe(now, place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a viewer. A track that does not enter at this shard is mirrored from where it does.
+    pub fn add_egress(&mut self, now: Instant, spec: EgressSpec) -> Result<(), PlaneError> {
+        self.check_place(spec.peer, spec.tracks.len())?;
+        if let Some(track) = spec.tracks.iter().find(|track| track.media.local_ssrc.is_none()) {
+            return Err(PlaneError::NoLocalSsrc(track.id));
+        }
+        let transport = self.transport(spec.peer, spec.path, &spec.keys)?;
+        let rtcp_in = RtcpOpener::new(spec.keys.profile, &spec.keys.remote).map_err(PlaneError::Keys)?;
+        let rtcp_out = RtcpSealer::new(spec.keys.profile, &spec.keys.local).map_err(PlaneError::Keys)?;
+        let mut viewer = Viewer::new(rtcp_in, rtcp_out);
+        for track in &spec.tracks {
+            if let Some(leg) = self.add_leg(now, spec.peer, track) {
+                viewer.legs.push(leg);
+            }
+        }
+        let places: smallvec::SmallVec<[usize; 2]> = viewer.legs.iter().map(|leg| leg.track).collect();
+        self.install(spec.peer, transport, Role::Viewer(Box::new(viewer)));
+        let phase =
+            Duration::from_millis(self.random.random_range(0..SENDER_REPORT_INTERVAL.as_millis() as u64));
+        self.schedule.add(now + phase, Task::SenderReports(spec.peer));
+        places.into_iter().for_each(|place| self.want_keyframe(now, place));
+        Ok(())
+    }
+
+    /// Forgets a peer with all it has here. Unknown peers are none of our business.
+    pub fn remove_peer(&mut self, _now: Instant, peer: PeerKey) {
+        if !self.is_known(peer) {
+            return;
+        }
+        let index = peer.index as usize;
+        if let Some(slot) = self.transports.get_mut(index) {
+            *slot = None;
+        }
+        match self.roles.get_mut(index).and_then(Option::take) {
+            Some(Role::Publisher(publisher)) => {
+                for place in publisher.places() {
+                    if let Some(track) = self.tracks.get_mut(place) {
+                        track.source = Source::Absent;
+                        track.requests.forget();
+                    }
+                    self.drop_if_abandoned(place);
+                }
+            }
+            Some(Role::Viewer(viewer)) => viewer.legs.iter().for_each(|leg| self.remove_leg(*leg)),
+            None => {}
+        }
+    }
+
+    fn add_leg(&mut self, now: Instant, peer: PeerKey, egress: &EgressTrack) -> Option<LegPlace> {
+        let ssrcs = egress.media.local_ssrc?;
+        let place = self.track_place(now, egress.id, egress.media.codec.kind);
+        let (first, first_rtx) = (self.random.random(), self.random.random());
+        let track = self.tracks.get_mut(place)?;
+        if egress.origin != self.shard && track.source == Source::Absent {
+            track.source = Source::Shard(egress.origin);
+            let subscribe = ShardMessage::Subscribe { track: egress.id, from: self.shard };
+            self.shard_messages.push_back((egress.origin, subscribe));
+        }
+        let leg = track.add_leg(LegClass::of(&egress.media), |class| {
+            Leg::new(peer.index, class, ssrcs, first, first_rtx)
+        });
+        Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })
+    }
+
+    fn remove_leg(&mut self, leg: LegPlace) {
+        let Some(track) = self.tracks.get_mut(leg.track) else { return };
+        let last = track.legs.len().saturating_sub(1);
+        let moved = track.remove_leg(leg.leg);
+        if let Some(Some(Role::Viewer(owner))) = moved.and_then(|peer| self.roles.get_mut(peer as usize)) {
+            // One viewer may hold two legs of a track; only the one that moved has a new place.
+            let places = owner.legs.iter_mut().filter(|place| place.track == leg.track && place.leg == last);
+            places.for_each(|place| place.leg = leg.leg);
+        }
+        if let (true, Source::Shard(origin)) = (track.legs.is_empty(), track.source) {
+            let unsubscribe = ShardMessage::Unsubscribe { track: track.id, from: self.shard };
+            self.shard_messages.push_back((origin, unsubscribe));
+            track.source = Source::Absent;
+        }
+        self.drop_if_abandoned(leg.track);
+    }
+
+    /// The place of track `id`, made if it is new.
+    pub(super) fn track_place(&mut self, now: Instant, id: TrackId, codec: CodecKind) -> usize {
+        if let Some(place) = self.places.get(&id).copied() {
+            if let Some(track) = self.tracks.get_mut(place) {
+                track.codec.get_or_insert(codec);
+            }
+            return place;
+        }
+        let place = self.tracks.insert(Track::new(now, id, Some(codec)));
+        self.places.insert(id, place);
+        place
+    }
+
+    /// Another shard's wish for a track that may not be here yet.
+    pub(super) fn subscribe(&mut self, now: Instant, id: TrackId, from: ShardId) {
+        let place = self.places.get(&id).copied().unwrap_or_else(|| {
+            let place = self.tracks.insert(Track::new(now, id, None));
+            self.places.insert(id, place);
+            place
+        });
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        if !track.subscribers.contains(&from) {
+            track.subscribers.push(from);
+        }
+        super::mirror::export_clocks(track, from, &mut self.shard_messages);
+        self.want_keyframe(now, place);
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: TrackId, from: ShardId) {
+        let Some(place) = self.places.get(&id).copied() else { return };
+        if let Some(track) = self.tracks.get_mut(place) {
+            track.subscribers.retain(|shard| *shard != from);
+        }
+        self.drop_if_abandoned(place);
+    }
+
+    fn drop_if_abandoned(&mut self, place: usize) {
+        if self.tracks.get(place).is_some_and(Track::is_abandoned) {
+            let track = self.tracks.remove(place);
+            self.places.remove(&track.id);
+            self.dirty.retain(|dirty| *dirty != place);
+        }
+    }
+
+    fn check_place(&self, peer: PeerKey, tracks: usize) -> Result<(), PlaneError> {
+        if peer.index >= PEERS_CAPACITY {
+            return Err(PlaneError::PlaceBeyondTable(peer.index));
+        }
+        if self.transports.get(peer.index as usize).is_some_and(Option::is_some) {
+            return Err(PlaneError::PlaceTaken(peer));
+        }
+        if tracks > PEER_TRACKS_MAX { Err(PlaneError::TooManyTracks(tracks)) } else { Ok(()) }
+    }
+
+    fn transport(&mut self, peer: PeerKey, path: Path, keys: &SrtpKeys) -> Result<Transport, PlaneError> {
+        let sealer = RtpSealer::new(keys.profile, &keys.local).map_err(PlaneError::Keys)?;
+        Ok(Transport::new(peer, path, sealer, self.random.random()))
+    }
+
+    fn install(&mut self, peer: PeerKey, transport: Transport, role: Role) {
+        let index = peer.index as usize;
+        if self.transports.len() <= index {
+            self.transports.resize_with(index + 1, || None);
+            self.roles.resize_with(index + 1, || None);
+        }
+        if let (Some(hot), Some(cold)) = (self.transports.get_mut(index), self.roles.get_mut(index)) {
+            *hot = Some(transport);
+            *cold = Some(role);
+        }
+    }
+}

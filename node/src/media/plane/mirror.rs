@@ -1,0 +1,118 @@
+//! A track on a shard where it does not enter: its packets come in one batch per flush and shard, its clock by message.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Plane;
+use super::clock::SenderClock;
+use super::track::{Arrived, Source, Track};
+use crate::media::batch::{BatchPacket, PacketBatch};
+use crate::media::counters::Counters;
+use crate::media::path::ShardId;
+use crate::media::spec::ShardMessage;
+
+/// Puts the window of `track` into one batch for all shards that mirror it.
+pub(super) fn export(
+    track: &Track,
+    messages: &mut VecDeque<(ShardId, ShardMessage)>,
+    counters: &mut Counters,
+) {
+    if track.subscribers.is_empty() {
+        return;
+    }
+    let count = track.layers.iter().map(|layer| layer.window.len()).sum();
+    let size = |layer: &super::track::Layer| -> usize {
+        layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
+    };
+    let bytes = track.layers.iter().map(size).sum();
+    let mut batch =
+        PacketBatch { track: track.id, packets: Vec::with_capacity(count), bytes: Vec::with_capacity(bytes) };
+    for (layer, index) in track.layers.iter().zip(0_u8..) {
+        let Some(ring) = &layer.ring else { continue };
+        for packet in &layer.window {
+            let Some(whole) = ring.get(packet.index) else { continue };
+            let start = batch.bytes.len() as u32;
+            batch.bytes.extend_from_slice(whole);
+            batch.packets.push(BatchPacket {
+                layer: index,
+                index: packet.index,
+                start,
+                len: whole.len() as u16,
+            });
+        }
+    }
+    let batch = Arc::new(batch);
+    for shard in &track.subscribers {
+        messages.push_back((*shard, ShardMessage::Packets(Arc::clone(&batch))));
+        counters.shard_sent_batches += 1;
+    }
+}
+
+/// Tells `shard` of all clocks that are known.
+pub(super) fn export_clocks(track: &Track, shard: ShardId, messages: &mut VecDeque<(ShardId, ShardMessage)>) {
+    for (layer, index) in track.layers.iter().zip(0_u8..) {
+        if let Some(clock) = layer.clock {
+            messages.push_back((shard, ShardMessage::Clock { track: track.id, layer: index, clock }));
+        }
+    }
+}
+
+impl Plane {
+    /// A message of another shard's plane.
+    pub fn receive_shard(&mut self, now: Instant, message: ShardMessage) {
+        match message {
+            ShardMessage::Subscribe { track, from } => self.subscribe(now, track, from),
+            ShardMessage::Unsubscribe { track, from } => self.unsubscribe(track, from),
+            ShardMessage::RequestKeyframe { track } => {
+                if let Some(place) = self.places.get(&track).copied() {
+                    self.want_keyframe(now, place);
+                }
+            }
+            ShardMessage::Packets(batch) => self.receive_batch(now, &batch),
+            ShardMessage::Clock { track, layer, clock } => {
+                let place = self.places.get(&track).copied();
+                let track =
+                    place.and_then(|place| self.tracks.get_mut(place)).filter(|track| is_mirror(track));
+                if let Some(layer) = track.and_then(|track| track.layer(now, layer)) {
+                    layer.clock = Some(clock);
+                }
+            }
+        }
+    }
+
+    fn receive_batch(&mut self, now: Instant, batch: &PacketBatch) {
+        // Packets that were on their way when the last viewer left are of no use.
+        let Some(place) = self.places.get(&batch.track).copied() else { return };
+        let Some(track) = self.tracks.get_mut(place).filter(|track| is_mirror(track)) else { return };
+        for packet in &batch.packets {
+            let start = packet.start as usize;
+            let bytes = batch.bytes.get(start..start + usize::from(packet.len));
+            let room = bytes.and_then(|bytes| Some((bytes, self.scratch.get_mut(..bytes.len())?)));
+            let Some((bytes, room)) = room else { continue };
+            room.copy_from_slice(bytes);
+            match track.arrive(now, packet.layer, packet.index, room) {
+                Arrived::New { .. } => self.counters.shard_received_packets += 1,
+                Arrived::Duplicate => self.counters.rtp_duplicate += 1,
+                Arrived::Unusable => self.counters.rtp_too_old += 1,
+            }
+        }
+        self.mark_dirty(place);
+    }
+
+    /// What a publisher said of a layer's clocks.
+    pub(super) fn set_clock(&mut self, now: Instant, place: usize, layer: u8, clock: SenderClock) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let id = track.id;
+        if let Some(known) = track.layer(now, layer) {
+            known.clock = Some(clock);
+        }
+        for shard in &track.subscribers {
+            self.shard_messages.push_back((*shard, ShardMessage::Clock { track: id, layer, clock }));
+        }
+    }
+}
+
+fn is_mirror(track: &Track) -> bool {
+    matches!(track.source, Source::Shard(_))
+}

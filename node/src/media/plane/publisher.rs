@@ -1,0 +1,288 @@
+//! The publisher's side: its packets become packets of tracks, and what it has to be told is gathered here.
+
+mod feedback;
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::clock::SenderClock;
+use super::track::{Arrived, LAYERS_MAX, Layer, Track, canonicalise};
+use super::{Plane, PlaneError, Role};
+use crate::media::counters::Counters;
+use crate::media::demux::{Demux, Route, unwrap_rtx};
+use crate::media::extension::ExtensionKind;
+use crate::media::negotiated::NegotiatedMedia;
+use crate::media::path::PeerKey;
+use crate::media::reception::{Freshness, Received, Reception, ReceptionConfig};
+use crate::media::rtcp::{self, Packet, SenderInfo};
+use crate::media::rtp::RtpHeader;
+use crate::media::spec::{IngestSpec, IngestTrack, PlaneEvent};
+use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
+use crate::media::twcc::ArrivalRecorder;
+
+/// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
+pub(super) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A publisher but for what the hot path needs.
+pub(super) struct Publisher {
+    rtp_in: RtpOpener,
+    rtcp_in: RtcpOpener,
+    rtcp_out: RtcpSealer,
+    demux: Demux,
+    arrivals: ArrivalRecorder,
+    tracks: SmallVec<[PublisherTrack; 2]>,
+    /// What our feedback calls itself.
+    ssrc: u32,
+    media_told: bool,
+    keyframe_told: bool,
+    due: Due,
+    nack_scheduled: bool,
+    feedback_scheduled: bool,
+}
+
+/// What the next flush has to tell a publisher.
+#[derive(Debug, Clone, Copy, Default)]
+struct Due {
+    /// Whether it stands in the plane's list.
+    listed: bool,
+    receiver_reports: bool,
+    transport_feedback: bool,
+    nack: bool,
+}
+
+/// One of its tracks.
+struct PublisherTrack {
+    /// Place of the track in the plane's table.
+    place: usize,
+    media: NegotiatedMedia,
+    layers: Vec<PublisherLayer>,
+    /// The layer of which a keyframe is wanted.
+    keyframe_of: Option<u8>,
+    /// Number of the last full intra request.
+    intra_requests: u8,
+}
+
+struct PublisherLayer {
+    reception: Reception,
+    /// Added to indices, so that those of a publisher that follows another go on above the other's.
+    shift: u64,
+}
+
+/// A packet that was opened and mapped: where it lies in its datagram, and what it is.
+struct Mapped {
+    route: Route,
+    received: Received,
+    start: usize,
+    end: usize,
+}
+
+impl Publisher {
+    pub(super) fn new(now: Instant, spec: &IngestSpec, ssrc: u32) -> Result<Self, PlaneError> {
+        let keys = &spec.keys;
+        Ok(Self {
+            rtp_in: RtpOpener::new(keys.profile, &keys.remote).map_err(PlaneError::Keys)?,
+            rtcp_in: RtcpOpener::new(keys.profile, &keys.remote).map_err(PlaneError::Keys)?,
+            rtcp_out: RtcpSealer::new(keys.profile, &keys.local).map_err(PlaneError::Keys)?,
+            demux: Demux::new(spec.tracks.iter().map(|track| &track.media)),
+            arrivals: ArrivalRecorder::new(now),
+            tracks: SmallVec::new(),
+            ssrc,
+            media_told: false,
+            keyframe_told: false,
+            due: Due::default(),
+            nack_scheduled: false,
+            feedback_scheduled: false,
+        })
+    }
+
+    /// Adds the next track of its list, which stands at `place` of the plane's table.
+    pub(super) fn attach(&mut self, now: Instant, place: usize, ingest: &IngestTrack, track: &Track) {
+        let config = ReceptionConfig::of(&ingest.media);
+        let layers = 0..ingest.media.rids.len().clamp(1, LAYERS_MAX);
+        let layers = layers.map(|index| {
+            let before = track.layers.get(index).and_then(Layer::highest);
+            PublisherLayer {
+                reception: Reception::new(config, now),
+                shift: before.map_or(0, |highest| (highest & !0xFFFF) + (2 << 16)),
+            }
+        });
+        self.tracks.push(PublisherTrack {
+            place,
+            media: ingest.media.clone(),
+            layers: layers.collect(),
+            keyframe_of: None,
+            intra_requests: 0,
+        });
+    }
+
+    /// Places of its tracks in the plane's table.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        self.tracks.iter().map(|track| track.place)
+    }
+
+    /// Opens `datagram` in place, finds where it belongs, and notes that it came.
+    fn open(&mut self, arrival: Instant, datagram: &mut [u8], counters: &mut Counters) -> Option<Mapped> {
+        let Ok(header) = RtpHeader::parse_protected(datagram) else {
+            counters.rtp_malformed += 1;
+            return None;
+        };
+        let opened = match self.rtp_in.open(datagram, header.header_len()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                counters.rtp_refused(error);
+                return None;
+            }
+        };
+        counters.rtp_received_packets += 1;
+        counters.rtp_received_bytes += opened.len as u64;
+        let packet = datagram.get_mut(..opened.len)?;
+        let Ok(header) = RtpHeader::parse(packet) else {
+            counters.rtp_malformed += 1;
+            return None;
+        };
+        let Ok(route) = self.demux.route(&header, packet) else {
+            counters.rtp_unmapped += 1;
+            return None;
+        };
+        let track = self.tracks.get_mut(usize::from(route.track))?;
+        let transport_id = track.media.extensions.id(ExtensionKind::TransportWideCc);
+        let sequence = transport_id.and_then(|id| header.extension(packet, id)).and_then(<[u8]>::first_chunk);
+        if let Some(sequence) = sequence {
+            self.arrivals.record(u16::from_be_bytes(*sequence), arrival);
+        }
+        let layer = track.layers.get_mut(usize::from(route.layer))?;
+        let (start, mut received) = if route.rtx {
+            counters.rtx_received_packets += 1;
+            let media_ssrc = self.demux.media_ssrc(route.track, route.layer)?;
+            let original = unwrap_rtx(packet, &header, track.media.codec.payload_type, media_ssrc)?;
+            let sequence = original.get(2..).and_then(<[u8]>::first_chunk)?;
+            let start = opened.len - original.len();
+            (start, layer.reception.receive_repaired(arrival, u16::from_be_bytes(*sequence))?)
+        } else {
+            (0, layer.reception.receive(arrival, header.ssrc, header.sequence, header.timestamp))
+        };
+        match received.freshness {
+            Freshness::Duplicate => counters.rtp_duplicate += 1,
+            Freshness::TooOld => counters.rtp_too_old += 1,
+            Freshness::Fresh | Freshness::Late => {}
+        }
+        received.index = received.index.wrapping_add(layer.shift);
+        Some(Mapped { route, received, start, end: opened.len })
+    }
+}
+
+impl Plane {
+    /// RTP of a publisher.
+    pub(super) fn receive_rtp(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
+        let Some(Role::Publisher(publisher)) =
+            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        if let Some(mapped) = publisher.open(arrival, datagram, &mut self.counters) {
+            self.take_in(now, peer, &mapped, datagram);
+        }
+        self.schedule_feedback(now, peer, true);
+    }
+
+    /// Hands an opened packet to its track.
+    fn take_in(&mut self, now: Instant, peer: PeerKey, mapped: &Mapped, datagram: &mut [u8]) {
+        let Some(Role::Publisher(publisher)) =
+            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let Mapped { route, received, start, end } = mapped;
+        if !matches!(received.freshness, Freshness::Fresh | Freshness::Late) {
+            return;
+        }
+        let Some(from) = publisher.tracks.get_mut(usize::from(route.track)) else { return };
+        let place = from.place;
+        let (Some(track), Some(packet)) = (self.tracks.get_mut(place), datagram.get_mut(*start..*end)) else {
+            return;
+        };
+        canonicalise(packet, &from.media.extensions);
+        let first = track.is_video() && track.keyframes == 0;
+        let keyframe = match track.arrive(now, route.layer, received.index, packet) {
+            Arrived::New { keyframe } => keyframe,
+            Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
+            Arrived::Unusable => return self.counters.rtp_too_old += 1,
+        };
+        if !std::mem::replace(&mut publisher.media_told, true) {
+            self.events.push_back(PlaneEvent::FirstMedia(peer));
+        }
+        let mut keyframe_wanted = (received.restarted || first) && track.is_video() && !keyframe;
+        if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
+            if keyframe {
+                layer.reception.keyframe_started(received.index.wrapping_sub(layer.shift));
+            }
+            keyframe_wanted |= layer.reception.take_keyframe_wanted() && track.is_watched();
+            if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
+                report.lost = layer.reception.totals().lost_packets;
+            }
+        }
+        if keyframe {
+            self.counters.keyframes_received += 1;
+            if !std::mem::replace(&mut publisher.keyframe_told, true) {
+                self.events.push_back(PlaneEvent::FirstKeyframe(peer));
+            }
+        }
+        self.mark_dirty(place);
+        if keyframe_wanted {
+            self.want_keyframe(now, place);
+        }
+    }
+
+    /// RTCP of a publisher: its clocks. What it says of our feedback does not matter.
+    pub(super) fn receive_rtcp_from_publisher(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        peer: PeerKey,
+        datagram: &mut [u8],
+    ) {
+        let Some(Role::Publisher(publisher)) =
+            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let compound = match publisher.rtcp_in.open(datagram) {
+            Ok(compound) => compound,
+            Err(error) => return self.counters.rtcp_refused(error),
+        };
+        self.counters.rtcp_received_packets += 1;
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Ok(Packet::SenderReport(report)) => {
+                    self.publisher_reports(now, arrival, peer, report.ssrc, &report.info)
+                }
+                Ok(_) => {}
+                Err(_) => self.counters.rtcp_malformed += 1,
+            }
+        }
+    }
+
+    fn publisher_reports(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        peer: PeerKey,
+        ssrc: u32,
+        info: &SenderInfo,
+    ) {
+        let Some(Role::Publisher(publisher)) =
+            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let Some(route) = publisher.demux.route_of(ssrc).filter(|route| !route.rtx) else { return };
+        let Some(track) = publisher.tracks.get_mut(usize::from(route.track)) else { return };
+        let place = track.place;
+        if let Some(layer) = track.layers.get_mut(usize::from(route.layer)) {
+            layer.reception.sender_report(arrival, info);
+        }
+        let clock = SenderClock { ntp: info.ntp, rtp_timestamp: info.rtp_timestamp, at: arrival };
+        self.set_clock(now, place, route.layer, clock);
+    }
+}

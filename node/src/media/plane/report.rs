@@ -1,0 +1,53 @@
+//! What a plane says of a track when asked: figures for the API and the studio page, not for control.
+
+use std::time::Instant;
+
+use aforo_cluster::id::TrackId;
+
+use super::Plane;
+
+/// One track on this shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrackReport {
+    /// Packets taken in, repaired ones included.
+    pub packets: u64,
+    /// Their bytes, RTP headers included.
+    pub bytes: u64,
+    /// Packets that never came, as far as is known; 0 on a shard that mirrors the track.
+    pub lost: u64,
+    /// Keyframes taken in, over all layers.
+    pub keyframes: u64,
+    /// Viewers on this shard.
+    pub legs: usize,
+    /// Bits per second that are taken in, over all layers.
+    pub bitrate_bps: u64,
+    /// One entry per layer, in the order of the offer's RIDs; one without simulcast.
+    pub layers: Vec<LayerReport>,
+}
+
+/// One layer of a track.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerReport {
+    /// Bits per second that are taken in.
+    pub bitrate_bps: u64,
+    /// Whether viewers get this one.
+    pub selected: bool,
+}
+
+impl Plane {
+    /// What is known of `track`; `None` if it is not on this shard.
+    pub fn track_report(&self, now: Instant, track: TrackId) -> Option<TrackReport> {
+        let track = self.tracks.get(self.places.get(&track).copied()?)?;
+        let mut report =
+            TrackReport { keyframes: track.keyframes, legs: track.legs.len(), ..Default::default() };
+        for (layer, index) in track.layers.iter().zip(0_u8..) {
+            let bitrate_bps = layer.bitrate_bps(now);
+            report.packets += layer.packets;
+            report.bytes += layer.bytes;
+            report.lost += layer.lost;
+            report.bitrate_bps += bitrate_bps;
+            report.layers.push(LayerReport { bitrate_bps, selected: index == track.target });
+        }
+        Some(report)
+    }
+}

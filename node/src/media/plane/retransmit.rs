@@ -1,0 +1,101 @@
+//! Answers to NACK: from the ring that all legs share, sealed anew for the one that asked.
+
+use super::track::Track;
+use super::transport::Outgoing;
+use super::viewer::Resend;
+use super::{Plane, Role};
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::rtp::RtpHeader;
+use crate::media::template::HeaderTemplate;
+
+/// Bytes of the original sequence number before the payload of a retransmission (RFC 4588 §4).
+const OSN_BYTES: usize = 2;
+
+/// What goes out again.
+struct Prepared {
+    header: HeaderTemplate,
+    ssrc: u32,
+    index: u64,
+    timestamp: u32,
+    payload_bytes: usize,
+}
+
+impl Plane {
+    pub(super) fn send_resends(
+        &mut self,
+        send_time: u32,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        let mut resends = std::mem::take(&mut self.resends);
+        for resend in resends.drain(..) {
+            match self.resend(&resend, send_time, batch, transmit) {
+                Some(()) => self.counters.rtx_sent_packets += 1,
+                None => self.counters.rtx_missing += 1,
+            }
+        }
+        self.resends = resends;
+    }
+
+    fn resend(
+        &mut self,
+        resend: &Resend,
+        send_time: u32,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<()> {
+        let place = resend.peer.index as usize;
+        let transport = self.transports.get_mut(place)?.as_mut().filter(|known| known.key == resend.peer)?;
+        let Some(Role::Viewer(viewer)) = self.roles.get(place)? else { return None };
+        let leg = viewer.leg(resend.ssrc)?;
+        let track = self.tracks.get_mut(leg.track)?;
+        let prepared = prepare(track, leg.leg, resend.sequence, send_time, self.scratch.as_mut_slice())?;
+        let outgoing = Outgoing {
+            header: &prepared.header,
+            ssrc: prepared.ssrc,
+            index: prepared.index,
+            timestamp: prepared.timestamp,
+            payload: self.scratch.get(..prepared.payload_bytes)?,
+        };
+        let Some(bytes) = transport.send(&outgoing, batch, transmit) else {
+            self.counters.seal_failed += 1;
+            return None;
+        };
+        self.counters.rtp_sent_packets += 1;
+        self.counters.rtp_sent_bytes += bytes as u64;
+        Some(())
+    }
+}
+
+/// Puts the payload of what the leg at `place` calls `sequence` into `scratch`. With RTX, as a retransmission of its own
+/// number; without, exactly as it went out the first time, which is the one case where a nonce may come again.
+fn prepare(
+    track: &mut Track,
+    place: usize,
+    sequence: u16,
+    send_time: u32,
+    scratch: &mut [u8],
+) -> Option<Prepared> {
+    let leg = track.legs.get_mut(place)?;
+    let (out, mapping, source) = leg.find(sequence)?;
+    let packet = track.layers.get(usize::from(mapping.layer()))?.ring.as_ref()?.get(source)?;
+    let header = RtpHeader::parse(packet).ok()?;
+    let payload = packet.get(header.header_len()..)?;
+    let class = &track.classes.get(usize::from(leg.class))?.class;
+    let timestamp = mapping.timestamp(header.timestamp);
+    match (leg.rtx_ssrc, class.rtx_header(packet, &header, send_time)) {
+        (Some(ssrc), Some(rtx)) => {
+            let (osn, rest) = scratch.split_first_chunk_mut::<OSN_BYTES>()?;
+            *osn = (out as u16).to_be_bytes();
+            rest.get_mut(..payload.len())?.copy_from_slice(payload);
+            let payload_bytes = OSN_BYTES + payload.len();
+            Some(Prepared { header: rtx, ssrc, index: leg.take_rtx_index(), timestamp, payload_bytes })
+        }
+        _ if class.is_verbatim() => {
+            scratch.get_mut(..payload.len())?.copy_from_slice(payload);
+            let header = class.header(packet, &header, send_time);
+            Some(Prepared { header, ssrc: leg.ssrc, index: out, timestamp, payload_bytes: payload.len() })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,92 @@
+//! The sending side of a peer: where packets go, the key that seals them, and the numbers that all of its tracks share.
+
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::{Path, PeerKey};
+use crate::media::srtp::{RtcpSealer, RtpSealer};
+use crate::media::template::{HeaderTemplate, LegFields};
+
+/// See the module. Its place in the plane's table is the peer's index; only the hot path's needs are in here.
+pub(super) struct Transport {
+    pub(super) path: Path,
+    pub(super) rtp: RtpSealer,
+    pub(super) key: PeerKey,
+    /// The next transport-wide sequence number; wraps.
+    next_transport_sequence: u16,
+    /// Whether its first packet and first keyframe were told of.
+    pub(super) media_told: bool,
+    pub(super) keyframe_told: bool,
+}
+
+/// A packet on its way out: which nonce, under which header.
+pub(super) struct Outgoing<'a> {
+    pub(super) header: &'a HeaderTemplate,
+    pub(super) ssrc: u32,
+    /// Rollover counter and sequence number.
+    pub(super) index: u64,
+    pub(super) timestamp: u32,
+    pub(super) payload: &'a [u8],
+}
+
+impl Transport {
+    pub(super) fn new(key: PeerKey, path: Path, rtp: RtpSealer, first_transport_sequence: u16) -> Self {
+        Self {
+            path,
+            rtp,
+            key,
+            next_transport_sequence: first_transport_sequence,
+            media_told: false,
+            keyframe_told: false,
+        }
+    }
+
+    /// Seals `packet` straight into `batch`. Returns the datagram's bytes; `None` if it could not be sealed.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        packet: &Outgoing<'_>,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<usize> {
+        let header_bytes = packet.header.len();
+        let len = header_bytes + packet.payload.len() + self.rtp.overhead_bytes();
+        let out = batch.datagram(self.path, len, transmit)?;
+        let fields = LegFields {
+            sequence: packet.index as u16,
+            timestamp: packet.timestamp,
+            ssrc: packet.ssrc,
+            transport_sequence: self.next_transport_sequence,
+        };
+        if packet.header.has_transport_sequence() {
+            self.next_transport_sequence = self.next_transport_sequence.wrapping_add(1);
+        }
+        let nonce = (packet.ssrc, packet.index);
+        let written = packet.header.write(out, &fields);
+        if written.is_none() || self.rtp.seal(nonce, out, header_bytes, packet.payload).is_err() {
+            // The space is spoken for, and what lies in it is not for the wire.
+            out.fill(0);
+            return None;
+        }
+        Some(len)
+    }
+}
+
+/// Seals the compound packet `plain` into `batch`. Whether it could be.
+pub(super) fn send_rtcp(
+    path: Path,
+    sealer: &mut RtcpSealer,
+    plain: &[u8],
+    batch: &mut SendBatch,
+    transmit: &mut impl Transmit,
+) -> bool {
+    let Some(out) = batch.datagram(path, plain.len() + sealer.overhead_bytes(), transmit) else {
+        return false;
+    };
+    let sealed = out.get_mut(..plain.len()).is_some_and(|place| {
+        place.copy_from_slice(plain);
+        true
+    }) && sealer.seal(out).is_ok();
+    if !sealed {
+        out.fill(0);
+    }
+    sealed
+}

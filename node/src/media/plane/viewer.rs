@@ -1,0 +1,214 @@
+//! What viewers say: requests for lost packets and keyframes, and how well they receive.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::{Plane, Role};
+use crate::media::path::PeerKey;
+use crate::media::rtcp::{self, Packet, ReportBlock};
+use crate::media::srtp::{RtcpOpener, RtcpSealer};
+use crate::media::twcc::Arrival;
+
+/// Retransmissions that wait for the next flush. Full means: more are not sent, and the viewer asks again.
+pub(super) const RESEND_QUEUE_CAPACITY: usize = 4096;
+
+/// Retransmissions to one viewer in a second: a quarter of a 20 Mbit/s stream. A viewer that loses more is not helped by more.
+const RESENDS_PER_SECOND: u32 = 500;
+
+/// Least time between two retransmissions of one packet, in ms: a viewer on the same network repeats a NACK this fast.
+const RESEND_INTERVAL_MIN_MS: u32 = 10;
+
+/// Longest time that a second NACK for a packet is held to be about the first loss.
+const RESEND_INTERVAL_MAX_MS: u32 = 150;
+
+/// Recent retransmissions remembered per viewer, by sequence number. A collision only forgets.
+const RECENT_RESENDS: usize = 64;
+
+/// A viewer's side of the plane but for what the hot path needs.
+pub(super) struct Viewer {
+    pub(super) rtcp_in: RtcpOpener,
+    pub(super) rtcp_out: RtcpSealer,
+    pub(super) legs: SmallVec<[LegPlace; 2]>,
+    /// Made with the first NACK: most viewers never send one.
+    resends: Option<Box<ResendBudget>>,
+    /// Round trip, in ms; 0 until a report told it.
+    rtt_ms: u32,
+}
+
+/// Where a leg of a viewer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LegPlace {
+    /// Place of the track in the plane's table.
+    pub(super) track: usize,
+    /// Place of the leg in the track's list.
+    pub(super) leg: usize,
+    /// SSRC of its media.
+    pub(super) ssrc: u32,
+}
+
+/// A packet that a viewer wants again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resend {
+    pub(super) peer: PeerKey,
+    pub(super) ssrc: u32,
+    pub(super) sequence: u16,
+}
+
+impl Viewer {
+    pub(super) fn new(rtcp_in: RtcpOpener, rtcp_out: RtcpSealer) -> Self {
+        Self { rtcp_in, rtcp_out, legs: SmallVec::new(), resends: None, rtt_ms: 0 }
+    }
+
+    pub(super) fn leg(&self, ssrc: u32) -> Option<LegPlace> {
+        self.legs.iter().copied().find(|leg| leg.ssrc == ssrc)
+    }
+
+    fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
+        let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
+        self.resends.get_or_insert_with(Box::default).take(ssrc, sequence, now_ms, interval_ms)
+    }
+}
+
+/// Keeps retransmissions to one viewer in bounds.
+struct ResendBudget {
+    second: u32,
+    used: u32,
+    /// SSRC, sequence number, when (in ms).
+    recent: [(u32, u16, u32); RECENT_RESENDS],
+}
+
+impl Default for ResendBudget {
+    fn default() -> Self {
+        Self { second: 0, used: 0, recent: [(0, 0, 0); RECENT_RESENDS] }
+    }
+}
+
+impl ResendBudget {
+    fn take(&mut self, ssrc: u32, sequence: u16, now_ms: u32, interval_ms: u32) -> bool {
+        if self.second != now_ms / 1_000 {
+            (self.second, self.used) = (now_ms / 1_000, 0);
+        }
+        let Some(recent) = self.recent.get_mut(usize::from(sequence) % RECENT_RESENDS) else { return false };
+        let repeated =
+            recent.0 == ssrc && recent.1 == sequence && now_ms.wrapping_sub(recent.2) < interval_ms;
+        if repeated || self.used >= RESENDS_PER_SECOND {
+            return false;
+        }
+        self.used += 1;
+        *recent = (ssrc, sequence, now_ms);
+        true
+    }
+}
+
+impl Plane {
+    /// RTCP of a viewer.
+    pub(super) fn receive_from_viewer(&mut self, now: Instant, peer: PeerKey, datagram: &mut [u8]) {
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let compound = match viewer.rtcp_in.open(datagram) {
+            Ok(compound) => compound,
+            Err(error) => return self.counters.rtcp_refused(error),
+        };
+        self.counters.rtcp_received_packets += 1;
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Ok(Packet::Nack(nack)) => {
+                    for sequence in nack.sequences() {
+                        self.want_resend(now, Resend { peer, ssrc: nack.media_ssrc, sequence });
+                    }
+                }
+                Ok(Packet::PictureLoss(loss)) => self.viewer_wants_keyframe(now, peer, loss.media_ssrc),
+                Ok(Packet::FullIntra(request)) => {
+                    for (ssrc, _) in request.entries() {
+                        self.viewer_wants_keyframe(now, peer, ssrc);
+                    }
+                }
+                Ok(Packet::ReceiverReport(report)) => {
+                    report.blocks().for_each(|block| self.viewer_reports(now, peer, &block));
+                }
+                Ok(Packet::SenderReport(report)) => {
+                    report.blocks().for_each(|block| self.viewer_reports(now, peer, &block));
+                }
+                Ok(Packet::TransportCc(feedback)) => {
+                    self.counters.twcc_received += 1;
+                    let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
+                    self.counters.twcc_lost_packets += lost as u64;
+                }
+                Ok(
+                    Packet::ReceiverEstimate(_)
+                    | Packet::SourceDescription(_)
+                    | Packet::Goodbye(_)
+                    | Packet::Other { .. },
+                ) => {}
+                Err(_) => self.counters.rtcp_malformed += 1,
+            }
+        }
+    }
+
+    fn want_resend(&mut self, now: Instant, resend: Resend) {
+        self.counters.nack_received_sequences += 1;
+        let now_ms = self.since_epoch_ms(now);
+        let Some(viewer) = self.viewer(resend.peer) else { return };
+        let known = viewer.leg(resend.ssrc).is_some();
+        if !known || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
+            self.counters.rtx_suppressed += 1;
+        } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
+            self.resends.push(resend);
+        } else {
+            self.counters.rtx_suppressed += 1;
+        }
+    }
+
+    fn viewer_wants_keyframe(&mut self, now: Instant, peer: PeerKey, ssrc: u32) {
+        self.counters.keyframe_requests_received += 1;
+        if let Some(leg) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) {
+            self.want_keyframe(now, leg.track);
+        }
+    }
+
+    fn viewer_reports(&mut self, now: Instant, peer: PeerKey, block: &ReportBlock) {
+        let now_ms = self.since_epoch_ms(now);
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let Some(place) = viewer.leg(block.ssrc) else { return };
+        let leg = self.tracks.get_mut(place.track).and_then(|track| track.legs.get_mut(place.leg));
+        let Some(leg) = leg else { return };
+        leg.fraction_lost = block.fraction_lost;
+        let sent = leg.sent_report;
+        if block.last_sender_report != 0 && block.last_sender_report == sent.middle_ntp {
+            let held =
+                Duration::from_micros(u64::from(block.delay_since_last_sender_report) * 1_000_000 >> 16);
+            viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
+        }
+    }
+
+    fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {
+        match self.roles.get_mut(peer.index as usize) {
+            Some(Some(Role::Viewer(viewer))) => Some(viewer),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_not_resent_within_the_interval_nor_beyond_the_budget() {
+        let mut budget = ResendBudget::default();
+        assert!(budget.take(1, 7, 5_000, 40));
+        assert!(!budget.take(1, 7, 5_039, 40));
+        assert!(budget.take(2, 7, 5_039, 40), "another stream");
+        assert!(budget.take(1, 8, 5_039, 40));
+        assert!(budget.take(1, 7, 5_040, 40), "forgotten by collision, or the interval is over");
+        let sent = (0..2_000).filter(|sequence| budget.take(1, *sequence, 6_000, 10)).count();
+        assert_eq!(sent, RESENDS_PER_SECOND as usize);
+        assert!(budget.take(1, 1, 7_000, 10));
+    }
+}
