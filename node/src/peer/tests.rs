@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::message::{EndReason, PeerInput, PeerOutput};
@@ -288,4 +289,37 @@ fn outputs_are_bounded_when_nobody_drains() {
         count += 1;
     }
     assert!(count <= super::core::OUTPUTS_CAPACITY + 8, "{count} outputs");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A real handshake whose datagrams get damaged, cut, doubled and lost on the way, in both directions and roles.
+    #[test]
+    fn a_mangled_handshake_never_panics_and_never_ends_with_other_keys(
+        harms in proptest::collection::vec((0..8_u8, any::<u16>(), 1..255_u8), 0..40),
+        node_is_server in any::<bool>(),
+    ) {
+        let role = if node_is_server { DtlsRole::Client } else { DtlsRole::Server };
+        let mut session = Session::new(ClientOptions { role, ..ClientOptions::default() });
+        session.join();
+        let mut harms = harms.into_iter();
+        session.run(6 * SECOND, |_, bytes| {
+            let Some((kind, place, value)) = harms.next() else { return vec![bytes] };
+            let place = usize::from(place) % bytes.len();
+            let mut harmed = bytes.to_vec();
+            match kind {
+                0 => harmed[place] ^= value,
+                1 => harmed.truncate(place.max(1)),
+                2 => harmed.insert(place, value),
+                3 => return vec![],
+                4 => return vec![bytes.clone(), bytes],
+                _ => {}
+            }
+            vec![Bytes::from(harmed)]
+        });
+        if session.complete && session.core.is_connected() {
+            session.assert_connected();
+        }
+    }
 }

@@ -26,11 +26,15 @@ use crate::media::negotiated::{DtlsRole, Fingerprint};
 /// the documentation prefix, RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 
-/// When a flight is first repeated: above the round trip between neighbouring continents, while a repetition for nothing
-/// costs a kilobyte. (RFC 6347's one second is felt by everyone who joins over a lossy network.)
-const FIRST_REPEAT: Duration = Duration::from_millis(200);
+/// When a server's flight is first repeated: above the round trip between neighbouring continents, while a repetition for
+/// nothing costs a kilobyte. (RFC 6347's one second is felt by everyone who joins over a lossy network.)
+const FIRST_REPEAT_SERVER: Duration = Duration::from_millis(200);
 
-/// The interval between repetitions doubles up to this: with it the library's budget lasts until the join times out.
+/// When a client's flight is first repeated, as browsers do: nothing else brings a lost hello back, and ffmpeg's muxer
+/// loses the first, because it opens its DTLS only once ICE is done.
+const FIRST_REPEAT_CLIENT: Duration = Duration::from_millis(50);
+
+/// The interval between repetitions doubles up to this, so that some are left until the join times out.
 const LAST_REPEAT: Duration = Duration::from_millis(3_200);
 
 /// Repetitions of one flight that the library makes before it gives up (`DEFAULT_MAXIMUM_RETRANSMIT_NUMBER`).
@@ -115,7 +119,7 @@ impl Dtls {
             flight: Vec::new(),
             flight_sent: None,
             repeat_at: None,
-            repeat_interval: FIRST_REPEAT,
+            repeat_interval: Duration::ZERO,
             repeats: 0,
             transmits: VecDeque::new(),
         }
@@ -346,8 +350,11 @@ impl Dtls {
         self.flight = flight;
         self.flight_sent = Some(now);
         self.repeats = 0;
-        self.repeat_interval = FIRST_REPEAT;
-        self.repeat_at = Some(now + FIRST_REPEAT);
+        self.repeat_interval = match self.role {
+            DtlsRole::Client => FIRST_REPEAT_CLIENT,
+            DtlsRole::Server => FIRST_REPEAT_SERVER,
+        };
+        self.repeat_at = Some(now + self.repeat_interval);
     }
 
     fn repeat_flight(&mut self, now: Instant) {

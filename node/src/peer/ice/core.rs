@@ -18,9 +18,8 @@ pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// moved. Full means: the path that was checked longest ago is forgotten.
 pub const PATHS_CAPACITY: usize = 8;
 
-/// After this time without a check, a path that is nominated in name only does not hold the session: browsers check the
-/// path in use every 0.5 to 2.5 s, so two to four checks are missing.
-const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// After this time without a check the path in use no longer holds the session: browsers check it every 0.5 to 2.5 s.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
 
 /// What ICE has seen, for the shard's metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

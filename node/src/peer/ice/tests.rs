@@ -218,10 +218,10 @@ fn a_client_that_nominates_everything_does_not_make_the_session_swing() {
     assert_eq!(selected, 3, "once for each path");
     assert_eq!(session.core.selected_path(), Some(udp(3)));
     // When the path in use falls silent, another nominated one takes over.
-    session.now += Duration::from_secs(4);
+    session.now += Duration::from_secs(2);
     session.checks(udp(1), true);
     assert_eq!(session.core.selected_path(), Some(udp(3)));
-    session.now += Duration::from_secs(2);
+    session.now += Duration::from_secs(1);
     session.checks(udp(1), true);
     assert_eq!(session.core.selected_path(), Some(udp(1)));
 }
@@ -232,7 +232,7 @@ fn a_client_that_never_nominates_follows_the_path_that_still_works() {
     session.checks(udp(1), false);
     session.checks(udp(2), false);
     assert_eq!(session.core.selected_path(), Some(udp(1)));
-    session.now += Duration::from_secs(6);
+    session.now += Duration::from_secs(3);
     session.checks(udp(2), false);
     assert_eq!(session.core.selected_path(), Some(udp(2)));
 }
