@@ -159,10 +159,12 @@ export class AforoPlayerElement extends HTMLElement {
 
   #render(): void {
     const state = this.#player?.state ?? 'idle';
+    const pictureless = !this.#shown && this.#flow === 'frozen';
     const notice = noticeFor({
       state,
       shown: this.#shown,
       everShown: this.#everShown,
+      pictureless,
       failure: this.#failure,
     });
     this.#view.showNotice(notice, this.#shown && (state === 'stalled' || state === 'reconnecting'));
