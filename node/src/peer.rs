@@ -10,6 +10,6 @@ pub mod ice;
 pub mod message;
 
 #[cfg(test)]
-mod test_client;
+pub(crate) mod test_client;
 #[cfg(test)]
 mod tests;

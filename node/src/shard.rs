@@ -1,6 +1,18 @@
 //! One media arbiter: an actor, its sockets, and the plane between them.
 //!
-//! `message` is what rooms, peers and other shards may say to it; `socket` reads and sends whole batches.
+//! `core` has the rules: which datagram belongs to whom (`demux`, `routes`), and when to send (`gather`). `socket` reads and
+//! sends whole batches. `message` is what rooms, peers and other shards may say.
 
+pub mod actor;
+pub mod core;
+pub mod demux;
+mod event_loop;
+pub mod gather;
+pub mod health;
+pub mod lanes;
 pub mod message;
+mod pump;
+mod routes;
 pub mod socket;
+pub mod start;
+mod telemetry;

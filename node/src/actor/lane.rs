@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use actix::dev::{MessageResponse, ToEnvelope};
+use actix::dev::ToEnvelope;
 use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 
@@ -46,7 +46,7 @@ where
     A: Actor + Handler<M>,
     A::Context: ToEnvelope<A, M>,
     M: Message + Send + 'static,
-    M::Result: Send + MessageResponse<A, M>,
+    M::Result: Send,
 {
     match address.send(message).timeout(deadline).await {
         Ok(answer) => Ok(answer),

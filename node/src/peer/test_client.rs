@@ -94,7 +94,8 @@ pub fn udp(port: u16) -> Path {
     Path::Udp(SocketAddr::from(([198, 51, 100, 7], port)))
 }
 
-const REMOTE: SocketAddr =
+/// The node's address, as the client's DTLS sees it.
+pub const REMOTE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)), 443);
 
 /// A client and the node's end of its connection.
@@ -257,9 +258,14 @@ impl Session {
     pub fn join(&mut self) {
         self.checks(self.path, true);
         if self.role == DtlsRole::Client {
-            self.dtls.connect(self.now, REMOTE, Arc::clone(&self.config), None).unwrap();
-            self.drain_client();
+            self.connect();
         }
+    }
+
+    /// The client starts its handshake.
+    pub fn connect(&mut self) {
+        self.dtls.connect(self.now, REMOTE, Arc::clone(&self.config), None).unwrap();
+        self.drain_client();
     }
 
     pub fn drain_client(&mut self) {

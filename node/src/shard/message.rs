@@ -1,12 +1,15 @@
 //! What a shard accepts: commands and questions of rooms, what its peers say, and what other shards send.
 
 use actix::{Message, Recipient};
-use aforo_cluster::id::SessionId;
+use aforo_cluster::id::{SessionId, TrackId};
 
 use crate::media::path::PeerKey;
+use crate::media::plane::TrackReport;
 use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
 pub use crate::peer::message::PeerSaid;
 use crate::peer::message::{PeerConfig, PeerInput, PeerNotice};
+use crate::shard::lanes::ShardLink;
+use crate::shard::socket::tcp::accept::Identified;
 
 /// Take on a peer whose offer has been answered: start its actor and route its ufrag to it.
 #[derive(Message)]
@@ -76,7 +79,33 @@ pub struct ShardLoad {
     pub datagrams_per_second: f64,
 }
 
-/// End every peer with `Shutdown`, send what they have to say, take no new one. Answered when all are told.
+/// How are these tracks doing on this shard?
+#[derive(Debug, Message)]
+#[rtype(result = "ShardReport")]
+pub struct GetReport {
+    /// The tracks; those that the shard does not carry are missing in the report.
+    pub tracks: Vec<TrackId>,
+}
+
+/// What a shard says about tracks.
+#[derive(Debug)]
+pub struct ShardReport {
+    /// One entry for each track asked for that the shard carries.
+    pub tracks: Vec<(TrackId, TrackReport)>,
+}
+
+/// These are the other shards of the node.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Meet(pub Vec<ShardLink>);
+
+/// An ICE-TCP connection for one of the shard's peers.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AdoptTcp(pub Identified);
+
+/// End every peer with `Shutdown`, send what they have to say, take no new one. Answered when all
+/// have ended, or after two seconds.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Stop;

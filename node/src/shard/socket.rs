@@ -4,4 +4,5 @@
 //! The only part of the node with `unsafe`: system calls that take arrays of headers (`recvmmsg`, `sendmmsg`).
 
 pub mod counters;
+pub mod tcp;
 pub mod udp;

@@ -11,6 +11,7 @@ pub mod receive;
 pub mod send;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

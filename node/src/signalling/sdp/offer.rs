@@ -96,8 +96,7 @@ impl Attributes {
 
     /// The values of every line with this name.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let named = self.0.iter().filter(move |attribute| attribute.key == name);
-        named.filter_map(|attribute| Some(attribute.value.as_deref()?.trim()))
+        self.all().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// The first value.
@@ -148,9 +147,8 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
 /// `rtc-sdp` ends a line at LF only and keeps other control characters; parts of lines go into our answer, where a
 /// stray CR would start a line that the client never wrote as one.
 fn check_characters(text: &str) -> Result<(), Refusal> {
-    let bytes = text.as_bytes();
-    let lone_cr = bytes.windows(2).any(|pair| matches!(pair, [b'\r', next] if *next != b'\n'));
-    let control = bytes.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\r' | b'\n' | b'\t'));
+    let lone_cr = text.split("\r\n").any(|line| line.contains('\r'));
+    let control = text.chars().any(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'));
     if lone_cr || control {
         return Err(malformed("it has control characters inside of lines"));
     }

@@ -1,0 +1,395 @@
+//! A shard on real sockets: clients with their own ICE, DTLS and SRTP connect, publish and watch.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Context, Handler, Recipient};
+use aforo_cluster::id::{SessionId, TrackId};
+use aforo_cluster::metric::Metrics;
+use bytes::BytesMut;
+use rtc_dtls::endpoint::EndpointEvent;
+use rtc_srtp::context::Context as Srtp;
+use rtc_srtp::protection_profile::ProtectionProfile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::actor::lane::ask;
+use crate::media::codec::CodecKind;
+use crate::media::extension::ExtensionMap;
+use crate::media::negotiated::{
+    Codec, Direction, DtlsRole, Feedback, FingerprintAlgorithm, Negotiated, NegotiatedMedia, SsrcPair,
+};
+use crate::media::path::{PeerKey, ShardId};
+use crate::media::spec::{EgressTrack, IngestTrack};
+use crate::peer::dtls::DtlsIdentity;
+use crate::peer::ice;
+use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput, PeerNotice};
+use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session};
+use crate::shard::message::{AddPeer, GetLoad, GetReport, PeerMedia, Stop, TellPeer};
+use crate::shard::socket::udp::BindError;
+use crate::shard::start::{ShardHandle, ShardsConfig, StartError, start_shards, webrtc_peers};
+
+/// Longer than anything here takes, short enough that a failure does not hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const TRACK: TrackId = TrackId(7);
+const PUBLISHED_SSRC: u32 = 0x1111;
+const PLAYED_SSRC: u32 = 0x2222;
+
+/// Stands in for a room.
+struct Room(mpsc::UnboundedSender<PeerNotice>);
+
+impl Actor for Room {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeerNotice> for Room {
+    type Result = ();
+
+    fn handle(&mut self, notice: PeerNotice, _: &mut Context<Self>) {
+        self.0.send(notice).unwrap();
+    }
+}
+
+/// A client's way to the node.
+enum Way {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Way {
+    async fn send(&mut self, datagram: &[u8]) {
+        match self {
+            Self::Udp(socket) => {
+                socket.send(datagram).await.unwrap();
+            }
+            Self::Tcp(stream) => {
+                let length = u16::try_from(datagram.len()).unwrap().to_be_bytes();
+                stream.write_all(&[&length, datagram].concat()).await.unwrap();
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 2_048];
+        match self {
+            Self::Udp(socket) => {
+                let len = timeout(PATIENCE, socket.recv(&mut bytes)).await.expect("a datagram").unwrap();
+                bytes.truncate(len);
+            }
+            Self::Tcp(stream) => {
+                let len = timeout(PATIENCE, stream.read_u16()).await.expect("a frame").unwrap();
+                bytes.truncate(len.into());
+                stream.read_exact(&mut bytes).await.unwrap();
+            }
+        }
+        bytes
+    }
+}
+
+struct Node {
+    shards: Vec<ShardHandle>,
+    room: Recipient<PeerNotice>,
+    notices: mpsc::UnboundedReceiver<PeerNotice>,
+}
+
+fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
+    ShardsConfig {
+        udp: "127.0.0.1:0".parse().unwrap(),
+        count,
+        tcp: true,
+        peers_max: 100,
+        seed: 1,
+        peers: webrtc_peers(identity),
+        metrics: Arc::new(Metrics::new().unwrap()),
+    }
+}
+
+impl Node {
+    fn start(count: u8) -> Self {
+        let shards = start_shards(&config(DtlsIdentity::generate().unwrap(), count)).unwrap();
+        let (sender, notices) = mpsc::unbounded_channel();
+        Self { shards, room: Room(sender).start().recipient(), notices }
+    }
+
+    async fn notice(&mut self) -> (SessionId, PeerEvent) {
+        let notice = timeout(PATIENCE, self.notices.recv()).await.expect("a notice").unwrap();
+        (notice.session, notice.event)
+    }
+
+    async fn stop(self) {
+        for shard in &self.shards {
+            ask(&shard.addr, Stop, PATIENCE).await.unwrap();
+            shard.end_thread();
+        }
+    }
+}
+
+/// A client that is connected.
+struct Client {
+    session: SessionId,
+    peer: PeerKey,
+    dtls: Session,
+    way: Way,
+    seals: Srtp,
+    opens: Srtp,
+}
+
+fn opus(ssrc: u32, publishes: bool) -> NegotiatedMedia {
+    let pair = SsrcPair { primary: ssrc, rtx: None };
+    NegotiatedMedia {
+        kind: CodecKind::Opus.kind(),
+        mid: "0".to_owned(),
+        codec: Codec { kind: CodecKind::Opus, payload_type: 111, fmtp: String::new() },
+        rtx_payload_type: None,
+        extensions: ExtensionMap::default(),
+        feedback: Feedback::default(),
+        rids: Vec::new(),
+        remote_ssrcs: if publishes { vec![pair] } else { Vec::new() },
+        local_ssrc: (!publishes).then_some(pair),
+    }
+}
+
+fn publishes() -> PeerMedia {
+    PeerMedia::Ingest(vec![IngestTrack { id: TRACK, media: opus(PUBLISHED_SSRC, true) }])
+}
+
+fn watches(origin: ShardId) -> PeerMedia {
+    PeerMedia::Egress(vec![EgressTrack { id: TRACK, origin, media: opus(PLAYED_SSRC, false) }])
+}
+
+fn srtp(key: &[u8], salt: &[u8]) -> Srtp {
+    let crypto = rtc_srtp::crypto::default_provider().unwrap();
+    Srtp::new(key, salt, ProtectionProfile::AeadAes128Gcm, None, None, crypto.crypto()).unwrap()
+}
+
+impl Client {
+    /// Adds a peer to shard `on` of `node` and connects to it.
+    async fn join(node: &mut Node, on: usize, media: PeerMedia, tcp: bool) -> Self {
+        let shard = node.shards[on].clone();
+        let certificate = ClientCertificate::ecdsa();
+        let mut dtls =
+            Session::new(ClientOptions { certificate: certificate.clone(), ..ClientOptions::default() });
+        dtls.local = ice::credentials(shard.id).unwrap();
+        let session = SessionId::random();
+        let negotiated = Negotiated {
+            direction: if matches!(media, PeerMedia::Ingest(_)) {
+                Direction::Publish
+            } else {
+                Direction::Play
+            },
+            remote_ice: dtls.remote.clone(),
+            dtls_role: DtlsRole::Server,
+            remote_fingerprints: vec![certificate.fingerprint(FingerprintAlgorithm::Sha256)],
+            media: Vec::new(),
+        };
+        let config = PeerConfig { local_ice: dtls.local.clone(), negotiated };
+        let add = AddPeer { session, config, media, notices: node.room.clone() };
+        let peer = ask(&shard.addr, add, PATIENCE).await.unwrap().unwrap();
+        let mut way = way(&shard, tcp).await;
+        way.send(&dtls.check(true)).await;
+        assert_eq!(way.receive().await[..2], [1, 1], "a success response");
+        handshake(&mut dtls, &mut way).await;
+        assert_eq!(node.notice().await, (session, PeerEvent::Connected));
+        let state = dtls.dtls.get_connection_state(REMOTE).unwrap();
+        let secret = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 56).unwrap();
+        let secret: &[u8] = secret.as_ref();
+        let (seals, opens) = (srtp(&secret[..16], &secret[32..44]), srtp(&secret[16..32], &secret[44..]));
+        Self { session, peer, dtls, way, seals, opens }
+    }
+
+    async fn publish(&mut self, sequence: u16) {
+        let mut packet = vec![0x80, 111];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend((u32::from(sequence) * 960).to_be_bytes());
+        packet.extend(PUBLISHED_SSRC.to_be_bytes());
+        packet.extend(payload(sequence));
+        let sealed = self.seals.encrypt_rtp(&packet).unwrap();
+        self.way.send(&sealed).await;
+    }
+
+    /// The payload of the next RTP packet.
+    async fn watch(&mut self) -> Vec<u8> {
+        loop {
+            let datagram = self.way.receive().await;
+            let is_rtp = (128..192).contains(&datagram[0]) && !(192..=223).contains(&datagram[1]);
+            if is_rtp {
+                let packet = self.opens.decrypt_rtp(&datagram).unwrap();
+                assert_eq!(packet[8..12], PLAYED_SSRC.to_be_bytes());
+                return packet[12..].to_vec();
+            }
+        }
+    }
+}
+
+fn payload(sequence: u16) -> Vec<u8> {
+    [&sequence.to_be_bytes()[..], &[9; 60]].concat()
+}
+
+async fn way(shard: &ShardHandle, tcp: bool) -> Way {
+    if tcp {
+        return Way::Tcp(TcpStream::connect(shard.tcp.unwrap()).await.unwrap());
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(shard.udp).await.unwrap();
+    Way::Udp(socket)
+}
+
+async fn handshake(client: &mut Session, way: &mut Way) {
+    client.connect();
+    let mut complete = false;
+    while !complete {
+        while let Some(bytes) = client.to_node.pop_front() {
+            way.send(&bytes).await;
+        }
+        let bytes = way.receive().await;
+        if bytes[0] < 4 {
+            continue;
+        }
+        let events = client.dtls.read(Instant::now(), REMOTE, None, BytesMut::from(&bytes[..])).unwrap();
+        complete |= events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete));
+        client.drain_client();
+    }
+    while let Some(bytes) = client.to_node.pop_front() {
+        way.send(&bytes).await;
+    }
+}
+
+#[actix_rt::test]
+async fn what_a_publisher_sends_reaches_viewers_on_every_shard_by_udp_and_tcp() {
+    let mut node = Node::start(2);
+    let mut publisher = Client::join(&mut node, 0, publishes(), false).await;
+    let mut viewers = Vec::new();
+    for (on, tcp) in [(0, false), (0, true), (1, false), (1, true)] {
+        viewers.push(Client::join(&mut node, on, watches(ShardId(0)), tcp).await);
+    }
+    // Another shard's subscription is on its way while the first packets come: go on until everyone has media.
+    let mut heard = 0;
+    let mut sequence = 0;
+    while heard < 1 + viewers.len() {
+        publisher.publish(sequence).await;
+        sequence += 1;
+        if let Ok(Some(notice)) = timeout(Duration::from_millis(20), node.notices.recv()).await {
+            assert_eq!(notice.event, PeerEvent::FirstMedia);
+            heard += 1;
+        }
+    }
+    let first_common = sequence;
+    for sequence in first_common..first_common + 100 {
+        publisher.publish(sequence).await;
+    }
+    for viewer in &mut viewers {
+        let mut expected = first_common;
+        while expected < first_common + 100 {
+            let got = viewer.watch().await;
+            let number = u16::from_be_bytes([got[0], got[1]]);
+            if number >= first_common {
+                assert_eq!(got, payload(expected), "none is missing, none comes twice");
+                expected += 1;
+            }
+        }
+    }
+    let report = ask(&node.shards[0].addr, GetReport { tracks: vec![TRACK] }, PATIENCE).await.unwrap();
+    assert!(report.tracks[0].1.packets >= 100);
+    let load = ask(&node.shards[1].addr, GetLoad, PATIENCE).await.unwrap();
+    assert_eq!(load.peers, 2);
+    assert!(node.shards[0].heartbeat.age(Instant::now()) < PATIENCE);
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_deleted_session_is_told_goodbye_and_gone() {
+    let mut node = Node::start(1);
+    let mut client = Client::join(&mut node, 0, publishes(), false).await;
+    let shard = node.shards[0].addr.clone();
+    let close = TellPeer { peer: client.peer, input: PeerInput::Close(EndReason::Deleted) };
+    ask(&shard, close, PATIENCE).await.unwrap();
+    assert_eq!(node.notice().await, (client.session, PeerEvent::Ended(EndReason::Deleted)));
+    let goodbye = client.way.receive().await;
+    let events = client.dtls.dtls.read(Instant::now(), REMOTE, None, BytesMut::from(&goodbye[..])).unwrap();
+    assert!(events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)));
+    assert_eq!(ask(&shard, GetLoad, PATIENCE).await.unwrap().peers, 0);
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_moves_keeps_its_session() {
+    let mut node = Node::start(1);
+    let mut publisher = Client::join(&mut node, 0, publishes(), false).await;
+    let mut viewer = Client::join(&mut node, 0, watches(ShardId(0)), false).await;
+    publisher.publish(1).await;
+    assert_eq!(viewer.watch().await, payload(1));
+    viewer.way = way(&node.shards[0], false).await;
+    let check = viewer.dtls.check(true);
+    viewer.way.send(&check).await;
+    assert_eq!(viewer.way.receive().await[..2], [1, 1]);
+    // The answer has left, so the peer has said where it is now; the next round knows.
+    ask(&node.shards[0].addr, GetLoad, PATIENCE).await.unwrap();
+    publisher.publish(2).await;
+    assert_eq!(viewer.watch().await, payload(2));
+    publisher.way = way(&node.shards[0], true).await;
+    let check = publisher.dtls.check(true);
+    publisher.way.send(&check).await;
+    assert_eq!(publisher.way.receive().await[..2], [1, 1]);
+    publisher.publish(3).await;
+    assert_eq!(viewer.watch().await, payload(3), "from UDP to TCP");
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_stopping_shard_says_goodbye_to_everyone() {
+    let mut node = Node::start(1);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(Client::join(&mut node, 0, watches(ShardId(0)), false).await);
+    }
+    let shard = node.shards[0].clone();
+    ask(&shard.addr, Stop, PATIENCE).await.unwrap();
+    shard.end_thread();
+    for client in &mut clients {
+        let goodbye = client.way.receive().await;
+        let events =
+            client.dtls.dtls.read(Instant::now(), REMOTE, None, BytesMut::from(&goodbye[..])).unwrap();
+        assert!(events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)));
+        assert!(matches!(node.notice().await.1, PeerEvent::Ended(EndReason::Shutdown)));
+    }
+}
+
+#[actix_rt::test]
+async fn noise_harms_nobody_and_is_counted() {
+    let mut node = Node::start(1);
+    let mut client = Client::join(&mut node, 0, publishes(), false).await;
+    let noise = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let to: SocketAddr = node.shards[0].udp;
+    for n in 0..2_000_u32 {
+        let len = n as usize % 1_300;
+        let datagram: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(n) >> 3) as u8 ^ n as u8).collect();
+        noise.send_to(&datagram, to).await.unwrap();
+        if let (Way::Udp(way), true) = (&client.way, n % 2 == 0) {
+            way.send(&datagram).await.unwrap();
+        }
+    }
+    client.publish(1).await;
+    loop {
+        if node.notice().await == (client.session, PeerEvent::FirstMedia) {
+            break;
+        }
+    }
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_port_that_is_taken_is_named() {
+    let node = Node::start(1);
+    let mut config = config(DtlsIdentity::generate().unwrap(), 1);
+    config.udp = node.shards[0].udp;
+    let error = start_shards(&config).err().unwrap();
+    assert!(matches!(error, StartError::Udp(BindError::InUse(address)) if address == node.shards[0].udp));
+    let listener = TcpStream::connect(node.shards[0].tcp.unwrap()).await;
+    assert!(listener.is_ok(), "the first server still runs");
+    node.stop().await;
+}

@@ -1,0 +1,317 @@
+//! The rules of a shard: which datagram belongs to whom, and what follows from what a peer says.
+//!
+//! - In: datagrams with their path, what peers say, what other shards send, commands, time.
+//! - Out: datagrams for peers (STUN, DTLS), notices for rooms, messages for other shards, and a batch to transmit.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use aforo_cluster::id::SessionId;
+use bytes::Bytes;
+
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::plane::Plane;
+use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
+use crate::peer::ice::ufrag_of_check;
+use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
+use crate::shard::demux::{Protocol, protocol};
+use crate::shard::message::{AddPeerError, PeerMedia};
+use crate::shard::routes::Routes;
+
+#[cfg(test)]
+mod tests;
+
+/// STUN and DTLS datagrams that wait for the next flush. Full means that peers answer faster than rounds happen, which
+/// only a flood of checks can bring about: further ones are dropped and counted, their protocols send again.
+const TRANSMIT_CAPACITY: usize = 8_192;
+
+/// What a shard is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardCoreConfig {
+    /// Its place among the node's shards.
+    pub id: ShardId,
+    /// What its plane draws SSRCs, sequence numbers and the like from.
+    pub seed: u64,
+    /// Peers that it takes, connected or not. Full means that a new one is refused.
+    pub peers_max: usize,
+}
+
+/// What is left to do for the shell.
+#[derive(Debug)]
+pub enum ShardOutput {
+    /// Give this to a peer.
+    ToPeer(PeerKey, PeerInput),
+    /// Tell the room of this peer.
+    Notice(PeerKey, PeerNotice),
+    /// This peer is no more: forget its actor. Nothing follows for it.
+    Removed(PeerKey),
+    /// Close this connection (ICE-TCP), nobody uses it any more.
+    ClosePath(Path),
+    /// Give this to another shard.
+    ToShard(ShardId, ShardMessage),
+}
+
+/// What the shard itself counts; its plane has counters of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// STUN datagrams that were given to a peer.
+    pub stun_routed: u64,
+    /// STUN datagrams that name no peer of ours.
+    pub stun_unknown: u64,
+    /// Datagrams that are neither STUN, DTLS nor RTP (RFC 7983).
+    pub protocol_unknown: u64,
+    /// DTLS, RTP and RTCP from an address that no peer has proved to be its own.
+    pub path_unknown: u64,
+    /// STUN and DTLS answers that found [`TRANSMIT_CAPACITY`] others waiting.
+    pub transmit_full: u64,
+}
+
+/// One shard's routes and plane.
+pub struct ShardCore {
+    id: ShardId,
+    routes: Routes<Resident>,
+    plane: Plane,
+    stopping: bool,
+    outputs: VecDeque<ShardOutput>,
+    transmits: Vec<(Path, Bytes)>,
+    counters: ShardCounters,
+    /// The latest time that came in, for notices about what happened by then.
+    now: Instant,
+}
+
+/// What the shard knows of a peer besides its routes.
+struct Resident {
+    session: SessionId,
+    /// Handed to the plane when DTLS is done.
+    media: Option<PeerMedia>,
+}
+
+impl ShardCore {
+    /// A shard without peers.
+    pub fn new(config: ShardCoreConfig, now: Instant) -> Self {
+        Self {
+            id: config.id,
+            routes: Routes::new(config.peers_max),
+            plane: Plane::new(config.id, config.seed, now),
+            stopping: false,
+            outputs: VecDeque::new(),
+            transmits: Vec::new(),
+            counters: ShardCounters::default(),
+            now,
+        }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The plane, to read its counters and reports.
+    pub fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> ShardCounters {
+        self.counters
+    }
+
+    /// Peers that are there, connected or not.
+    pub fn peers(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Takes a peer in and routes `ufrag` to it.
+    ///
+    /// # Errors
+    ///
+    /// See [`AddPeerError`].
+    pub fn add_peer(
+        &mut self,
+        session: SessionId,
+        ufrag: &str,
+        media: PeerMedia,
+    ) -> Result<PeerKey, AddPeerError> {
+        if self.stopping {
+            return Err(AddPeerError::Stopping);
+        }
+        self.routes.add(ufrag, Resident { session, media: Some(media) })
+    }
+
+    /// Gives a command to a peer.
+    pub fn tell(&mut self, peer: PeerKey, input: PeerInput) {
+        if let PeerInput::RestartIce { local, .. } = &input {
+            self.routes.add_ufrag(peer, &local.ufrag);
+        }
+        if self.routes.get(peer).is_some() {
+            self.outputs.push_back(ShardOutput::ToPeer(peer, input));
+        }
+    }
+
+    /// Ends every peer, and takes no new one.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        let peers: Vec<_> = self.routes.keys().collect();
+        for peer in peers {
+            self.tell(peer, PeerInput::Close(EndReason::Shutdown));
+        }
+    }
+
+    /// Takes a datagram that came by `path` and reached the host at `arrival`. Media is opened in place.
+    pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, path: Path, datagram: &mut [u8]) {
+        self.now = now;
+        match protocol(datagram) {
+            Protocol::Media => match self.routes.by_path(&path) {
+                Some(peer) => self.plane.receive(now, arrival, peer, datagram),
+                None => self.counters.path_unknown += 1,
+            },
+            Protocol::Stun => {
+                let named = ufrag_of_check(datagram).and_then(|ufrag| self.routes.by_ufrag(ufrag));
+                match named.or_else(|| self.routes.by_path(&path)) {
+                    Some(peer) => {
+                        self.counters.stun_routed += 1;
+                        self.pass_on(peer, path, datagram);
+                    }
+                    None => self.counters.stun_unknown += 1,
+                }
+            }
+            Protocol::Dtls => match self.routes.by_path(&path) {
+                Some(peer) => self.pass_on(peer, path, datagram),
+                None => self.counters.path_unknown += 1,
+            },
+            Protocol::Unknown => self.counters.protocol_unknown += 1,
+        }
+    }
+
+    fn pass_on(&mut self, peer: PeerKey, path: Path, datagram: &[u8]) {
+        let bytes = Bytes::copy_from_slice(datagram);
+        self.outputs.push_back(ShardOutput::ToPeer(peer, PeerInput::Datagram { path, bytes }));
+    }
+
+    /// Does what follows from what a peer says.
+    pub fn handle_peer(&mut self, now: Instant, peer: PeerKey, output: PeerOutput) {
+        self.now = now;
+        if self.routes.get(peer).is_none() {
+            return;
+        }
+        match output {
+            PeerOutput::Transmit { path, bytes } => self.transmit(path, bytes),
+            PeerOutput::PathValidated(path) => self.routes.add_path(peer, path),
+            PeerOutput::PathForgotten(path) => {
+                if self.routes.remove_path(peer, &path) {
+                    self.close(path);
+                }
+            }
+            PeerOutput::PathSelected(path) => {
+                self.routes.add_path(peer, path);
+                self.plane.move_peer(peer, path);
+            }
+            PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
+            PeerOutput::Ended(reason) => self.remove(peer, reason),
+        }
+    }
+
+    /// The connection behind `path` (ICE-TCP) is closed.
+    pub fn handle_closed(&mut self, path: Path) {
+        if let Some(peer) = self.routes.by_path(&path) {
+            self.routes.remove_path(peer, &path);
+        }
+    }
+
+    /// Takes what another shard's plane says.
+    pub fn handle_shard(&mut self, now: Instant, message: ShardMessage) {
+        self.now = now;
+        self.plane.receive_shard(now, message);
+    }
+
+    /// What is to be done now; `None` when nothing is left.
+    pub fn poll_output(&mut self) -> Option<ShardOutput> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(event) = self.plane.poll_event() {
+            let (peer, event) = match event {
+                PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
+                PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
+            };
+            if let Some(notice) = self.notice(peer, event) {
+                return Some(notice);
+            }
+        }
+        self.plane.poll_shard().map(|(shard, message)| ShardOutput::ToShard(shard, message))
+    }
+
+    /// Writes everything that is to leave into `batch` and transmits it.
+    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) {
+        self.now = now;
+        for (path, bytes) in self.transmits.drain(..) {
+            if let Some(space) = batch.datagram(path, bytes.len(), transmit) {
+                space.copy_from_slice(&bytes);
+            }
+        }
+        self.plane.flush(now, batch, transmit);
+        batch.flush(transmit);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.plane.poll_timeout()
+    }
+
+    /// Does what is due at `now`; what is to leave does so with the next flush.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.plane.handle_timeout(now);
+    }
+
+    fn transmit(&mut self, path: Path, bytes: Bytes) {
+        if self.transmits.len() >= TRANSMIT_CAPACITY {
+            self.counters.transmit_full += 1;
+            return;
+        }
+        self.transmits.push((path, bytes));
+    }
+
+    fn connect(&mut self, peer: PeerKey, path: Path, keys: crate::media::keys::SrtpKeys) {
+        let Some(media) = self.routes.get_mut(peer).and_then(|resident| resident.media.take()) else {
+            return;
+        };
+        let added = match media {
+            PeerMedia::Ingest(tracks) => {
+                self.plane.add_ingest(self.now, IngestSpec { peer, path, keys, tracks })
+            }
+            PeerMedia::Egress(tracks) => {
+                self.plane.add_egress(self.now, EgressSpec { peer, path, keys, tracks })
+            }
+        };
+        match added {
+            Ok(()) => {
+                let notice = self.notice(peer, PeerEvent::Connected);
+                self.outputs.extend(notice);
+            }
+            Err(_) => self.tell(peer, PeerInput::Close(EndReason::Internal)),
+        }
+    }
+
+    fn remove(&mut self, peer: PeerKey, reason: EndReason) {
+        let notice = self.notice(peer, PeerEvent::Ended(reason));
+        self.outputs.extend(notice);
+        self.plane.remove_peer(self.now, peer);
+        for path in self.routes.remove(peer) {
+            self.close(path);
+        }
+        self.outputs.push_back(ShardOutput::Removed(peer));
+    }
+
+    fn close(&mut self, path: Path) {
+        if matches!(path, Path::Tcp(_)) {
+            self.outputs.push_back(ShardOutput::ClosePath(path));
+        }
+    }
+
+    fn notice(&self, peer: PeerKey, event: PeerEvent) -> Option<ShardOutput> {
+        let session = self.routes.get(peer)?.session;
+        Some(ShardOutput::Notice(peer, PeerNotice { session, event, at: self.now }))
+    }
+}

@@ -1,0 +1,252 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::media::keys::{MasterKey, SrtpKeys, SrtpProfile};
+use crate::media::negotiated::IceCredentials;
+use crate::media::path::TcpConnection;
+
+/// Collects what is transmitted.
+#[derive(Default)]
+struct Collected(Vec<(Path, Vec<u8>)>);
+
+impl Transmit for Collected {
+    fn transmit(&mut self, batch: &SendBatch) {
+        for run in batch.runs() {
+            self.0.extend(batch.datagrams(run).map(|datagram| (run.path, datagram.to_vec())));
+        }
+    }
+}
+
+struct Fixture {
+    core: ShardCore,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new(peers_max: usize) -> Self {
+        let now = Instant::now();
+        let config = ShardCoreConfig { id: ShardId(0), seed: 1, peers_max };
+        Self { core: ShardCore::new(config, now), now }
+    }
+
+    fn add(&mut self, ufrag: &str) -> PeerKey {
+        let media = PeerMedia::Egress(Vec::new());
+        self.core.add_peer(SessionId::random(), ufrag, media).unwrap()
+    }
+
+    fn datagram(&mut self, path: Path, bytes: &[u8]) {
+        self.core.handle_datagram(self.now, self.now, path, &mut bytes.to_vec());
+    }
+
+    fn said(&mut self, peer: PeerKey, output: PeerOutput) {
+        self.core.handle_peer(self.now, peer, output);
+    }
+
+    fn outputs(&mut self) -> Vec<ShardOutput> {
+        std::iter::from_fn(|| self.core.poll_output()).collect()
+    }
+
+    /// The peers that datagrams were given to.
+    fn told(&mut self) -> Vec<PeerKey> {
+        let told = |output| match output {
+            ShardOutput::ToPeer(peer, PeerInput::Datagram { .. }) => Some(peer),
+            _ => None,
+        };
+        self.outputs().into_iter().filter_map(told).collect()
+    }
+
+    fn flush(&mut self) -> Vec<(Path, Vec<u8>)> {
+        let mut collected = Collected::default();
+        self.core.flush(self.now, &mut SendBatch::new(), &mut collected);
+        collected.0
+    }
+}
+
+fn udp(port: u16) -> Path {
+    Path::Udp(SocketAddr::from(([192, 0, 2, 1], port)))
+}
+
+fn tcp(id: u32) -> Path {
+    Path::Tcp(TcpConnection { id, remote: SocketAddr::from(([192, 0, 2, 1], 9)) })
+}
+
+/// A Binding request with nothing but a USERNAME (RFC 8489 §14.3): enough to be routed.
+fn check(ufrag: &str) -> Vec<u8> {
+    let name = format!("{ufrag}:them");
+    let mut value = name.clone().into_bytes();
+    value.resize(name.len().next_multiple_of(4), 0);
+    let mut bytes = vec![0, 1, 0, value.len() as u8 + 4, 0x21, 0x12, 0xa4, 0x42];
+    bytes.extend([7; 12]);
+    bytes.extend([0, 6, 0, name.len() as u8]);
+    bytes.extend(value);
+    bytes
+}
+
+fn keys() -> SrtpKeys {
+    let key = || MasterKey { key: vec![1; 16], salt: vec![2; 12] };
+    SrtpKeys { profile: SrtpProfile::AeadAes128Gcm, local: key(), remote: key() }
+}
+
+const DTLS: &[u8] = &[22, 254, 253, 0];
+const RTP: &[u8] = &[0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9];
+
+#[test]
+fn checks_go_by_ufrag_and_the_rest_by_the_path_they_proved() {
+    let mut shard = Fixture::new(8);
+    let (a, b) = (shard.add("aaaa"), shard.add("bbbb"));
+    shard.datagram(udp(1), &check("bbbb"));
+    shard.datagram(udp(1), &check("aaaa"));
+    assert_eq!(shard.told(), [b, a], "before any path is known");
+    shard.datagram(udp(1), DTLS);
+    shard.datagram(udp(1), RTP);
+    shard.datagram(udp(1), &check("cccc"));
+    assert!(shard.told().is_empty());
+    let counters = shard.core.counters();
+    assert_eq!((counters.path_unknown, counters.stun_unknown, counters.stun_routed), (2, 1, 2));
+    shard.said(a, PeerOutput::PathValidated(udp(1)));
+    shard.datagram(udp(1), DTLS);
+    shard.datagram(udp(2), DTLS);
+    assert_eq!(shard.told(), [a]);
+    shard.datagram(udp(1), RTP);
+    assert_eq!(shard.core.counters().path_unknown, 3, "media of a known path goes to the plane");
+}
+
+#[test]
+fn noise_is_dropped_and_counted() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(udp(1)));
+    for first in 0..=255u8 {
+        for len in [0, 1, 3, 12, 40] {
+            shard.datagram(udp(1), &vec![first; len]);
+            shard.datagram(udp(2), &vec![first; len]);
+        }
+    }
+    shard.flush();
+    let counters = shard.core.counters();
+    let unknown = 256 - 4 - 44 - 64;
+    assert_eq!(counters.protocol_unknown, 2 * (unknown * 4 + 256));
+    assert_eq!(counters.path_unknown, 4 * (44 + 64));
+}
+
+#[test]
+fn a_move_takes_media_along_and_forgotten_paths_lead_nowhere() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(udp(1)));
+    shard.said(peer, PeerOutput::PathSelected(udp(1)));
+    shard.said(peer, PeerOutput::PathSelected(udp(2)));
+    shard.datagram(udp(1), DTLS);
+    shard.datagram(udp(2), DTLS);
+    assert_eq!(shard.told(), [peer, peer]);
+    shard.said(peer, PeerOutput::PathForgotten(udp(1)));
+    shard.datagram(udp(1), DTLS);
+    assert!(shard.outputs().is_empty());
+    assert_eq!(shard.core.counters().path_unknown, 1);
+}
+
+#[test]
+fn an_ice_restart_adds_the_new_ufrag_and_keeps_the_old() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    let ice = |ufrag: &str| IceCredentials { ufrag: ufrag.into(), password: "p".repeat(22) };
+    shard.core.tell(peer, PeerInput::RestartIce { local: ice("bbbb"), remote: ice("them") });
+    assert!(
+        matches!(shard.outputs()[..], [ShardOutput::ToPeer(told, PeerInput::RestartIce { .. })] if told == peer)
+    );
+    shard.datagram(udp(1), &check("aaaa"));
+    shard.datagram(udp(1), &check("bbbb"));
+    assert_eq!(shard.told(), [peer, peer]);
+}
+
+#[test]
+fn what_a_peer_sends_leaves_with_the_next_flush_in_order() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    for n in 0..3u8 {
+        let bytes = Bytes::from(vec![n; 20]);
+        shard.said(peer, PeerOutput::Transmit { path: udp(n.into()), bytes });
+    }
+    let sent: Vec<_> = (0..3u8).map(|n| (udp(n.into()), vec![n; 20])).collect();
+    assert_eq!(shard.flush(), sent);
+    assert!(shard.flush().is_empty());
+}
+
+#[test]
+fn a_flood_of_answers_is_bounded() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    for _ in 0..TRANSMIT_CAPACITY + 5 {
+        shard.said(peer, PeerOutput::Transmit { path: udp(1), bytes: Bytes::from_static(&[1]) });
+    }
+    assert_eq!(shard.core.counters().transmit_full, 5);
+    assert_eq!(shard.flush().len(), TRANSMIT_CAPACITY);
+}
+
+#[test]
+fn the_room_hears_of_connection_and_end_and_routes_go() {
+    let mut shard = Fixture::new(1);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(tcp(1)));
+    shard.said(peer, PeerOutput::PathSelected(udp(1)));
+    shard.now += Duration::from_millis(5);
+    let connected = PeerOutput::Connected { path: udp(1), keys: keys() };
+    shard.said(peer, connected.clone());
+    let outputs = shard.outputs();
+    let [ShardOutput::Notice(key, notice)] = &outputs[..] else {
+        panic!("one notice, not {outputs:?}");
+    };
+    assert_eq!((*key, notice.event, notice.at), (peer, PeerEvent::Connected, shard.now));
+    shard.said(peer, connected);
+    assert!(shard.outputs().is_empty(), "it connects once");
+    let again = shard.core.add_peer(SessionId::random(), "bbbb", PeerMedia::Egress(Vec::new()));
+    assert_eq!(again, Err(AddPeerError::Full));
+
+    shard.said(peer, PeerOutput::Ended(EndReason::ClosedByPeer));
+    let outputs = shard.outputs();
+    assert!(
+        matches!(
+            &outputs[..],
+            [ShardOutput::Notice(_, notice), ShardOutput::ClosePath(path), ShardOutput::Removed(gone)]
+                if notice.event == PeerEvent::Ended(EndReason::ClosedByPeer) && *path == tcp(1) && *gone == peer
+        ),
+        "{outputs:?}"
+    );
+    shard.datagram(udp(1), DTLS);
+    shard.datagram(tcp(1), &check("aaaa"));
+    shard.said(peer, PeerOutput::Transmit { path: udp(1), bytes: Bytes::from_static(&[1]) });
+    assert!(shard.outputs().is_empty() && shard.flush().is_empty());
+    assert_eq!(shard.core.peers(), 0);
+    assert_ne!(shard.add("aaaa"), peer);
+}
+
+#[test]
+fn a_closed_tcp_connection_is_no_path_any_more() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(tcp(3)));
+    shard.core.handle_closed(tcp(3));
+    shard.datagram(tcp(3), DTLS);
+    assert!(shard.outputs().is_empty());
+    shard.said(peer, PeerOutput::PathValidated(tcp(4)));
+    shard.said(peer, PeerOutput::PathForgotten(tcp(4)));
+    assert!(matches!(shard.outputs()[..], [ShardOutput::ClosePath(path)] if path == tcp(4)));
+}
+
+#[test]
+fn stopping_closes_every_peer_and_takes_none() {
+    let mut shard = Fixture::new(8);
+    let peers = [shard.add("aaaa"), shard.add("bbbb")];
+    shard.core.stop();
+    let closing = |output: ShardOutput| match output {
+        ShardOutput::ToPeer(peer, PeerInput::Close(EndReason::Shutdown)) => peer,
+        other => panic!("{other:?}"),
+    };
+    let closed: Vec<_> = shard.outputs().into_iter().map(closing).collect();
+    assert_eq!(closed, peers);
+    let late = shard.core.add_peer(SessionId::random(), "cccc", PeerMedia::Egress(Vec::new()));
+    assert_eq!(late, Err(AddPeerError::Stopping));
+}

@@ -1,0 +1,207 @@
+//! The round that moves packets: read all there is, let the core think, send all that follows, hand out the rest.
+//!
+//! One `Pump` is shared by the shard's tasks on one thread: the event loop, the actor's handlers and the ICE-TCP tasks.
+//! Each borrows it for as long as it computes and never while it waits.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use aforo_cluster::metric::Metrics;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::{Path, TcpConnection};
+use crate::media::spec::ShardMessage;
+use crate::shard::core::{ShardCore, ShardOutput};
+use crate::shard::lanes::{Lanes, PeerLanes};
+use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
+use crate::shard::socket::udp::UdpSocket;
+use crate::shard::socket::udp::receive::UdpReceiver;
+use crate::shard::socket::udp::send::UdpSender;
+
+/// System calls that read in one round. Full means that the rest waits for the next round, after other tasks of the thread
+/// had their turn: a flood neither starves them nor grows the batch without end.
+const READS_PER_ROUND: usize = 8;
+
+/// Everything of a shard that outlives a round.
+pub(super) struct Pump {
+    pub(super) core: ShardCore,
+    pub(super) wire: Wire,
+    pub(super) lanes: Lanes,
+    receiver: UdpReceiver,
+    batch: SendBatch,
+    metrics: std::sync::Arc<Metrics>,
+    /// Wakes the event loop: something is to be sent, or a deadline has changed.
+    wake: Rc<Notify>,
+    read_errors: u64,
+}
+
+/// Where packets leave: the UDP socket and the ICE-TCP connections.
+pub(super) struct Wire {
+    pub(super) udp: Rc<AsyncFd<UdpSocket>>,
+    pub(super) sender: UdpSender,
+    pub(super) tcp: TcpConnections,
+}
+
+impl Transmit for Wire {
+    fn transmit(&mut self, batch: &SendBatch) {
+        let runs = batch.runs().iter().filter_map(|run| match run.path {
+            Path::Udp(to) => Some((to, batch.bytes(run), run.segment)),
+            Path::Tcp(_) => None,
+        });
+        self.sender.send(self.udp.get_ref(), runs);
+        if self.tcp.is_empty() {
+            return;
+        }
+        for run in batch.runs() {
+            if let Path::Tcp(to) = run.path {
+                for datagram in batch.datagrams(run) {
+                    self.tcp.send(to, datagram);
+                }
+            }
+        }
+    }
+}
+
+impl Pump {
+    pub(super) fn new(
+        core: ShardCore,
+        udp: Rc<AsyncFd<UdpSocket>>,
+        lanes: Lanes,
+        metrics: std::sync::Arc<Metrics>,
+        wake: Rc<Notify>,
+    ) -> Self {
+        let sender = UdpSender::new(udp.get_ref());
+        Self {
+            core,
+            wire: Wire { udp, sender, tcp: TcpConnections::default() },
+            lanes,
+            receiver: UdpReceiver::new(),
+            batch: SendBatch::new(),
+            metrics,
+            wake,
+            read_errors: 0,
+        }
+    }
+
+    /// What was read so far.
+    pub(super) fn receiver(&self) -> &UdpReceiver {
+        &self.receiver
+    }
+
+    /// Reads of the socket that failed.
+    pub(super) fn read_errors(&self) -> u64 {
+        self.read_errors
+    }
+
+    /// Makes the event loop run a round soon.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// When the next round must run even if nothing comes.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        [self.core.poll_timeout(), self.lanes.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Reads what has come; at most a round's worth. Returns whether the socket has nothing more.
+    pub(super) fn read(&mut self) -> bool {
+        let now = Instant::now();
+        let (core, wire) = (&mut self.core, &mut self.wire);
+        let mut datagrams = 0;
+        let mut drained = false;
+        for _ in 0..READS_PER_ROUND {
+            let sink = |from, arrival, datagram: &mut [u8]| {
+                core.handle_datagram(now, arrival, Path::Udp(from), datagram);
+            };
+            match self.receiver.receive(wire.udp.get_ref(), &mut wire.sender, sink) {
+                Ok(progress) => {
+                    datagrams += progress.datagrams;
+                    drained = progress.drained;
+                }
+                // An ICMP error of some earlier datagram: reading it has cleared it.
+                Err(error) => {
+                    self.read_errors += 1;
+                    drained = error.kind() == io::ErrorKind::WouldBlock;
+                }
+            }
+            if drained {
+                break;
+            }
+        }
+        if datagrams > 0 {
+            self.metrics.udp_batch_size.with_label_values(&["receive"]).observe(datagrams as f64);
+        }
+        drained
+    }
+
+    /// Takes packets of another shard.
+    pub(super) fn read_shard(&mut self, message: ShardMessage) {
+        self.core.handle_shard(Instant::now(), message);
+    }
+
+    /// Does what is due, sends what is ready and hands out what follows.
+    pub(super) fn flush(&mut self) {
+        let now = Instant::now();
+        self.core.handle_timeout(now);
+        self.lanes.handle_timeout(now);
+        let before = self.wire.sender.counters().datagrams;
+        self.core.flush(now, &mut self.batch, &mut self.wire);
+        let sent = self.wire.sender.counters().datagrams - before;
+        if sent > 0 {
+            self.metrics.udp_batch_size.with_label_values(&["send"]).observe(sent as f64);
+        }
+        self.hand_out(now);
+    }
+
+    /// Hands out what the core has for others.
+    pub(super) fn hand_out(&mut self, now: Instant) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                ShardOutput::ToPeer(peer, input) => self.lanes.tell_peer(now, peer, input),
+                ShardOutput::Notice(peer, notice) => self.lanes.tell_room(now, peer, notice),
+                ShardOutput::Removed(peer) => self.lanes.remove(peer),
+                ShardOutput::ClosePath(Path::Tcp(connection)) => self.wire.tcp.close(connection),
+                ShardOutput::ClosePath(Path::Udp(_)) => {}
+                ShardOutput::ToShard(shard, message) => self.lanes.tell_shard(now, shard, message),
+            }
+        }
+    }
+
+    /// Ends the peers whose actor has died without a word.
+    pub(super) fn bury_the_dead(&mut self, now: Instant) {
+        use crate::peer::message::{EndReason, PeerOutput};
+        let dead: Vec<_> = self.lanes.dead().collect();
+        for peer in dead {
+            self.core.handle_peer(now, peer, PeerOutput::Ended(EndReason::Internal));
+        }
+        self.hand_out(now);
+    }
+
+    /// Lanes of a peer that the core has just taken in.
+    pub(super) fn adopt(&mut self, peer: crate::media::path::PeerKey, lanes: PeerLanes) {
+        self.lanes.add(peer, lanes);
+    }
+}
+
+impl TcpSink for Pump {
+    fn connections(&mut self) -> &mut TcpConnections {
+        &mut self.wire.tcp
+    }
+
+    fn frame(&mut self, from: TcpConnection, frame: &mut [u8]) {
+        let now = Instant::now();
+        self.core.handle_datagram(now, now, Path::Tcp(from), frame);
+        self.wake();
+    }
+
+    fn closed(&mut self, connection: TcpConnection) {
+        self.core.handle_closed(Path::Tcp(connection));
+    }
+}
+
+/// A pump in the hands of several tasks of one thread.
+pub(super) type SharedPump = Rc<RefCell<Pump>>;

@@ -1,0 +1,158 @@
+//! Turns what the shard, its plane and its sockets have counted into metrics, once a second.
+
+use std::sync::Arc;
+
+use aforo_cluster::metric::Metrics;
+use prometheus::{IntCounter, IntCounterVec};
+
+use crate::media::counters::Counters;
+use crate::media::path::ShardId;
+use crate::shard::core::ShardCounters;
+use crate::shard::lanes::Losses;
+use crate::shard::pump::Pump;
+use crate::shard::socket::counters::{ReceiveCounters, SendCounters, SendErrorKind};
+use crate::shard::socket::tcp::connections::TcpCounters;
+
+/// The counters as they were reported last.
+#[derive(Default)]
+struct Reported {
+    plane: Counters,
+    shard: ShardCounters,
+    received: ReceiveCounters,
+    sent: SendCounters,
+    tcp: TcpCounters,
+    losses: Losses,
+    read_errors: u64,
+}
+
+/// Reports one shard.
+pub(super) struct Telemetry {
+    shard: String,
+    metrics: Arc<Metrics>,
+    last: Reported,
+}
+
+impl Telemetry {
+    pub(super) fn new(shard: ShardId, metrics: Arc<Metrics>) -> Self {
+        Self { shard: shard.0.to_string(), metrics, last: Reported::default() }
+    }
+
+    /// Adds what has been counted since the last report.
+    pub(super) fn report(&mut self, pump: &Pump, busy_ratio: f64) {
+        let now = Reported {
+            plane: *pump.core.plane().counters(),
+            shard: pump.core.counters(),
+            received: pump.receiver().counters(),
+            sent: pump.wire.sender.counters(),
+            tcp: pump.wire.tcp.counters(),
+            losses: pump.lanes.losses(),
+            read_errors: pump.read_errors(),
+        };
+        self.metrics.shard_busy_ratio.with_label_values(&[&self.shard]).set(busy_ratio);
+        let last = std::mem::replace(&mut self.last, now);
+        self.report_media(&last.plane);
+        self.report_refused_media(&last.plane);
+        self.report_sockets(&last);
+        self.report_shard(&last);
+        self.report_lanes(&last.losses);
+    }
+
+    fn report_media(&self, last: &Counters) {
+        let (now, metrics) = (&self.last.plane, &*self.metrics);
+        let packets = &metrics.rtp_packets_total;
+        add(packets, &["received", "all", "all"], now.rtp_received_packets, last.rtp_received_packets);
+        add(packets, &["sent", "all", "all"], now.rtp_sent_packets, last.rtp_sent_packets);
+        let bytes = &metrics.rtp_bytes_total;
+        add(bytes, &["received", "all", "all"], now.rtp_received_bytes, last.rtp_received_bytes);
+        add(bytes, &["sent", "all", "all"], now.rtp_sent_bytes, last.rtp_sent_bytes);
+        let repaired = &metrics.rtp_retransmitted_packets_total;
+        add(repaired, &["received"], now.rtx_received_packets, last.rtx_received_packets);
+        add(repaired, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
+        let lost = &metrics.rtp_packets_lost_total;
+        add(lost, &["sent"], now.twcc_lost_packets, last.twcc_lost_packets);
+        add(lost, &["received"], now.nack_sent_sequences, last.nack_sent_sequences);
+        let feedback = &metrics.rtcp_feedback_total;
+        add(feedback, &["received", "nack"], now.nack_received_sequences, last.nack_received_sequences);
+        add(feedback, &["sent", "nack"], now.nack_sent_sequences, last.nack_sent_sequences);
+        add(feedback, &["received", "twcc"], now.twcc_received, last.twcc_received);
+        add(feedback, &["sent", "twcc"], now.twcc_sent, last.twcc_sent);
+        let pli = (now.keyframe_requests_received, last.keyframe_requests_received);
+        add(feedback, &["received", "pli"], pli.0, pli.1);
+        add(feedback, &["sent", "pli"], now.keyframe_requests_sent, last.keyframe_requests_sent);
+        let keyframes = &metrics.keyframe_requests_total;
+        add(keyframes, &["sent"], now.keyframe_requests_sent, last.keyframe_requests_sent);
+        let throttled = |counters: &Counters| {
+            counters.keyframe_requests_received.saturating_sub(counters.keyframe_requests_sent)
+        };
+        add(keyframes, &["throttled"], throttled(now), throttled(last));
+    }
+
+    fn report_refused_media(&self, last: &Counters) {
+        let now = &self.last.plane;
+        let dropped = &self.metrics.rtp_packets_dropped_total;
+        add(dropped, &["malformed"], now.rtp_malformed, last.rtp_malformed);
+        add(dropped, &["rtcp_malformed"], now.rtcp_malformed, last.rtcp_malformed);
+        add(dropped, &["peer_unknown"], now.peer_unknown, last.peer_unknown);
+        add(dropped, &["unmapped"], now.rtp_unmapped, last.rtp_unmapped);
+        add(dropped, &["duplicate"], now.rtp_duplicate, last.rtp_duplicate);
+        add(dropped, &["too_old"], now.rtp_too_old, last.rtp_too_old);
+        add(dropped, &["seal_failed"], now.seal_failed, last.seal_failed);
+        let failures = &self.metrics.srtp_failures_total;
+        add(failures, &["rtp_authentication"], now.rtp_unauthentic, last.rtp_unauthentic);
+        add(failures, &["rtcp_authentication"], now.rtcp_unauthentic, last.rtcp_unauthentic);
+        add(failures, &["rtp_replay"], now.rtp_replayed, last.rtp_replayed);
+        add(failures, &["rtcp_replay"], now.rtcp_replayed, last.rtcp_replayed);
+    }
+
+    fn report_sockets(&self, last: &Reported) {
+        let (now, metrics) = (&self.last, &*self.metrics);
+        let datagrams = &metrics.udp_datagrams_total;
+        add(datagrams, &["receive"], now.received.datagrams, last.received.datagrams);
+        add(datagrams, &["send"], now.sent.datagrams, last.sent.datagrams);
+        add(&metrics.udp_bytes_total, &["receive"], now.received.bytes, last.received.bytes);
+        add(&metrics.udp_bytes_total, &["send"], now.sent.bytes, last.sent.bytes);
+        let overflowed = &metrics.udp_receive_buffer_errors_total;
+        add_one(overflowed, now.received.overflowed, last.received.overflowed);
+        for (kind, (now, last)) in
+            SendErrorKind::ALL.iter().zip(now.sent.errors.iter().zip(&last.sent.errors))
+        {
+            add(&metrics.udp_send_errors_total, &[kind.as_str()], *now, *last);
+        }
+        let frames = &metrics.tcp_frames_dropped_total;
+        add(frames, &["full"], now.tcp.dropped_full, last.tcp.dropped_full);
+        add(frames, &["closed"], now.tcp.dropped_closed, last.tcp.dropped_closed);
+        add(frames, &["bad_frame"], now.tcp.bad_frames, last.tcp.bad_frames);
+        add(frames, &["connections_full"], now.tcp.refused, last.tcp.refused);
+        let dropped = &metrics.datagrams_dropped_total;
+        add(dropped, &["cut_off"], now.received.malformed, last.received.malformed);
+        add(dropped, &["read_error"], now.read_errors, last.read_errors);
+    }
+
+    fn report_shard(&self, last: &Reported) {
+        let (now, last, metrics) = (&self.last.shard, &last.shard, &*self.metrics);
+        add(&metrics.stun_requests_total, &["routed"], now.stun_routed, last.stun_routed);
+        add(&metrics.stun_requests_total, &["unknown"], now.stun_unknown, last.stun_unknown);
+        let dropped = &metrics.datagrams_dropped_total;
+        add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
+        add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);
+        add(dropped, &["transmit_full"], now.transmit_full, last.transmit_full);
+    }
+
+    fn report_lanes(&self, last: &Losses) {
+        let (now, dropped) = (&self.last.losses, &self.metrics.actor_dropped_messages_total);
+        let lanes =
+            [("peer", now.peer, last.peer), ("room", now.room, last.room), ("shard", now.shard, last.shard)];
+        for (actor, now, last) in lanes {
+            add(dropped, &[actor, "full"], now.full, last.full);
+            add(dropped, &[actor, "closed"], now.closed, last.closed);
+        }
+    }
+}
+
+fn add(counter: &IntCounterVec, labels: &[&str], now: u64, last: u64) {
+    add_one(&counter.with_label_values(labels), now, last);
+}
+
+fn add_one(counter: &IntCounter, now: u64, last: u64) {
+    counter.inc_by(now.saturating_sub(last));
+}
