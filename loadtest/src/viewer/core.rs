@@ -149,7 +149,7 @@ impl Viewer {
 
     /// Whether it has all that the answer promised: media, and a keyframe if there is video.
     pub fn is_complete(&self) -> bool {
-        self.has_media && (self.has_keyframe || self.answer.media.video.is_none())
+        self.has_media && (self.has_keyframe || !self.answer.media.has_video())
     }
 
     /// Counts of both its streams.

@@ -44,10 +44,12 @@ pub struct Answer {
 /// Payload types and extension ids of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnsweredMedia {
-    /// Video payload type and codec.
-    pub video: Option<(u8, VideoCodec)>,
-    /// Payload type of video repairs (RFC 4588).
-    pub repair: Option<u8>,
+    /// H264 payload type.
+    pub h264: Option<u8>,
+    /// VP8 payload type.
+    pub vp8: Option<u8>,
+    /// Payload types of video repairs (RFC 4588), as many as there are video codecs.
+    pub repairs: [Option<u8>; 2],
     /// Opus payload type.
     pub audio: Option<u8>,
     /// Id of the transport-wide sequence number.
@@ -136,6 +138,25 @@ impl Answer {
 }
 
 impl AnsweredMedia {
+    /// Whether the server sends pictures at all.
+    pub fn has_video(&self) -> bool {
+        self.h264.is_some() || self.vp8.is_some()
+    }
+
+    /// The video codec that `payload_type` stands for.
+    pub fn video_codec(&self, payload_type: u8) -> Option<VideoCodec> {
+        match Some(payload_type) {
+            h264 if h264 == self.h264 => Some(VideoCodec::H264),
+            vp8 if vp8 == self.vp8 => Some(VideoCodec::Vp8),
+            _ => None,
+        }
+    }
+
+    /// Whether `payload_type` carries repairs.
+    pub fn is_repair(&self, payload_type: u8) -> bool {
+        self.repairs.contains(&Some(payload_type))
+    }
+
     fn read_line(&mut self, line: &str) {
         let parsed = line.split_once(':').and_then(|(name, value)| {
             let (number, rest) = value.split_once(' ')?;
@@ -146,9 +167,13 @@ impl AnsweredMedia {
             Some(("a=rtpmap", payload_type, encoding)) => {
                 let name = encoding.split('/').next().unwrap_or_default().to_ascii_lowercase();
                 match name.as_str() {
-                    "h264" if self.video.is_none() => self.video = Some((payload_type, VideoCodec::H264)),
-                    "vp8" if self.video.is_none() => self.video = Some((payload_type, VideoCodec::Vp8)),
-                    "rtx" if self.repair.is_none() => self.repair = Some(payload_type),
+                    "h264" => self.h264 = Some(payload_type),
+                    "vp8" => self.vp8 = Some(payload_type),
+                    "rtx" => {
+                        if let Some(free) = self.repairs.iter_mut().find(|repair| repair.is_none()) {
+                            *free = Some(payload_type);
+                        }
+                    }
                     "opus" => self.audio = Some(payload_type),
                     _ => {}
                 }
@@ -200,8 +225,9 @@ mod tests {
         assert_eq!(answer.ice.ufrag, "abcd");
         assert_eq!(answer.candidates.first().unwrap(), &"127.0.0.1:7800".parse::<SocketAddrV4>().unwrap());
         assert_eq!(answer.candidates.len(), 2);
-        assert_eq!(answer.media.video, Some((96, VideoCodec::Vp8)));
-        assert_eq!((answer.media.repair, answer.media.audio), (Some(97), None));
+        assert_eq!(answer.media.video_codec(96), Some(VideoCodec::Vp8));
+        assert!(answer.media.has_video() && answer.media.is_repair(97));
+        assert_eq!((answer.media.h264, answer.media.audio), (None, None));
         assert_eq!((answer.media.transport_cc_id, answer.media.capture_time_id), (Some(2), None));
     }
 

@@ -31,7 +31,7 @@ impl Viewer {
             {
                 self.transport.arrived(u16::from_be_bytes([high, low]), arrival_ns);
             } else if Some(id) == media.capture_time_id
-                && Some(header.payload_type) != media.repair
+                && !media.is_repair(header.payload_type)
                 && let Some(ntp) = value.first_chunk::<8>()
             {
                 totals.note_latency(clock::unix_ns_of_ntp(u64::from_be_bytes(*ntp)), arrival_ns);
@@ -41,17 +41,17 @@ impl Viewer {
             self.has_media = true;
             totals.first_media(now.duration_since(self.posted_at));
         }
-        if media.video.is_some_and(|(payload_type, _)| payload_type == header.payload_type) {
+        if let Some(codec) = media.video_codec(header.payload_type) {
             self.video.ssrc = header.ssrc;
             let number = self.video.tracker.receive(header.sequence);
-            self.verify_video(now, number, header, packet, totals);
+            self.verify_video(now, (number, codec), header, packet, totals);
         } else if media.audio == Some(header.payload_type) {
             self.audio.ssrc = header.ssrc;
             let number = self.audio.tracker.receive(header.sequence);
             if self.is_sampled() {
                 let _ = self.open(number, header, packet, totals);
             }
-        } else if media.repair == Some(header.payload_type) {
+        } else if media.is_repair(header.payload_type) {
             totals.repairs += 1;
             let number = self.repair_sequence.receive(header.sequence);
             let original =
@@ -95,7 +95,7 @@ impl Viewer {
     fn verify_video(
         &mut self,
         now: Instant,
-        number: u64,
+        (number, codec): (u64, VideoCodec),
         header: RtpHeader,
         packet: &mut [u8],
         totals: &mut Totals,
@@ -103,7 +103,6 @@ impl Viewer {
         if self.has_keyframe && !self.is_sampled() {
             return;
         }
-        let Some((_, codec)) = self.answer.media.video else { return };
         let starts_picture =
             self.open(number, header, packet, totals).is_some_and(|payload| is_keyframe(codec, payload));
         if starts_picture && !self.has_keyframe {

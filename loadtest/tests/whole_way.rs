@@ -1,0 +1,61 @@
+//! Publisher and viewers meet without the node: a relay made of the `webrtc` crate stands in for the server.
+//!
+//! The relay answers one WHIP and many WHEP posts and passes the packets on, slowly and simply; what is tested is that
+//! viewers join it, verify its SRTP, see a keyframe, lose nothing, and get repairs for what they throw away.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "whole_way/relay.rs"]
+mod relay;
+
+use std::time::Duration;
+
+use aforo_loadtest::clip::ClipCodec;
+use aforo_loadtest::publisher::schedule::StreamShape;
+use aforo_loadtest::report::Report;
+use aforo_loadtest::scenario::{self, Plan, Progress};
+
+fn run(codec: ClipCodec, viewers: usize, loss: f64) -> Report {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let target = runtime.block_on(relay::start());
+    let plan = Plan {
+        target,
+        publishers: 1,
+        viewers,
+        rooms: 1,
+        room_prefix: "test".to_owned(),
+        shape: StreamShape {
+            codec,
+            bitrate_bps: 300_000,
+            frames_per_second: 30,
+            keyframe_interval: Duration::from_millis(500),
+        },
+        joins_per_second: 50.0,
+        duration: Duration::from_secs(2),
+        loss,
+        server_pid: Some(std::process::id()),
+    };
+    scenario::run_blocking(plan, Progress::hidden()).unwrap()
+}
+
+#[test]
+fn viewers_of_an_h264_stream_get_all_of_it() {
+    let report = run(ClipCodec::H264, 3, 0.0);
+    println!("{}", report.table());
+    assert_eq!((report.joins.attempted, report.joins.ok), (3, 3));
+    assert_eq!(report.joins.first_keyframe.count, 3);
+    assert!(report.packets > 3 * 2 * 70, "{} packets", report.packets);
+    assert_eq!(report.packets_missing, 0);
+    assert!(report.packets_verified > 100);
+    assert_eq!(report.packets_refused, 0);
+    assert!(report.latency.count > 100 && report.latency.p99_ms < 1_000.0, "{:?}", report.latency);
+}
+
+#[test]
+fn viewers_of_a_vp8_stream_ask_again_for_what_they_throw_away() {
+    let report = run(ClipCodec::Vp8, 2, 0.05);
+    println!("{}", report.table());
+    assert_eq!(report.joins.ok, 2);
+    assert!(report.loss_before_repair > 0.01, "{}", report.loss_before_repair);
+    assert!(report.loss_after_repair < report.loss_before_repair);
+}

@@ -1,0 +1,201 @@
+//! A media server in the fewest lines: the `webrtc` crate on both sides, an HTTP reader in between.
+
+use std::sync::{Arc, Mutex};
+
+use rtc::interceptor::Registry;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::configure_nack;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters,
+    RtpCodecKind,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
+};
+use webrtc::rtp_transceiver::RtpSender;
+
+use aforo_loadtest::signalling::ABS_CAPTURE_TIME_URI;
+
+struct Out {
+    track: Arc<TrackLocalStaticRTP>,
+    sender: Arc<dyn RtpSender>,
+    kind: RtpCodecKind,
+    ssrc: u32,
+}
+
+#[derive(Default)]
+struct Relay {
+    codec: Mutex<Option<MediaEngineCodec>>,
+    outs: tokio::sync::Mutex<Vec<Out>>,
+    connections: Mutex<Vec<Arc<dyn PeerConnection>>>,
+}
+
+type MediaEngineCodec = rtc::rtp_transceiver::rtp_sender::RTCRtpCodec;
+
+struct Events {
+    relay: Arc<Relay>,
+    gathered: watch::Sender<bool>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Events {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        tokio::spawn(forward(self.relay.clone(), track));
+    }
+}
+
+async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
+    let kind = track.kind().await;
+    let ssrc = *track.ssrcs().await.first().unwrap();
+    let codec = track.codec(ssrc).await.unwrap();
+    let mime_type = codec.mime_type.clone();
+    if kind == RtpCodecKind::Video {
+        *relay.codec.lock().unwrap() = Some(codec);
+    }
+    while let Some(event) = track.poll().await {
+        let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
+        let stamp = packet.header.extensions.iter().find(|extension| extension.payload.len() == 8).cloned();
+        for out in relay.outs.lock().await.iter().filter(|out| out.kind == kind) {
+            let Ok(parameters) = out.sender.get_parameters().await else { continue };
+            let parameters = parameters.rtp_parameters;
+            let mut packet = packet.clone();
+            packet.header.extensions.clear();
+            packet.header.extension = false;
+            packet.header.extensions_padding = 0;
+            packet.header.ssrc = out.ssrc;
+            let codec = parameters.codecs.iter().find(|codec| codec.rtp_codec.mime_type == mime_type);
+            let id = parameters.header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME_URI);
+            if let (Some(stamp), Some(id)) = (&stamp, id) {
+                packet.header.set_extension(id.id as u8, stamp.payload.clone()).unwrap();
+            }
+            if let Some(codec) = codec {
+                packet.header.payload_type = codec.payload_type;
+                let _ = out.track.write_rtp(packet).await;
+            }
+        }
+    }
+}
+
+/// Starts the relay on a free port and returns its address.
+pub async fn start() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let relay = Arc::new(Relay::default());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(relay.clone(), stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn serve(relay: Arc<Relay>, stream: TcpStream) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut request, mut length) = (String::new(), 0);
+        if stream.read_line(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let response = if request.starts_with("POST") {
+            let answer = answer(&relay, request.contains("/whep/"), String::from_utf8(body).unwrap()).await;
+            format!(
+                "HTTP/1.1 201 Created\r\nLocation: /session/1\r\nContent-Type: application/sdp\r\n\
+                 Content-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            )
+        } else {
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()
+        };
+        stream.write_all(response.as_bytes()).await.unwrap();
+    }
+}
+
+async fn answer(relay: &Arc<Relay>, plays: bool, offer: String) -> String {
+    let mut engine = MediaEngine::default();
+    engine.register_default_codecs().unwrap();
+    for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
+        let extension = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME_URI.to_owned() };
+        engine.register_header_extension(extension, kind, None).unwrap();
+    }
+    let registry = configure_nack(Registry::new(), &mut engine);
+    // The crate would answer an offer of setup:active with the same.
+    let role = if plays { RTCDtlsRole::Server } else { RTCDtlsRole::Client };
+    let settings = SettingEngineBuilder::new()
+        .with_include_loopback_candidate(true)
+        .with_answering_dtls_role(role)
+        .build();
+    let (gathered, mut on_gathered) = watch::channel(false);
+    let connection: Arc<dyn PeerConnection> = Arc::new(
+        PeerConnectionBuilder::new()
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_setting_engine(settings)
+            .with_handler(Arc::new(Events { relay: relay.clone(), gathered }))
+            .with_udp_addrs(vec!["127.0.0.1:0"])
+            .build()
+            .await
+            .unwrap(),
+    );
+    if plays {
+        let video = relay.codec.lock().unwrap().clone().expect("a publisher comes first");
+        let audio = MediaEngineCodec {
+            mime_type: "audio/opus".to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+            rtcp_feedback: vec![],
+        };
+        for (kind, codec) in [(RtpCodecKind::Video, video), (RtpCodecKind::Audio, audio)] {
+            let ssrc = rand::random::<u32>() | 1;
+            let rtx = (kind == RtpCodecKind::Video).then(|| RTCRtpRtxParameters { ssrc: ssrc ^ 0x100 });
+            let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..Default::default() };
+            let encoding = RTCRtpEncodingParameters {
+                rtp_coding_parameters: coding,
+                codec,
+                active: true,
+                ..Default::default()
+            };
+            let media = MediaStreamTrack::new("s".into(), kind.to_string(), "l".into(), kind, vec![encoding]);
+            let track = Arc::new(TrackLocalStaticRTP::new(media));
+            let sender = connection.add_track(track.clone()).await.unwrap();
+            relay.outs.lock().await.push(Out { track, sender, kind, ssrc });
+        }
+    }
+    connection.set_remote_description(RTCSessionDescription::offer(offer).unwrap()).await.unwrap();
+    let answer = connection.create_answer(None).await.unwrap();
+    connection.set_local_description(answer).await.unwrap();
+    on_gathered.wait_for(|done| *done).await.unwrap();
+    let sdp = connection.local_description().await.unwrap().sdp;
+    relay.connections.lock().unwrap().push(connection);
+    sdp
+}
