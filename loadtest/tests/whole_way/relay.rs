@@ -80,7 +80,8 @@ async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
             packet.header.extensions_padding = 0;
             packet.header.ssrc = out.ssrc;
             let codec = parameters.codecs.iter().find(|codec| codec.rtp_codec.mime_type == mime_type);
-            let id = parameters.header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME_URI);
+            let id =
+                parameters.header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME_URI);
             if let (Some(stamp), Some(id)) = (&stamp, id) {
                 packet.header.set_extension(id.id as u8, stamp.payload.clone()).unwrap();
             }
@@ -177,7 +178,7 @@ async fn answer(relay: &Arc<Relay>, plays: bool, offer: String) -> String {
         };
         for (kind, codec) in [(RtpCodecKind::Video, video), (RtpCodecKind::Audio, audio)] {
             let ssrc = rand::random::<u32>() | 1;
-            let rtx = (kind == RtpCodecKind::Video).then(|| RTCRtpRtxParameters { ssrc: ssrc ^ 0x100 });
+            let rtx = (kind == RtpCodecKind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x100 });
             let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..Default::default() };
             let encoding = RTCRtpEncodingParameters {
                 rtp_coding_parameters: coding,

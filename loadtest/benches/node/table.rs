@@ -1,0 +1,142 @@
+//! The committed limits, and what was measured beside them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use aforo_loadtest::report::{Report, ServerReport};
+
+use crate::runs::Found;
+use crate::server;
+
+/// One line: `measured / reference = ratio`, at most `limit`. Without a reference the measured value itself counts.
+#[derive(Debug, Serialize)]
+struct Row {
+    what: &'static str,
+    unit: &'static str,
+    measured: f64,
+    reference: Option<f64>,
+    ratio: f64,
+    limit: f64,
+    pass: bool,
+}
+
+/// All lines.
+#[derive(Debug, Default, Serialize)]
+pub struct Table {
+    rows: Vec<Row>,
+}
+
+fn cpu_us(report: Option<&Report>) -> Option<f64> {
+    report.and_then(|report| report.server).map(|server: ServerReport| server.cpu_us_per_packet)
+}
+
+/// CPU of the time in which viewers joined, less what the packets delivered meanwhile cost at the steady rate.
+fn join_us(report: &Report) -> Option<f64> {
+    let spent_us = report.joins.server_cpu_seconds? * 1e6;
+    let forwarding_us = report.server?.cpu_us_per_packet * report.joins.packets as f64;
+    Some((spent_us - forwarding_us) / report.joins.attempted.max(1) as f64)
+}
+
+impl Table {
+    /// Judges what was found.
+    pub fn of(found: &Found) -> Self {
+        let mut table = Self::default();
+        let [at_100, at_300, at_1000, at_2000, in_30] = [
+            &found.one_by_100,
+            &found.one_by_300,
+            &found.one_by_1000,
+            &found.one_by_2000,
+            &found.thirty_by_10,
+        ]
+        .map(|report| cpu_us(report.as_ref()));
+        let floor = found.floor.map(|floor| floor.cpu_us_per_packet);
+        table.compare("CPU per delivered packet, 1,000 viewers / floor program", "us", (at_1000, floor), 1.6);
+        let spread = at_100.zip(at_2000).map(|(a, b)| (a.max(b), a.min(b)));
+        table.compare("CPU per packet, 100 and 2,000 viewers: larger / smaller", "us", spread.unzip(), 1.2);
+        let spread = in_30.zip(at_300).map(|(a, b)| (a.max(b), a.min(b)));
+        table.compare("CPU per packet, 30x10 and 1x300: larger / smaller", "us", spread.unzip(), 1.4);
+        let most = found.one_by_2000.as_ref();
+        table.single(
+            "2,000 viewers: packets missing",
+            "",
+            most.map(|report| report.packets_missing as f64),
+            0.0,
+        );
+        let failed = most.map(|report| report.joins.attempted.saturating_sub(report.joins.ok) as f64);
+        table.single("2,000 viewers: failed joins", "", failed, 0.0);
+        table.single("2,000 viewers: end-to-end p99", "ms", most.map(|report| report.latency.p99_ms), 30.0);
+        let memory = found.one_by_100.as_ref().zip(most).and_then(|(few, many)| {
+            let grown = many.server?.resident_bytes as f64 - few.server?.resident_bytes as f64;
+            Some(grown / 1_024.0 / (many.viewers as f64 - few.viewers as f64))
+        });
+        table.single("one viewer more: resident memory", "KiB", memory, 40.0);
+        table.single("WHEP join: server CPU", "us", found.joins.as_ref().and_then(join_us), 500.0);
+        // The publisher's own stack is inside the measured way and not inside the relay's: on the safe side.
+        let added =
+            found.light.as_ref().zip(found.relay).map(|(light, relay)| light.latency.p99_ms - relay.p50_ms);
+        table.single("added latency, light load: p99 less a plain relay's median", "ms", added, 1.0);
+        table
+    }
+
+    fn compare(
+        &mut self,
+        what: &'static str,
+        unit: &'static str,
+        (measured, reference): (Option<f64>, Option<f64>),
+        limit: f64,
+    ) {
+        if let (Some(measured), Some(reference)) = (measured, reference) {
+            let ratio = measured / reference;
+            let reference = Some(reference);
+            self.rows.push(Row { what, unit, measured, reference, ratio, limit, pass: ratio <= limit });
+        }
+    }
+
+    fn single(&mut self, what: &'static str, unit: &'static str, measured: Option<f64>, limit: f64) {
+        if let Some(measured) = measured {
+            let pass = measured <= limit;
+            self.rows.push(Row { what, unit, measured, reference: None, ratio: measured, limit, pass });
+        }
+    }
+
+    /// Whether every line is within its limit.
+    pub fn all_pass(&self) -> bool {
+        self.rows.iter().all(|row| row.pass)
+    }
+
+    /// Writes lines and reports; returns where.
+    pub fn write_json(&self, found: &Found) -> Result<PathBuf> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            rows: &'a [Row],
+            found: &'a Found,
+        }
+        let path = std::env::var_os("AFORO_BENCH_JSON")
+            .map_or_else(|| server::root().join("target/bench-node.json"), PathBuf::from);
+        let json = serde_json::to_string_pretty(&Written { rows: &self.rows, found })?;
+        std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<62} {:>12} {:>12} {:>8} {:>8}", "what", "measured", "reference", "ratio", "limit")?;
+        for row in &self.rows {
+            let measured = format!("{:.3} {}", row.measured, row.unit);
+            let reference =
+                row.reference.map_or_else(String::new, |value| format!("{value:.3} {}", row.unit));
+            let ratio = row.reference.map_or_else(String::new, |_| format!("{:.2}", row.ratio));
+            let verdict = if row.pass { "PASS" } else { "FAIL" };
+            writeln!(
+                f,
+                "{:<62} {measured:>12} {reference:>12} {ratio:>8} {:>8} {verdict}",
+                row.what, row.limit
+            )?;
+        }
+        Ok(())
+    }
+}
