@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod cluster_agent;
+pub mod config;
 pub mod media;
 pub mod peer;
 pub mod shard;

@@ -1,0 +1,305 @@
+//! Everything that can be configured, its defaults, and where each value came from.
+//!
+//! `layer` reads one source (file, environment, flags) into keys and values, `load` stacks the layers and reports every
+//! problem at once, `show` prints the result. Sections are one level deep: `http.listen` is `AFORO__HTTP__LISTEN`.
+
+mod layer;
+mod listen;
+mod load;
+mod secret;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use aforo_cluster::id::NodeId;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+pub use layer::{Layer, Origin};
+pub use load::{ConfigError, Loaded, Problem, Sources};
+pub use secret::Secret;
+
+/// The whole configuration of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who this node is.
+    #[garde(skip)]
+    pub node: Node,
+    /// The public HTTP listener.
+    #[garde(dive)]
+    pub http: Http,
+    /// The listener for operators.
+    #[garde(skip)]
+    pub admin: Admin,
+    /// Sockets that carry media.
+    #[garde(dive)]
+    pub media: Media,
+    /// What one node and one client may use.
+    #[garde(dive)]
+    pub limits: Limits,
+    /// TURN servers that clients are told of.
+    #[garde(dive)]
+    pub turn: Turn,
+    /// Logs.
+    #[garde(dive)]
+    pub log: Log,
+    /// How the node stops.
+    #[garde(dive)]
+    pub drain: Drain,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Its name in the cluster; drawn at start if not set.
+    pub name: Option<NodeId>,
+}
+
+/// The public HTTP listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where it listens: `address:port`, or a port of the loopback address.
+    #[serde(deserialize_with = "listen::on_loopback")]
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// Scheme and authority that session addresses start with, such as `https://live.example`. Without it they are taken
+    /// from each request's `Forwarded`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Host`.
+    #[garde(pattern(r"^https?://[A-Za-z0-9.\-\[\]:_]+$"))]
+    pub public_url: Option<String>,
+    /// Threads that serve HTTP; 0 means one per core, at most 4.
+    #[garde(range(max = 64))]
+    pub workers: u16,
+    /// Whether a proxy in front sets `X-Forwarded-For`, so that rate limits count its clients instead of the proxy.
+    #[garde(skip)]
+    pub trust_forwarded: bool,
+    /// Origins whose pages may use the API; `*` is every origin.
+    #[garde(length(min = 1), inner(pattern(r"^(\*|https?://[^/ ]+)$")))]
+    pub cors_origins: Vec<String>,
+}
+
+/// The listener for operators: metrics and health.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens: `address:port`, or a port of the loopback address.
+    #[serde(deserialize_with = "listen::on_loopback")]
+    pub listen: SocketAddr,
+}
+
+/// Sockets that carry media.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Where the first shard listens for UDP, and for ICE over TCP; shard n has the port n higher. A port alone means
+    /// every IPv4 address.
+    #[serde(deserialize_with = "listen::on_every_address")]
+    #[garde(skip)]
+    pub udp: SocketAddr,
+    /// Media arbiters; 0 means one per core.
+    #[garde(range(max = 64))]
+    pub shards: u16,
+    /// Addresses that clients are told to send media to; empty means loopback and the host's primary addresses.
+    #[garde(skip)]
+    pub advertise: Vec<IpAddr>,
+    /// Whether ICE over TCP is offered, for networks that drop UDP.
+    #[garde(skip)]
+    pub tcp: bool,
+}
+
+/// What one node and one client may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Sessions of all rooms together; more are answered 503.
+    #[garde(range(min = 1))]
+    pub sessions: u32,
+    /// Rooms; a publisher that would open one more is answered 503.
+    #[garde(range(min = 1))]
+    pub rooms: u32,
+    /// Bytes of a request's body; longer ones are answered 413.
+    #[garde(range(min = 1_024, max = 1_048_576))]
+    pub body_bytes: u32,
+    /// Time for a request's headers, and again for its body, to arrive.
+    #[garde(range(min = 1, max = 300))]
+    pub request_timeout_seconds: u16,
+    /// POST, PATCH and DELETE requests per second of one address, on average; 0 means no limit.
+    #[garde(skip)]
+    pub requests_per_second: u32,
+    /// How many of them may come at once.
+    #[garde(range(min = 1))]
+    pub request_burst: u32,
+    /// Whether loopback addresses are free of this limit, as load tests on the same machine need.
+    #[garde(skip)]
+    pub loopback_exempt: bool,
+}
+
+/// TURN servers that clients are told of in `Link` headers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// `turn:`, `turns:` and `stun:` addresses.
+    #[garde(inner(pattern(r"^(stun|stuns|turn|turns):[^ <>]+$")))]
+    pub urls: Vec<String>,
+    /// The secret shared with the TURN servers; credentials are derived from it.
+    #[garde(skip)]
+    pub secret: Option<Secret>,
+    /// How long derived credentials are good for.
+    #[garde(range(min = 60))]
+    pub ttl_seconds: u32,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a `tracing` filter such as `info,aforo_node::room=debug`.
+    #[garde(length(min = 1))]
+    pub level: String,
+    /// How lines look.
+    #[garde(skip)]
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How the node stops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Time for saying goodbye to all peers; then the process ends anyway.
+    #[garde(range(min = 1, max = 3_600))]
+    pub timeout_seconds: u32,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            public_url: None,
+            workers: 0,
+            trust_forwarded: false,
+            cors_origins: vec!["*".to_owned()],
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            udp: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7800)),
+            shards: 0,
+            advertise: Vec::new(),
+            tcp: true,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // 40 KiB each is under a gibibyte; the network card is full long before.
+            sessions: 20_000,
+            rooms: 10_000,
+            // Offers of browsers with every codec and simulcast have about 10 KiB.
+            body_bytes: 65_536,
+            request_timeout_seconds: 10,
+            // A household behind one address reloads its pages; a crowd behind one proxy wants `trust_forwarded`.
+            requests_per_second: 50,
+            request_burst: 200,
+            loopback_exempt: true,
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        // A day: longer than any session that is worth relaying, as credentials cannot be renewed within one.
+        Self { urls: Vec::new(), secret: None, ttl_seconds: 86_400 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout_seconds: 10 }
+    }
+}
+
+impl Config {
+    /// How many shards run: as configured, or one per core.
+    pub fn shard_count(&self) -> u16 {
+        match self.media.shards {
+            0 => cores().clamp(1, 64),
+            count => count,
+        }
+    }
+
+    /// How many threads serve HTTP. More than 4 do not help: a join's cost is in ICE and DTLS, on the shards.
+    pub fn http_workers(&self) -> u16 {
+        match self.http.workers {
+            0 => cores().clamp(1, 4),
+            count => count,
+        }
+    }
+
+    /// Problems that no single value shows, each with the key to change.
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let last = u32::from(self.media.udp.port()) + u32::from(self.shard_count()) - 1;
+        if last > u32::from(u16::MAX) {
+            let (port, count) = (self.media.udp.port(), self.shard_count());
+            found.push((
+                "media.udp",
+                format!("{count} shards from port {port} on go beyond port 65535, start lower"),
+            ));
+        }
+        if self.media.udp.port() == 0 {
+            found.push(("media.udp", "port 0 cannot be advertised, name the first shard's port".to_owned()));
+        }
+        if let Some(address) = self.media.advertise.iter().find(|address| address.is_unspecified()) {
+            found.push((
+                "media.advertise",
+                format!("{address} is no address that a client can reach, name the host's own"),
+            ));
+        }
+        if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
+            found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
+        }
+        let relays = self.turn.urls.iter().any(|url| url.starts_with("turn"));
+        if relays && self.turn.secret.is_none() {
+            found.push(("turn.secret", "is needed for turn.urls: the servers' shared secret".to_owned()));
+        }
+        found
+    }
+}
+
+fn cores() -> u16 {
+    std::thread::available_parallelism().map_or(1, |count| u16::try_from(count.get()).unwrap_or(u16::MAX))
+}

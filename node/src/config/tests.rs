@@ -1,0 +1,125 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::layer::{Layer, Origin};
+use super::load::{ConfigError, Loaded, stack};
+use super::*;
+
+fn yaml(text: &str) -> Layer {
+    Layer::yaml(text, Origin::File("aforo.yaml".into()))
+}
+
+fn environment(variables: &[(&str, &str)]) -> Layer {
+    Layer::environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn problems(loaded: Result<Loaded, ConfigError>) -> Vec<String> {
+    loaded.unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_are_valid_and_are_the_documented_ports() {
+    let config = stack([]).unwrap().config;
+    assert_eq!(config, Config::default());
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.media.udp.to_string(), "0.0.0.0:7800");
+}
+
+#[test]
+fn flags_beat_environment_beats_file_beats_defaults() {
+    let file = || yaml("http:\n  listen: 9000\n  workers: 3\nlimits:\n  rooms: 7\n");
+    let variables = || environment(&[("AFORO__HTTP__LISTEN", "9001"), ("AFORO__LIMITS__ROOMS", "8")]);
+    let flags = Layer::default().flag("--http", "http.listen", Some("0.0.0.0:9002"));
+    let loaded = stack([file(), variables(), flags]).unwrap();
+    assert_eq!(loaded.config.http.listen.to_string(), "0.0.0.0:9002");
+    assert_eq!(loaded.config.limits.rooms, 8);
+    assert_eq!(loaded.config.http.workers, 3);
+    assert_eq!(loaded.config.limits.sessions, Limits::default().sessions);
+    let shown = loaded.with_origins();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("http.listen").ends_with("# flag --http"), "{shown}");
+    assert!(line("limits.rooms").ends_with("# environment AFORO__LIMITS__ROOMS"), "{shown}");
+    assert!(line("http.workers").ends_with("# file aforo.yaml"), "{shown}");
+    assert!(line("limits.sessions").ends_with("# default"), "{shown}");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    let found =
+        problems(stack([yaml("http:\n  liste: 9000\n"), environment(&[("AFORO__HTPP__WORKERS", "1")])]));
+    assert_eq!(
+        found,
+        [
+            "http.liste is not known, did you mean http.listen? (file aforo.yaml)",
+            "htpp.workers is not known, did you mean http.workers? (environment AFORO__HTPP__WORKERS)",
+        ]
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let file =
+        yaml("http: 5\nmedia:\n  udp: nonsense\n  shards: 65\nturn:\n  urls: [\"turn:relay.example\"]\n");
+    let variables = environment(&[("AFORO__LOG__FORMAT", "loud"), ("AFORO__DRAIN__TIMEOUT_SECONDS", "-1")]);
+    let found = problems(stack([file, variables]));
+    for expected in [
+        "http is a section",
+        "media.udp",
+        "media.shards",
+        "turn.secret",
+        "log.format",
+        "drain.timeout_seconds",
+    ] {
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected} is missing in {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn a_broken_file_is_a_problem_of_the_file() {
+    let found = problems(stack([yaml("http: [")]));
+    assert!(found[0].starts_with("file aforo.yaml is not YAML"), "{found:?}");
+    let found = problems(stack([Layer::file(std::path::Path::new("/nonexistent/aforo.yaml"))]));
+    assert!(found[0].contains("cannot be read"), "{found:?}");
+}
+
+#[test]
+fn an_empty_file_and_an_empty_section_are_good() {
+    for text in ["", "# nothing\n", "http:\n", "---\n"] {
+        assert!(stack([yaml(text)]).is_ok(), "{text:?}");
+    }
+}
+
+#[test]
+fn lists_of_the_environment_are_split_at_commas() {
+    let loaded = stack([environment(&[("AFORO__MEDIA__ADVERTISE", "192.0.2.1, 2001:db8::1")])]).unwrap();
+    assert_eq!(loaded.config.media.advertise.len(), 2);
+    let found = problems(stack([environment(&[("AFORO__MEDIA__ADVERTISE", "0.0.0.0")])]));
+    assert!(found[0].contains("no address that a client can reach"), "{found:?}");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let loaded = stack([environment(&[("AFORO__TURN__SECRET", "hunter2")])]).unwrap();
+    assert_eq!(loaded.config.turn.secret.as_ref().unwrap().expose(), "hunter2");
+    for shown in [loaded.with_origins(), loaded.to_yaml(), format!("{:?}", loaded.config)] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains(Secret::MASK), "{shown}");
+    }
+    let found = problems(stack([yaml("turn:\n  secret: [hunter2]\n")]));
+    assert!(!found.join("").contains("hunter2"), "{found:?}");
+}
+
+#[test]
+fn what_is_shown_can_be_read_back() {
+    let loaded =
+        stack([yaml("http:\n  public_url: https://live.example\n  listen: \"[::1]:80\"\n")]).unwrap();
+    let again = stack([yaml(&loaded.to_yaml())]).unwrap();
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn shards_that_do_not_fit_the_ports_are_refused() {
+    let found = problems(stack([yaml("media:\n  udp: 65535\n  shards: 2\n")]));
+    assert!(found[0].contains("go beyond port 65535"), "{found:?}");
+}
