@@ -6,7 +6,9 @@
 pub mod actor;
 pub mod cluster_agent;
 pub mod config;
+pub mod lifecycle;
 pub mod media;
 pub mod peer;
+pub mod room;
 pub mod shard;
 pub mod signalling;

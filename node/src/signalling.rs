@@ -1,3 +1,26 @@
-//! What clients say over HTTP.
+//! What clients say over HTTP: WHIP, WHEP, the pages, the API, and the probes of operators.
+//!
+//! `routes` has the map of addresses, `guard` what every public request passes, `problem` the one match from errors to
+//! statuses. `sdp` is pure; handlers carry its answers to rooms and back.
 
+mod admin;
+mod api;
+mod app;
+mod body;
+mod endpoint;
+mod entity_tag;
+mod guard;
+mod listener;
+mod location;
+mod pages;
+mod problem;
+mod rate_limit;
+mod routes;
 pub mod sdp;
+mod session;
+mod turn;
+
+pub use admin::Operations;
+pub use app::{App, Parts, candidates};
+pub use listener::{ListenError, serve_operators, serve_public};
+pub use problem::Problem;

@@ -1,0 +1,24 @@
+//! Rooms: who publishes, who watches, and what happens to the others when somebody leaves.
+//!
+//! `core` has the rules of one room (pure), `actor` its shell, `rooms` the root that finds rooms, opens them and cleans
+//! up after one that died, `ledger` the count of sessions by shard. Inputs: sessions that HTTP answered, notices of
+//! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
+
+mod actor;
+mod core;
+mod error;
+mod journal;
+mod ledger;
+mod message;
+mod report;
+mod rooms;
+
+pub use actor::{Room, ShardLink};
+pub use core::{IfMatch, LiveStream, StreamTrack};
+pub use error::RoomError;
+pub(crate) use journal::protocol;
+pub use message::{
+    CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched, Place, Placed, Play, Publish,
+};
+pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
+pub use rooms::{GetRooms, InRoom, RoomMessage, Rooms};

@@ -1,0 +1,55 @@
+//! Why a room does not do what a client asked of it.
+
+use aforo_cluster::control::PlacementRefusal;
+use aforo_cluster::id::NodeId;
+
+use crate::actor::lane::AskError;
+use crate::cluster_agent::ClusterError;
+use crate::shard::message::AddPeerError;
+
+/// Why a room does not do what a client asked of it. `signalling` chooses the HTTP status.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// Nobody publishes the stream, or its first packet has not come yet. An unknown room is the same.
+    #[error("the stream is not live")]
+    NotLive,
+    /// Somebody publishes the stream already.
+    #[error("the stream has a publisher already")]
+    Taken,
+    /// The session does not exist, or does not any more.
+    #[error("there is no such session")]
+    NoSession,
+    /// A PATCH without `If-Match` (RFC 9725 §4.3.1).
+    #[error("the request lacks If-Match")]
+    PreconditionMissing,
+    /// The `If-Match` of a PATCH is not the session's entity tag.
+    #[error("the entity tag is not the session's")]
+    PreconditionFailed,
+    /// The node has as many sessions as it may have.
+    #[error("the node has {0} sessions, its limit")]
+    SessionLimit(u32),
+    /// The node has as many rooms as it may have.
+    #[error("the node has {0} rooms, its limit")]
+    RoomLimit(u32),
+    /// The session belongs on another node.
+    #[error("the session belongs on the node {0}")]
+    Elsewhere(NodeId),
+    /// No node can take the session.
+    #[error("no node can take the session")]
+    Refused(#[source] PlacementRefusal),
+    /// The cluster did not answer.
+    #[error("the cluster does not answer")]
+    Cluster(#[source] ClusterError),
+    /// The shard does not take the peer.
+    #[error("the media arbiter does not take the peer")]
+    Shard(#[source] AddPeerError),
+    /// An actor did not answer.
+    #[error("a part of the node does not answer")]
+    Unanswered(#[source] AskError),
+    /// The room closed while the request was on its way: ask again.
+    #[error("the room has closed")]
+    Closed,
+    /// The node has no randomness for ICE credentials.
+    #[error("no randomness for ice credentials")]
+    Randomness,
+}

@@ -1,0 +1,125 @@
+//! What a room's core reports, as log lines and metrics.
+
+use std::sync::Arc;
+
+use aforo_cluster::control::Role;
+use aforo_cluster::id::{RoomName, SessionId, StreamName};
+use aforo_cluster::metric::Metrics;
+use tracing::info;
+
+use super::core::{RoomOutput, StreamTrack};
+use crate::media::codec::MediaKind;
+use crate::peer::message::{EndReason, PeerEvent};
+
+/// The label `protocol` of a role's sessions.
+pub(crate) fn protocol(role: Role) -> &'static str {
+    match role {
+        Role::Publisher => "whip",
+        Role::Viewer => "whep",
+    }
+}
+
+/// Writes what happens in one room. Takes its share out of the gauges when it is dropped, also when the room dies.
+pub(super) struct Journal {
+    room: RoomName,
+    metrics: Arc<Metrics>,
+    publishers: i64,
+    viewers: i64,
+    streams: i64,
+    audio_tracks: i64,
+    video_tracks: i64,
+}
+
+impl Journal {
+    /// The journal of `room`, which is open from now on.
+    pub fn open(room: RoomName, metrics: Arc<Metrics>) -> Self {
+        metrics.rooms.inc();
+        Self { room, metrics, publishers: 0, viewers: 0, streams: 0, audio_tracks: 0, video_tracks: 0 }
+    }
+
+    /// A session entered.
+    pub fn entered(&mut self, session: SessionId, stream: &StreamName, role: Role) {
+        self.count_session(role, 1);
+        let (room, role) = (&self.room, role.as_str());
+        info!(%room, %stream, role, ?session, "session entered");
+    }
+
+    /// A stream was claimed with these tracks.
+    pub fn claimed(&mut self, tracks: &[StreamTrack]) {
+        self.count_stream(1, tracks.iter().map(StreamTrack::kind));
+    }
+
+    /// Something happened.
+    pub fn record(&mut self, output: &RoomOutput) {
+        match output {
+            RoomOutput::TellPeer { .. } => {}
+            RoomOutput::Stage { session, stream, role, event, elapsed } => {
+                let Some((stage, step)) = stage(*event) else { return };
+                let seconds = elapsed.as_secs_f64();
+                let duration = &self.metrics.join_duration_seconds;
+                duration.with_label_values(&[protocol(*role), stage]).observe(seconds);
+                let (room, role, elapsed_ms) = (&self.room, role.as_str(), elapsed.as_millis());
+                info!(%room, %stream, role, ?session, step, elapsed_ms, "session progressed");
+            }
+            RoomOutput::SessionEnded { session, stream, role, reason, elapsed, connected } => {
+                self.ended(*role, *reason, elapsed.as_secs_f64());
+                let (room, role, reason) = (&self.room, role.as_str(), reason.as_str());
+                let (seconds, connected) = (elapsed.as_secs(), *connected);
+                info!(%room, %stream, role, ?session, reason, seconds, connected, "session ended");
+            }
+            RoomOutput::StreamEnded { stream, tracks } => {
+                self.count_stream(-1, tracks.iter().copied());
+                info!(room = %self.room, %stream, "stream ended");
+            }
+        }
+    }
+
+    fn ended(&mut self, role: Role, reason: EndReason, seconds: f64) {
+        self.count_session(role, -1);
+        self.metrics.session_duration_seconds.with_label_values(&[role.as_str()]).observe(seconds);
+        self.metrics.session_ends_total.with_label_values(&[role.as_str(), reason.as_str()]).inc();
+    }
+
+    fn count_session(&mut self, role: Role, change: i64) {
+        match role {
+            Role::Publisher => self.publishers += change,
+            Role::Viewer => self.viewers += change,
+        }
+        self.metrics.sessions.with_label_values(&[role.as_str(), protocol(role)]).add(change);
+    }
+
+    fn count_stream(&mut self, change: i64, tracks: impl Iterator<Item = MediaKind>) {
+        self.streams += change;
+        self.metrics.streams.add(change);
+        for kind in tracks {
+            match kind {
+                MediaKind::Audio => self.audio_tracks += change,
+                MediaKind::Video => self.video_tracks += change,
+            }
+            self.metrics.tracks.with_label_values(&[kind.as_str()]).add(change);
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        for (role, count) in [(Role::Publisher, self.publishers), (Role::Viewer, self.viewers)] {
+            self.metrics.sessions.with_label_values(&[role.as_str(), protocol(role)]).sub(count);
+        }
+        for (kind, count) in [(MediaKind::Audio, self.audio_tracks), (MediaKind::Video, self.video_tracks)] {
+            self.metrics.tracks.with_label_values(&[kind.as_str()]).sub(count);
+        }
+        self.metrics.streams.sub(self.streams);
+        self.metrics.rooms.dec();
+    }
+}
+
+/// The label `stage` of the join metric, and what the log calls it.
+fn stage(event: PeerEvent) -> Option<(&'static str, &'static str)> {
+    match event {
+        PeerEvent::Connected => Some(("dtls", "connected")),
+        PeerEvent::FirstMedia => Some(("first_rtp", "first media")),
+        PeerEvent::FirstKeyframe => Some(("first_keyframe", "first keyframe")),
+        PeerEvent::Ended(_) => None,
+    }
+}

@@ -1,0 +1,130 @@
+//! What rooms are told and asked. All of it goes through [`super::Rooms`], which finds the room.
+
+use actix::Message;
+use aforo_cluster::control::Role;
+use aforo_cluster::id::{RoomName, SessionId, StreamName};
+
+use super::core::{IfMatch, LiveStream};
+use super::error::RoomError;
+use super::report::RoomReport;
+use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
+use crate::media::path::ShardId;
+use crate::peer::message::{EndReason, PeerConfig};
+
+/// Where on this node does a session belong? Asked of [`super::Rooms`] before the offer is answered.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Placed, RoomError>")]
+pub struct Place {
+    /// The room.
+    pub room: RoomName,
+    /// The stream.
+    pub stream: StreamName,
+    /// What the client wants to do.
+    pub role: Role,
+}
+
+/// A session's place.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The shard that its peer will live on.
+    pub shard: ShardId,
+    /// For a viewer: the stream as it is now.
+    pub live: Option<LiveStream>,
+}
+
+/// Is the stream live, and what is it made of?
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<LiveStream, RoomError>")]
+pub struct FindStream {
+    /// The stream.
+    pub stream: StreamName,
+}
+
+/// May a publisher have the stream?
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub(super) struct CheckFree {
+    pub stream: StreamName,
+}
+
+/// A publisher's offer was answered: take the stream and add the peer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub struct Publish {
+    /// The new session.
+    pub session: SessionId,
+    /// The stream.
+    pub stream: StreamName,
+    /// The shard that was placed.
+    pub shard: ShardId,
+    /// The entity tag of the answer.
+    pub etag: u64,
+    /// What was negotiated.
+    pub config: PeerConfig,
+}
+
+/// A viewer's offer was answered: add the peer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub struct Play {
+    /// The new session.
+    pub session: SessionId,
+    /// The stream.
+    pub stream: StreamName,
+    /// The publication that the answer was made for.
+    pub publisher: SessionId,
+    /// The shard that was placed.
+    pub shard: ShardId,
+    /// The entity tag of the answer.
+    pub etag: u64,
+    /// What was negotiated.
+    pub config: PeerConfig,
+}
+
+/// The client sent a PATCH.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Patched, RoomError>")]
+pub struct PatchSession {
+    /// Which session.
+    pub session: SessionId,
+    /// Its precondition.
+    pub if_match: IfMatch,
+    /// The client's ICE credentials in the fragment, if it has them.
+    pub remote: Option<IceCredentials>,
+}
+
+/// What a PATCH did.
+#[derive(Debug, Clone)]
+pub enum Patched {
+    /// Took note of candidates.
+    Trickled,
+    /// Restarted ICE.
+    Restarted {
+        /// The session's shard.
+        shard: ShardId,
+        /// Our new credentials.
+        local: IceCredentials,
+        /// The new entity tag.
+        etag: u64,
+        /// What the session's answer agreed on.
+        media: Vec<NegotiatedMedia>,
+    },
+}
+
+/// The client sent DELETE.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub struct EndSession {
+    /// Which session.
+    pub session: SessionId,
+}
+
+/// What is in the room?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<RoomReport, RoomError>")]
+pub struct GetReport;
+
+/// End every session.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct CloseAll(pub EndReason);

@@ -1,0 +1,118 @@
+//! Rooms as the HTTP API shows them.
+
+use std::time::Instant;
+
+use aforo_cluster::id::{RoomName, StreamName, TrackId};
+use serde::Serialize;
+
+use super::core::{RoomCore, Stream, StreamTrack};
+
+/// One room of `/v1/rooms`, or all of `/v1/rooms/{room}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomReport {
+    /// Its name.
+    pub name: RoomName,
+    /// Whether a stream of it can be watched now.
+    pub live: bool,
+    /// Its streams, by name.
+    pub streams: Vec<StreamReport>,
+    /// Viewers of all its streams.
+    pub viewers: usize,
+}
+
+/// One stream of a room.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamReport {
+    /// Its name.
+    pub name: StreamName,
+    /// Whether it can be watched now: its publisher is connected and media has come.
+    pub live: bool,
+    /// Seconds since it went live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_seconds: Option<f64>,
+    /// Who watches it.
+    pub viewers: usize,
+    /// At most one audio and one video track.
+    pub tracks: Vec<TrackReport>,
+    /// Media that comes from the publisher, bits per second; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate_bps: Option<u64>,
+}
+
+/// One track of a stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrackReport {
+    /// Its id on this node, by which its shard knows it; not shown.
+    #[serde(skip)]
+    pub id: TrackId,
+    /// `audio` or `video`.
+    pub kind: &'static str,
+    /// Its codec, in lower case.
+    pub codec: &'static str,
+    /// Its layers, best first; one without simulcast.
+    pub layers: Vec<LayerReport>,
+    /// Media that comes from the publisher, bits per second; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate_bps: Option<u64>,
+    /// Packets that came; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Packets that never came, repairs included; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
+    /// Keyframes that came; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyframes: Option<u64>,
+}
+
+/// One layer of a track.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// Its simulcast name; absent without simulcast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rid: Option<String>,
+    /// Media of it that comes from the publisher, bits per second; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate_bps: Option<u64>,
+}
+
+/// What the core knows of a room.
+pub(super) fn of_room(name: &RoomName, core: &RoomCore, now: Instant) -> RoomReport {
+    let streams: Vec<StreamReport> =
+        core.streams().map(|(name, stream)| of_stream(name, stream, now)).collect();
+    RoomReport {
+        name: name.clone(),
+        live: streams.iter().any(|stream| stream.live),
+        viewers: streams.iter().map(|stream| stream.viewers).sum(),
+        streams,
+    }
+}
+
+fn of_stream(name: &StreamName, stream: &Stream, now: Instant) -> StreamReport {
+    StreamReport {
+        name: name.clone(),
+        live: stream.live_since.is_some(),
+        live_seconds: stream.live_since.map(|since| now.saturating_duration_since(since).as_secs_f64()),
+        viewers: stream.viewers,
+        tracks: stream.live.tracks.iter().map(of_track).collect(),
+        bitrate_bps: None,
+    }
+}
+
+fn of_track(track: &StreamTrack) -> TrackReport {
+    let layer = |rid: Option<String>| LayerReport { rid, bitrate_bps: None };
+    let mut layers: Vec<LayerReport> = track.rids.iter().map(|rid| layer(Some(rid.clone()))).collect();
+    if layers.is_empty() {
+        layers.push(layer(None));
+    }
+    TrackReport {
+        id: track.id,
+        kind: track.kind().as_str(),
+        codec: track.codec.kind.as_str(),
+        layers,
+        bitrate_bps: None,
+        packets: None,
+        lost: None,
+        keyframes: None,
+    }
+}

@@ -1,0 +1,304 @@
+//! The root of all rooms: finds them by name, opens and forgets them, places sessions, cleans up after a room that died.
+//!
+//! Every request to a room passes through here, so a room that closes and one that opens under the same name never
+//! mix. A room that died is not rebuilt by itself: its peers are ended, and the publisher's return opens it anew.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::dev::{MessageResponse, ToEnvelope};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+};
+use aforo_cluster::control::{PlacementAnswer, PlacementRefusal, PlacementRequest, Role};
+use aforo_cluster::id::{NodeId, RoomName, StreamName};
+use aforo_cluster::metric::Metrics;
+use futures_util::future::join_all;
+use tracing::error;
+
+use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
+use super::error::RoomError;
+use super::ledger::Ledger;
+use super::message::{
+    CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Place, Placed, Play, Publish,
+};
+use super::report::RoomReport;
+use crate::actor::lane::{AskError, ask};
+use crate::actor::supervise::{Exit, lifeline};
+use crate::cluster_agent::{ClusterAgent, GetPlacement};
+use crate::config::Limits;
+use crate::media::path::ShardId;
+use crate::peer::message::{EndReason, PeerInput};
+use crate::shard::message::TellPeer;
+
+/// Requests of HTTP workers that wait for the root. Full means: they wait in their workers up to their deadline.
+const ROOMS_MAILBOX_CAPACITY: usize = 4096;
+
+/// A request to the room of this name.
+#[derive(Debug, Clone)]
+pub struct InRoom<M> {
+    /// The room.
+    pub room: RoomName,
+    /// The request.
+    pub message: M,
+}
+
+impl<M: Message> Message for InRoom<M> {
+    type Result = M::Result;
+}
+
+/// What the root must know of a request before it hands it to a room.
+pub trait RoomMessage: Message + Send + 'static {
+    /// Whether it brings a session into the room: refused while the node drains.
+    const ENTERS: bool = false;
+    /// Whether the room is opened for it.
+    const OPENS: bool = false;
+
+    /// The answer where there is no room.
+    fn refused(error: RoomError) -> Self::Result;
+    /// What a missing room means to it.
+    fn missing() -> RoomError;
+}
+
+macro_rules! room_message {
+    ($message:ty, enters: $enters:literal, opens: $opens:literal, missing: $missing:expr) => {
+        impl RoomMessage for $message {
+            const ENTERS: bool = $enters;
+            const OPENS: bool = $opens;
+
+            fn refused(error: RoomError) -> Self::Result {
+                Err(error)
+            }
+
+            fn missing() -> RoomError {
+                $missing
+            }
+        }
+    };
+}
+
+room_message!(Publish, enters: true, opens: true, missing: RoomError::Closed);
+room_message!(Play, enters: true, opens: false, missing: RoomError::NotLive);
+room_message!(PatchSession, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(EndSession, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(GetReport, enters: false, opens: false, missing: RoomError::NotLive);
+
+/// What is in all rooms? Answered by name, without figures of tracks.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<RoomReport>")]
+pub struct GetRooms;
+
+/// A room has no session any more and takes none: forget it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct RoomEmptied(pub RoomName);
+
+/// The root actor of the control arbiter.
+pub struct Rooms {
+    rooms: HashMap<RoomName, Addr<Room>>,
+    around: Surroundings,
+    node: NodeId,
+    room_limit: u32,
+    draining: bool,
+}
+
+impl Rooms {
+    /// A root without rooms, for the node `node` with these shards, in the order of their ids.
+    pub fn new(
+        node: NodeId,
+        shards: Vec<ShardLink>,
+        agent: Addr<ClusterAgent>,
+        metrics: Arc<Metrics>,
+        limits: &Limits,
+    ) -> Self {
+        let ledger = Rc::new(RefCell::new(Ledger::new(shards.len(), limits.sessions)));
+        let around = Surroundings { shards: shards.into(), agent, metrics, ledger };
+        Self { rooms: HashMap::new(), around, node, room_limit: limits.rooms, draining: false }
+    }
+
+    /// The room for `M`; it is opened if `M` does that.
+    fn room<M: RoomMessage>(
+        &mut self,
+        name: RoomName,
+        context: &mut Context<Self>,
+    ) -> Result<Addr<Room>, RoomError> {
+        if M::ENTERS && self.draining {
+            return Err(RoomError::Refused(PlacementRefusal::Draining));
+        }
+        match self.rooms.get(&name) {
+            Some(room) => Ok(room.clone()),
+            None if M::OPENS => self.open(name, context),
+            None => Err(M::missing()),
+        }
+    }
+
+    fn open(&mut self, name: RoomName, context: &mut Context<Self>) -> Result<Addr<Room>, RoomError> {
+        if self.rooms.len() >= self.room_limit as usize {
+            return Err(RoomError::RoomLimit(self.room_limit));
+        }
+        let (line, watch) = lifeline();
+        let emptied = context.address().recipient();
+        let room = Room::new(name.clone(), self.around.clone(), emptied, line).start();
+        self.rooms.insert(name.clone(), room.clone());
+        context.spawn(watch.exit().into_actor(self).map(move |exit, rooms, _| {
+            if exit == Exit::Died {
+                rooms.bury(&name);
+            }
+        }));
+        Ok(room)
+    }
+
+    /// A room died of a fault of ours: nobody would ever end its peers, so they are ended now.
+    fn bury(&mut self, name: &RoomName) {
+        self.rooms.remove(name);
+        self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
+        let orphans = self.around.ledger.borrow().of_room(name);
+        error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
+        for (session, place) in orphans {
+            self.around.ledger.borrow_mut().leave(session);
+            let shard = self.around.shards.get(usize::from(place.shard.0));
+            if let (Some(shard), Some(peer)) = (shard, place.peer) {
+                let close = TellPeer { peer, input: PeerInput::Close(EndReason::Internal) };
+                if shard.tell_peer.try_send(close).is_err() {
+                    let dropped = &self.around.metrics.actor_dropped_messages_total;
+                    dropped.with_label_values(&["shard", "full"]).inc();
+                }
+            }
+        }
+    }
+
+    /// The least loaded shard.
+    fn shard(&self) -> Result<ShardId, RoomError> {
+        self.around.ledger.borrow_mut().least_loaded().map_err(RoomError::SessionLimit)
+    }
+}
+
+/// Asks the coordinator whether a publisher belongs here.
+async fn placed_here(
+    agent: Addr<ClusterAgent>,
+    here: NodeId,
+    room: RoomName,
+    stream: StreamName,
+) -> Result<(), RoomError> {
+    let request = PlacementRequest { room, stream, role: Role::Publisher };
+    match ask(&agent, GetPlacement(request), DEADLINE).await {
+        Ok(Ok(PlacementAnswer::Node(node))) if node == here => Ok(()),
+        Ok(Ok(PlacementAnswer::Node(node))) => Err(RoomError::Elsewhere(node)),
+        Ok(Ok(PlacementAnswer::Refused(refusal))) => Err(RoomError::Refused(refusal)),
+        Ok(Err(error)) => Err(RoomError::Cluster(error)),
+        Err(error) => Err(RoomError::Unanswered(error)),
+    }
+}
+
+/// An answer of a room; one that is gone means that the request came too late.
+fn flatten<T>(answer: Result<Result<T, RoomError>, AskError>) -> Result<T, RoomError> {
+    match answer {
+        Ok(answer) => answer,
+        Err(AskError::Closed) => Err(RoomError::Closed),
+        Err(error @ AskError::Timeout) => Err(RoomError::Unanswered(error)),
+    }
+}
+
+impl Actor for Rooms {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(ROOMS_MAILBOX_CAPACITY);
+    }
+}
+
+impl Handler<Place> for Rooms {
+    type Result = ResponseFuture<Result<Placed, RoomError>>;
+
+    /// A viewer of a stream that is here belongs here, whatever the coordinator does: it is not asked.
+    fn handle(&mut self, Place { room: name, stream, role }: Place, _: &mut Context<Self>) -> Self::Result {
+        if self.draining {
+            let refused = RoomError::Refused(PlacementRefusal::Draining);
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let (shard, room) = (self.shard(), self.rooms.get(&name).cloned());
+        let (agent, node) = (self.around.agent.clone(), self.node.clone());
+        Box::pin(async move {
+            let shard = shard?;
+            let live = match (role, room) {
+                (Role::Viewer, None) => return Err(RoomError::NotLive),
+                (Role::Viewer, Some(room)) => {
+                    Some(flatten(ask(&room, FindStream { stream }, DEADLINE).await)?)
+                }
+                (Role::Publisher, room) => {
+                    if let Some(room) = room {
+                        let check = CheckFree { stream: stream.clone() };
+                        flatten(ask(&room, check, DEADLINE).await)?;
+                    }
+                    placed_here(agent, node, name, stream).await?;
+                    None
+                }
+            };
+            Ok(Placed { shard, live })
+        })
+    }
+}
+
+impl<M> Handler<InRoom<M>> for Rooms
+where
+    M: RoomMessage,
+    M::Result: MessageResponse<Room, M> + Send,
+    Room: Handler<M>,
+    Context<Room>: ToEnvelope<Room, M>,
+{
+    type Result = ResponseFuture<M::Result>;
+
+    fn handle(&mut self, InRoom { room, message }: InRoom<M>, context: &mut Context<Self>) -> Self::Result {
+        let room = self.room::<M>(room, context);
+        Box::pin(async move {
+            match room {
+                Err(error) => M::refused(error),
+                Ok(room) => match ask(&room, message, DEADLINE * 2).await {
+                    Ok(answer) => answer,
+                    Err(AskError::Closed) => M::refused(RoomError::Closed),
+                    Err(error) => M::refused(RoomError::Unanswered(error)),
+                },
+            }
+        })
+    }
+}
+
+impl Handler<RoomEmptied> for Rooms {
+    type Result = ();
+
+    /// Without an address in our map the room ends as soon as its mailbox is empty.
+    fn handle(&mut self, RoomEmptied(room): RoomEmptied, _: &mut Context<Self>) {
+        self.rooms.remove(&room);
+    }
+}
+
+impl Handler<GetRooms> for Rooms {
+    type Result = ResponseFuture<Vec<RoomReport>>;
+
+    fn handle(&mut self, GetRooms: GetRooms, _: &mut Context<Self>) -> Self::Result {
+        let rooms: Vec<Addr<Room>> = self.rooms.values().cloned().collect();
+        Box::pin(async move {
+            let asked = rooms.iter().map(|room| ask(room, GetReport, DEADLINE));
+            let mut reports: Vec<RoomReport> =
+                join_all(asked).await.into_iter().filter_map(|report| report.ok()?.ok()).collect();
+            reports.sort_by(|a, b| a.name.cmp(&b.name));
+            reports
+        })
+    }
+}
+
+impl Handler<CloseAll> for Rooms {
+    type Result = ResponseFuture<()>;
+
+    /// From now on no session enters; answered when every peer of every room has been told.
+    fn handle(&mut self, close: CloseAll, _: &mut Context<Self>) -> Self::Result {
+        self.draining = true;
+        let rooms: Vec<Addr<Room>> = self.rooms.values().cloned().collect();
+        Box::pin(async move {
+            // A room that is gone has no session left to close.
+            join_all(rooms.iter().map(|room| ask(room, close, DEADLINE))).await;
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The listener for operators: metrics and the three probes that an orchestrator asks.
+
+use std::time::Duration;
+
+use actix::Recipient;
+use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue};
+use actix_web::web::{Data, Query};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use futures_util::future::join_all;
+use serde::Deserialize;
+use std::sync::Arc;
+
+use aforo_cluster::metric::Metrics;
+
+use crate::lifecycle::{Lifecycle, NodeState};
+use crate::shard::message::GetLoad;
+
+/// How long an arbiter may take to answer before it counts as stuck. A busy one answers within milliseconds.
+const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The content type of Prometheus' text format.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the probes look at.
+pub struct Operations {
+    /// For the exposition.
+    pub metrics: Arc<Metrics>,
+    /// The node's state.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The media arbiters, in the order of their ids.
+    pub shards: Vec<Recipient<GetLoad>>,
+    /// The control arbiter.
+    pub rooms: Recipient<crate::room::GetRooms>,
+}
+
+/// `GET /metrics`.
+pub async fn metrics(operations: Data<Operations>) -> HttpResponse {
+    match operations.metrics.render() {
+        Ok(text) => HttpResponse::Ok().content_type(EXPOSITION).body(text),
+        Err(error) => {
+            HttpResponse::InternalServerError().body(format!("metrics cannot be written: {error}\n"))
+        }
+    }
+}
+
+/// `GET /livez`: every arbiter answers. It does not depend on the bus: a node without it serves on.
+pub async fn live(operations: Data<Operations>) -> HttpResponse {
+    let shards = join_all(operations.shards.iter().map(|shard| beats(shard.send(GetLoad)))).await;
+    let control = beats(operations.rooms.send(crate::room::GetRooms)).await;
+    let checks = shards.into_iter().enumerate().map(|(index, alive)| (format!("shard {index}"), alive));
+    let checks: Vec<(String, bool)> = checks.chain([("control".to_owned(), control)]).collect();
+    let alive = checks.iter().all(|(_, alive)| *alive);
+    let text: String = checks.iter().map(|(name, alive)| line(name, *alive)).collect();
+    probe(alive).body(text)
+}
+
+async fn beats<T, E>(answer: impl Future<Output = Result<T, E>>) -> bool {
+    matches!(actix_web::rt::time::timeout(HEARTBEAT_DEADLINE, answer).await, Ok(Ok(_)))
+}
+
+/// `?verbose` of `/readyz`.
+#[derive(Debug, Deserialize)]
+pub struct Verbosity {
+    verbose: Option<String>,
+}
+
+/// `GET /readyz`: new sessions may come.
+pub async fn ready(operations: Data<Operations>, verbosity: Option<Query<Verbosity>>) -> HttpResponse {
+    let state = operations.lifecycle.state();
+    let is_ready = state == NodeState::Ready;
+    let mut text = format!("{}\n", state.as_str());
+    if verbosity.is_some_and(|query| query.verbose.is_some()) {
+        // A node without the bus keeps serving what it has, so this is told but does not count.
+        text.push_str(&line("bus", operations.metrics.bus_connected.get() == 1));
+        text.push_str(&line("sessions are taken", is_ready));
+    }
+    probe(is_ready).body(text)
+}
+
+/// `GET /startupz`: the node has started, whatever it does since.
+pub async fn started(operations: Data<Operations>) -> HttpResponse {
+    let state = operations.lifecycle.state();
+    probe(state != NodeState::Starting).body(format!("{}\n", state.as_str()))
+}
+
+fn line(name: &str, good: bool) -> String {
+    format!("[{}] {name}\n", if good { '+' } else { '-' })
+}
+
+fn probe(good: bool) -> HttpResponseBuilder {
+    let mut response = if good { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    response.insert_header(ContentType::plaintext());
+    response
+}

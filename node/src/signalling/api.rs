@@ -1,0 +1,41 @@
+//! `/v1`: what is on this node, as JSON.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, http::StatusCode};
+use serde::Serialize;
+
+use super::app::App;
+use super::endpoint::Target;
+use super::problem::Problem;
+use crate::room::{GetReport, GetRooms, RoomError, RoomReport};
+
+/// The body of `/v1/rooms`.
+#[derive(Debug, Serialize)]
+struct RoomList {
+    rooms: Vec<RoomReport>,
+}
+
+/// `GET /v1/rooms`: every room that has a stream.
+pub async fn rooms(app: Data<App>) -> Result<HttpResponse, Problem> {
+    let rooms = app.ask(GetRooms).await?;
+    Ok(json(&RoomList { rooms }))
+}
+
+/// `GET /v1/rooms/{room}`: one room with the figures of its tracks.
+pub async fn room(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    let Target { room, .. } = Target::of(&request)?;
+    match app.ask_room(&room, GetReport).await {
+        // Here an unknown room is simply not found: the list of rooms is public beside it.
+        Err(Problem::Room(RoomError::NotLive)) => Err(Problem::NotFound),
+        report => Ok(json(&report?)),
+    }
+}
+
+/// Figures are of the moment, so nobody may keep them.
+fn json(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::build(StatusCode::OK)
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .json(body)
+}

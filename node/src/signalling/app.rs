@@ -1,0 +1,148 @@
+//! What every HTTP handler has at hand.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use actix::dev::{MessageResponse, ToEnvelope};
+use actix::{Context, Handler, Message};
+use aforo_cluster::id::RoomName;
+use aforo_cluster::metric::Metrics;
+use rand::RngExt;
+
+use super::body::BodyLimits;
+use super::problem::Problem;
+use super::rate_limit::RateLimit;
+use super::sdp::{Candidate, CandidateProtocol, LocalTransport};
+use crate::actor::lane::{AskError, ask};
+use crate::config::{Config, Turn};
+use crate::lifecycle::Lifecycle;
+use crate::media::negotiated::{Fingerprint, IceCredentials};
+use crate::media::path::ShardId;
+use crate::peer::ice;
+use crate::room::{InRoom, Room, RoomError, RoomMessage, Rooms};
+
+/// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A room that closes while a request is on its way sends it back; the next try finds it gone or opens it anew. More
+/// than this many times in a row is no coincidence.
+const CLOSED_ROOM_TRIES: usize = 4;
+
+/// What every HTTP handler has at hand.
+pub struct App {
+    /// The root of all rooms.
+    pub rooms: Addr<Rooms>,
+    /// Where each shard can be reached, in the order of their ids.
+    pub candidates: Vec<Vec<Candidate>>,
+    /// Of the node's DTLS certificate.
+    pub fingerprint: Fingerprint,
+    /// For requests and joins.
+    pub metrics: Arc<Metrics>,
+    /// The node's state.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who asks too often.
+    pub rate_limit: RateLimit,
+    /// How much of a body is read.
+    pub body: BodyLimits,
+    /// Servers for clients' `Link` headers.
+    pub turn: Turn,
+    /// What session addresses start with, if configured.
+    pub public_url: Option<String>,
+    /// Origins that may use the API.
+    pub cors_origins: Vec<String>,
+}
+
+/// The parts of the node that handlers talk to.
+pub struct Parts {
+    /// The root of all rooms.
+    pub rooms: Addr<Rooms>,
+    /// Where each shard can be reached, in the order of their ids.
+    pub candidates: Vec<Vec<Candidate>>,
+    /// Of the node's DTLS certificate.
+    pub fingerprint: Fingerprint,
+    /// For requests and joins.
+    pub metrics: Arc<Metrics>,
+    /// The node's state.
+    pub lifecycle: Arc<Lifecycle>,
+}
+
+/// The candidates of one shard: its UDP port at every advertised address, then ICE-TCP at `tcp_port` if it is offered.
+pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) -> Vec<Candidate> {
+    let at = |protocol, port| {
+        advertise.iter().map(move |ip| Candidate { protocol, address: SocketAddr::new(*ip, port) })
+    };
+    let udp = at(CandidateProtocol::Udp, udp_port);
+    udp.chain(tcp_port.into_iter().flat_map(|port| at(CandidateProtocol::Tcp, port))).collect()
+}
+
+impl App {
+    /// Puts the parts and the configuration together.
+    pub fn new(config: &Config, parts: Parts) -> Self {
+        let Parts { rooms, candidates, fingerprint, metrics, lifecycle } = parts;
+        Self {
+            rooms,
+            candidates,
+            fingerprint,
+            metrics,
+            lifecycle,
+            rate_limit: RateLimit::new(config),
+            body: BodyLimits {
+                bytes: config.limits.body_bytes as usize,
+                time: Duration::from_secs(config.limits.request_timeout_seconds.into()),
+            },
+            turn: config.turn.clone(),
+            public_url: config.http.public_url.clone(),
+            cors_origins: config.http.cors_origins.clone(),
+        }
+    }
+
+    /// Asks the root of all rooms.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, Problem>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send + MessageResponse<Rooms, M>,
+        Rooms: Handler<M>,
+        Context<Rooms>: ToEnvelope<Rooms, M>,
+    {
+        ask(&self.rooms, message, DEADLINE).await.map_err(|error| Problem::Room(RoomError::Unanswered(error)))
+    }
+
+    /// Asks one room; again if it closed just now.
+    pub async fn ask_room<M, T>(&self, room: &RoomName, message: M) -> Result<T, Problem>
+    where
+        M: RoomMessage<Result = Result<T, RoomError>> + Clone,
+        T: Send + 'static,
+        Room: Handler<M>,
+        Context<Room>: ToEnvelope<Room, M>,
+        Result<T, RoomError>: MessageResponse<Room, M>,
+    {
+        for _ in 0..CLOSED_ROOM_TRIES {
+            match self.ask(InRoom { room: room.clone(), message: message.clone() }).await? {
+                Err(RoomError::Closed) => {}
+                answer => return Ok(answer?),
+            }
+        }
+        Err(Problem::Room(RoomError::Unanswered(AskError::Closed)))
+    }
+
+    /// Our end of a new session on `shard`.
+    pub fn local_transport(&self, shard: ShardId) -> Result<LocalTransport, Problem> {
+        let ice = ice::credentials(shard).map_err(|_| Problem::Room(RoomError::Randomness))?;
+        Ok(self.transport_with(shard, ice))
+    }
+
+    /// Our end of a session on `shard` whose credentials are drawn already.
+    pub fn transport_with(&self, shard: ShardId, ice: IceCredentials) -> LocalTransport {
+        let number: u64 = rand::rng().random();
+        LocalTransport {
+            ice,
+            fingerprint: self.fingerprint.clone(),
+            candidates: self.candidates.get(usize::from(shard.0)).cloned().unwrap_or_default(),
+            session_id: number >> 2,
+            session_version: 1,
+            cname: format!("aforo-{number:016x}"),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! WHIP and WHEP endpoints: an offer comes in by POST, a session and its answer go out (RFC 9725 §4.2,
+//! draft-ietf-wish-whep §4).
+//!
+//! The offer is answered on the HTTP worker's thread; the room is asked twice, for a place before and for entry after.
+
+use std::time::Instant;
+
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use aforo_cluster::control::Role;
+use aforo_cluster::id::{RoomName, SessionId, StreamName};
+use rand::RngExt;
+
+use super::app::App;
+use super::problem::Problem;
+use super::sdp::{self, Answer, Capabilities, LocalTransport, PlayTrack};
+use super::{body, entity_tag, location, turn};
+use crate::media::negotiated::{Negotiated, SsrcPair};
+use crate::peer::message::PeerConfig;
+use crate::room::{LiveStream, Place, Placed, Play, Publish, protocol};
+
+/// The one content type of offers and answers.
+pub const SDP: &str = "application/sdp";
+
+/// The room and the stream that an address names.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The room.
+    pub room: RoomName,
+    /// The stream; `main` unless named.
+    pub stream: StreamName,
+}
+
+impl Target {
+    /// Reads the names in a request's path.
+    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let path = request.match_info();
+        let room = path.query("room").parse().map_err(|error| Problem::Name("room name", error))?;
+        let stream = path.get("stream").map(str::parse).transpose();
+        let stream = stream.map_err(|error| Problem::Name("stream name", error))?;
+        Ok(Self { room, stream: stream.unwrap_or_default() })
+    }
+}
+
+/// `POST /whip/{room}[/{stream}]`.
+pub async fn publish(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, Problem> {
+    counted(Role::Publisher, &request, payload, &app).await
+}
+
+/// `POST /whep/{room}[/{stream}]`.
+pub async fn play(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
+    counted(Role::Viewer, &request, payload, &app).await
+}
+
+/// Joins, and counts how that went and how long it took.
+async fn counted(
+    role: Role,
+    request: &HttpRequest,
+    payload: Payload,
+    app: &App,
+) -> Result<HttpResponse, Problem> {
+    let started = Instant::now();
+    let joined = join(role, request, payload, app).await;
+    let (protocol, result) = (protocol(role), joined.as_ref().map_or_else(Problem::result, |_| "ok"));
+    app.metrics.session_attempts_total.with_label_values(&[role.as_str(), protocol, result]).inc();
+    if joined.is_ok() {
+        let duration = app.metrics.join_duration_seconds.with_label_values(&[protocol, "answer"]);
+        duration.observe(started.elapsed().as_secs_f64());
+    }
+    joined
+}
+
+async fn join(
+    role: Role,
+    request: &HttpRequest,
+    payload: Payload,
+    app: &App,
+) -> Result<HttpResponse, Problem> {
+    if app.lifecycle.is_draining() {
+        return Err(Problem::Draining);
+    }
+    let target = Target::of(request)?;
+    body::require_type(request, SDP)?;
+    let base = location::base(app.public_url.as_deref(), request)?;
+    let offer = body::read_text(payload, app.body).await?;
+    let Target { room, stream } = target.clone();
+    let placed = app.ask(Place { room, stream, role }).await??;
+    let local = app.local_transport(placed.shard)?;
+    let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target, placed };
+    let answer = match role {
+        Role::Publisher => publish_on(app, &entry, &offer, local).await?,
+        Role::Viewer => play_on(app, &entry, &offer, local).await?,
+    };
+    let Target { room, stream } = &entry.target;
+    let mut response = HttpResponse::Created();
+    response.insert_header((LOCATION, location::of_session(&base, role, room, stream, entry.session)));
+    response.insert_header((ETAG, entity_tag::quoted(entry.etag)));
+    for link in turn::links(&app.turn) {
+        response.append_header((LINK, link));
+    }
+    Ok(response.insert_header((CONTENT_TYPE, SDP)).body(answer.sdp))
+}
+
+/// A session on its way in.
+struct Entry {
+    session: SessionId,
+    etag: u64,
+    target: Target,
+    placed: Placed,
+}
+
+async fn publish_on(app: &App, entry: &Entry, offer: &str, local: LocalTransport) -> Result<Answer, Problem> {
+    let local_ice = local.ice.clone();
+    let (answer, negotiated) = sdp::answer(offer, &Capabilities::publish(local))?;
+    let publish = Publish {
+        session: entry.session,
+        stream: entry.target.stream.clone(),
+        shard: entry.placed.shard,
+        etag: entry.etag,
+        config: PeerConfig { local_ice, negotiated },
+    };
+    app.ask_room(&entry.target.room, publish).await?;
+    Ok(answer)
+}
+
+async fn play_on(app: &App, entry: &Entry, offer: &str, local: LocalTransport) -> Result<Answer, Problem> {
+    let live = entry.placed.live.as_ref().ok_or(Problem::Room(crate::room::RoomError::NotLive))?;
+    let local_ice = local.ice.clone();
+    let (answer, negotiated): (Answer, Negotiated) =
+        sdp::answer(offer, &Capabilities::play(local, &play_tracks(live)))?;
+    let play = Play {
+        session: entry.session,
+        stream: entry.target.stream.clone(),
+        publisher: live.publisher,
+        shard: entry.placed.shard,
+        etag: entry.etag,
+        config: PeerConfig { local_ice, negotiated },
+    };
+    app.ask_room(&entry.target.room, play).await?;
+    Ok(answer)
+}
+
+/// The stream's tracks with new SSRCs for one viewer.
+fn play_tracks(live: &LiveStream) -> Vec<PlayTrack> {
+    let mut rng = rand::rng();
+    // Two random bits tell up to four SSRCs of one viewer apart, the others make them random (RFC 3550 §8.1).
+    let base = rng.random::<u32>() & !3;
+    let pairs = [
+        SsrcPair { primary: base, rtx: Some(base | 1) },
+        SsrcPair { primary: base | 2, rtx: Some(base | 3) },
+    ];
+    let tracks = live.tracks.iter().zip(pairs);
+    tracks.map(|(track, ssrcs)| PlayTrack { codec: track.codec.clone(), ssrcs }).collect()
+}
+
+/// `GET` and `HEAD` of a WHIP endpoint: it is here.
+pub async fn look_at_whip(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Target::of(&request)?;
+    Ok(accepts_offers(&mut HttpResponse::Ok()).finish())
+}
+
+/// `GET` and `HEAD` of a WHEP endpoint: it is here, and it speaks SDP.
+pub async fn look_at_whep(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Target::of(&request)?;
+    Ok(accepts_offers(&mut HttpResponse::Ok()).insert_header((CONTENT_TYPE, SDP)).finish())
+}
+
+/// `OPTIONS` of an endpoint.
+pub async fn options(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Target::of(&request)?;
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((ALLOW, HeaderValue::from_static(METHODS)));
+    Ok(accepts_offers(&mut response).finish())
+}
+
+/// What an endpoint can be asked.
+pub const METHODS: &str = "POST, GET, HEAD, OPTIONS";
+
+/// Says what may be posted (RFC 9725 §4.2 by way of the Accept-Post header).
+fn accepts_offers(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    response.insert_header((HeaderName::from_static("accept-post"), HeaderValue::from_static(SDP)))
+}

@@ -1,0 +1,106 @@
+//! What every public request passes: the rate limit on the way in; CORS, hardening headers and metrics on the way out.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY,
+    VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, ResponseError};
+use aforo_cluster::metric::Metrics;
+
+use super::app::App;
+use super::problem::Problem;
+
+/// Headers that a page of another origin must read (standards of WHIP and WHEP clients).
+const EXPOSED: &str = "Location, ETag, Link, Retry-After, Accept-Post, Accept-Patch, WWW-Authenticate";
+/// Headers that such a page sends.
+const ALLOWED: &str = "Authorization, Content-Type, If-Match";
+/// Methods of all public resources together.
+const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+/// Seconds that a browser may remember a preflight: two hours is the most that Chromium does.
+const PREFLIGHT_SECONDS: &str = "7200";
+
+/// Wraps every public request.
+pub async fn public(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let Some(app) = request.app_data::<Data<App>>().cloned() else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    let origin = request.headers().get(ORIGIN).cloned();
+    let method = request.method().clone();
+    let mut response = match app.rate_limit.check(&request) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(seconds) => {
+            app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
+            let refused = Problem::RateLimited(seconds).error_response();
+            request.into_response(refused)
+        }
+    };
+    harden(response.headers_mut());
+    cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
+    measure(&app.metrics, &method, &response, started);
+    Ok(response)
+}
+
+/// Browsers must not guess types, and must not tell other sites a session's or a room's address.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// CORS (Fetch standard §3.2). Nothing here rests on cookies, so `*` gives a page no more than any program has.
+fn cross_origin(headers: &mut HeaderMap, allowed: &[String], origin: Option<&HeaderValue>, method: &Method) {
+    let any = allowed.iter().any(|allowed| allowed == "*");
+    let listed =
+        origin.filter(|origin| allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
+    let value = match (any, listed) {
+        (true, _) => HeaderValue::from_static("*"),
+        (false, Some(origin)) => {
+            headers.append(VARY, HeaderValue::from_static("Origin"));
+            origin.clone()
+        }
+        (false, None) => return,
+    };
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    if *method == Method::OPTIONS {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+    }
+}
+
+/// Methods and routes are labels, so whatever a client invents is `other`.
+fn measure(metrics: &Metrics, method: &Method, response: &ServiceResponse, started: Instant) {
+    let pattern = response.request().match_pattern();
+    let route = pattern.as_deref().unwrap_or("other");
+    let method = match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    let class = match response.status().as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics.http_requests_total.with_label_values(&[method, route, class]).inc();
+    let duration = metrics.http_request_duration_seconds.with_label_values(&[method, route]);
+    duration.observe(started.elapsed().as_secs_f64());
+}

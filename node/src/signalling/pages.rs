@@ -1,0 +1,98 @@
+//! The studio and watch pages, embedded into the binary from `client-js/dist`.
+
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EntityTag, HeaderName, HeaderValue,
+    IfNoneMatch,
+};
+use actix_web::http::{StatusCode, header::Header};
+use actix_web::{HttpRequest, HttpResponse};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::endpoint::Target;
+use super::problem::Problem;
+
+/// What Vite built. A binary that was built without it still serves the API, and says how to get the pages.
+#[derive(RustEmbed)]
+#[folder = "../client-js/dist"]
+struct Pages;
+
+/// Pages load nothing from elsewhere and run no script that is not ours; `blob:` and `data:` are what canvas and video
+/// elements make. Connections go to any origin, as a player may watch a stream of another node.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; media-src 'self' blob: mediastream:; font-src 'self'; \
+    connect-src 'self' http: https: ws: wss:; manifest-src 'self'; worker-src 'self' blob:; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'self'";
+
+/// Files under this folder have a hash of their content in their name, so they never change.
+const HASHED_FOLDER: &str = "assets/";
+
+/// What to say where the pages are missing.
+const NOT_BUILT: &str = "<!doctype html><title>Aforo</title><h1>The pages are not in this binary</h1>\
+    <p>It was built without them. Run <code>make build</code>, which builds <code>client-js</code> first. \
+    The API works: <a href=\"/v1/rooms\">/v1/rooms</a>, <code>/whip/{room}</code>, <code>/whep/{room}</code>.";
+
+/// `GET /`.
+pub async fn index(request: HttpRequest) -> HttpResponse {
+    page(&request, "index.html")
+}
+
+/// `GET /studio/{room}`.
+pub async fn studio(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Target::of(&request)?;
+    Ok(page(&request, "studio.html"))
+}
+
+/// `GET /watch/{room}`.
+pub async fn watch(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Target::of(&request)?;
+    Ok(page(&request, "watch.html"))
+}
+
+/// Any other file of the pages.
+pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let path = request.path().trim_start_matches('/').to_owned();
+    let found = Pages::get(&path).filter(|_| !path.ends_with(".html"));
+    found.map(|found| serve(&request, &path, &found)).ok_or(Problem::NotFound)
+}
+
+fn page(request: &HttpRequest, name: &str) -> HttpResponse {
+    match Pages::get(name) {
+        Some(found) => serve(request, name, &found),
+        None => HttpResponse::build(StatusCode::NOT_IMPLEMENTED)
+            .content_type("text/html; charset=utf-8")
+            .body(NOT_BUILT),
+    }
+}
+
+fn serve(request: &HttpRequest, path: &str, file: &EmbeddedFile) -> HttpResponse {
+    let hash: String =
+        file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let tag = EntityTag::new_strong(hash);
+    let cache =
+        if path.starts_with(HASHED_FOLDER) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let known = match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => request.headers().contains_key(IfNoneMatch::name()),
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|other| tag.weak_eq(other)),
+        Err(_) => false,
+    };
+    let status = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static(cache)));
+    response.insert_header((ETAG, tag));
+    if known {
+        return response.finish();
+    }
+    if path.ends_with(".html") {
+        response.insert_header((CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)));
+        response.insert_header((
+            HeaderName::from_static("permissions-policy"),
+            HeaderValue::from_static(
+                "camera=(self), microphone=(self), display-capture=(self), autoplay=(self)",
+            ),
+        ));
+    }
+    let mime = file.metadata.mimetype();
+    let text = mime.starts_with("text/") || mime.ends_with("javascript") || mime.ends_with("json");
+    let content_type = if text { format!("{mime}; charset=utf-8") } else { mime.to_owned() };
+    response.insert_header((CONTENT_TYPE, content_type)).body(file.data.to_vec())
+}

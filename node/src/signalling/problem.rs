@@ -1,0 +1,215 @@
+//! Everything that a request can fail with, and the one place where it becomes an HTTP status and a text.
+//!
+//! Bodies are problem details (RFC 9457), as RFC 9725 §4.2 suggests: what failed, and what to do about it.
+
+use std::error::Error;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use aforo_cluster::id::NameError;
+use serde_json::json;
+
+use super::sdp::Refusal;
+use super::sdp::fragment::FragmentError;
+use crate::room::RoomError;
+
+/// After this many seconds a viewer asks again for a stream that is not live: often enough that nobody misses the
+/// start, seldom enough that a thousand who wait are a thousand requests in two seconds.
+const NOT_LIVE_RETRY_SECONDS: u32 = 2;
+
+/// After this many seconds a client asks again when the node is full, draining or out of order: long enough to let it
+/// recover or be replaced.
+const UNAVAILABLE_RETRY_SECONDS: u32 = 5;
+
+/// Everything that a request can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A room or stream name in the path.
+    #[error("the {0} of the address is not good: {1}")]
+    Name(&'static str, NameError),
+    /// No `Content-Type`, or another than the resource takes.
+    #[error("the content type is {found}, this resource takes {wanted}")]
+    ContentType {
+        /// What the request has.
+        found: String,
+        /// What it should have.
+        wanted: &'static str,
+    },
+    /// The body is longer than configured.
+    #[error("the body has more than {0} bytes, the limit of this server")]
+    BodyTooLarge(usize),
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {0} seconds, send it at once")]
+    BodyTimeout(u64),
+    /// The body broke off, or its encoding is broken.
+    #[error("the body cannot be read: {0}")]
+    Body(String),
+    /// The body is no UTF-8.
+    #[error("the body is not UTF-8 text")]
+    BodyNotText,
+    /// The offer gets no answer.
+    #[error(transparent)]
+    Offer(#[from] Refusal),
+    /// The body of a PATCH is no fragment.
+    #[error(transparent)]
+    Fragment(#[from] FragmentError),
+    /// `If-Match` is neither `*` nor a list of entity tags.
+    #[error("If-Match is neither * nor a list of quoted entity tags")]
+    IfMatch,
+    /// A room refused.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// Too many requests of one address.
+    #[error("too many requests from this address, wait {0} s")]
+    RateLimited(u32),
+    /// The node is stopping.
+    #[error("this node is stopping and takes no new session, try again or use another node")]
+    Draining,
+    /// Nothing is at this address.
+    #[error("nothing is at this address, `/` lists what there is")]
+    NotFound,
+    /// The method is not one of the resource's.
+    #[error("this resource takes {0}")]
+    Method(&'static str),
+    /// The request names no host that a session's address could be built from.
+    #[error("the Host header is not a host name, fix it or configure http.public_url")]
+    Host,
+}
+
+impl Problem {
+    /// The HTTP status: one error, one status.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Name(..)
+            | Self::Body(_)
+            | Self::BodyNotText
+            | Self::Fragment(_)
+            | Self::IfMatch
+            | Self::Host => StatusCode::BAD_REQUEST,
+            Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Offer(refusal) => offer_status(refusal),
+            Self::Room(error) => room_status(error),
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// What the client can do, where the text of the error does not say it already.
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Room(error) => match error {
+                RoomError::NotLive => Some("wait for a publisher and try again"),
+                RoomError::Taken => Some("publish under another stream name, or end the other session first"),
+                RoomError::NoSession => Some("start a new one by POST"),
+                RoomError::PreconditionMissing => {
+                    Some("send the entity tag of the last answer, or * to restart ICE")
+                }
+                RoomError::PreconditionFailed => {
+                    Some("send the entity tag of the last answer; this request is late or belongs to another")
+                }
+                RoomError::Elsewhere(_) => Some("ask there"),
+                _ => Some("try again later"),
+            },
+            _ => None,
+        }
+    }
+
+    /// Seconds after which it makes sense to ask again.
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Room(RoomError::NotLive) => Some(NOT_LIVE_RETRY_SECONDS),
+            Self::RateLimited(seconds) => Some(*seconds),
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_SECONDS),
+            _ => None,
+        }
+    }
+
+    /// The label `result` of session attempts.
+    pub(super) fn result(&self) -> &'static str {
+        match self {
+            Self::Room(RoomError::NotLive) => "not_live",
+            Self::Room(RoomError::Taken) => "taken",
+            Self::Offer(Refusal::NoCommonCodec { .. }) => "no_common_codec",
+            _ if self.status().is_server_error() => "unavailable",
+            _ => "bad_request",
+        }
+    }
+}
+
+fn offer_status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::Malformed(_)
+        | Refusal::NoIceCredentials
+        | Refusal::NoFingerprint
+        | Refusal::Setup(_)
+        | Refusal::Protocol { .. }
+        | Refusal::Direction { .. }
+        | Refusal::IceLite
+        | Refusal::NoMedia => StatusCode::BAD_REQUEST,
+        Refusal::TooManyTracks(_)
+        | Refusal::TooManyMediaStreams(_)
+        | Refusal::NotBundled { .. }
+        | Refusal::NoRtcpMux { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::NoCommonCodec { .. } => StatusCode::NOT_ACCEPTABLE,
+    }
+}
+
+fn room_status(error: &RoomError) -> StatusCode {
+    match error {
+        RoomError::NotLive | RoomError::Taken => StatusCode::CONFLICT,
+        RoomError::NoSession => StatusCode::NOT_FOUND,
+        RoomError::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
+        RoomError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        RoomError::SessionLimit(_)
+        | RoomError::RoomLimit(_)
+        | RoomError::Elsewhere(_)
+        | RoomError::Refused(_)
+        | RoomError::Cluster(_)
+        | RoomError::Shard(_)
+        | RoomError::Unanswered(_)
+        | RoomError::Closed
+        | RoomError::Randomness => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status();
+        let mut detail = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            detail.push_str(": ");
+            detail.push_str(&error.to_string());
+            cause = error.source();
+        }
+        if let Some(advice) = self.advice() {
+            detail.push_str("; ");
+            detail.push_str(advice);
+        }
+        if status.is_server_error() {
+            tracing::warn!(%detail, status = status.as_u16(), "request refused");
+        }
+        let title = status.canonical_reason().unwrap_or("Error");
+        let body =
+            json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.retry_after() {
+            response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if let Self::Method(methods) = self {
+            response.insert_header((ALLOW, HeaderValue::from_static(methods)));
+        }
+        response.body(body.to_string())
+    }
+}

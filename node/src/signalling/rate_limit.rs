@@ -1,0 +1,145 @@
+//! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::Config;
+
+/// Requests between two sweeps of addresses that are quiet again: often enough that the table stays as small as the
+/// set of addresses of the last minutes, seldom enough that a sweep costs nothing per request.
+const SWEEP_EVERY: u32 = 4_096;
+
+/// Counts requests by address.
+pub struct RateLimit {
+    limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    loopback_exempt: bool,
+    trust_forwarded: bool,
+    since_sweep: AtomicU32,
+}
+
+impl RateLimit {
+    /// The configured limit.
+    pub fn new(config: &Config) -> Self {
+        let per_second = NonZeroU32::new(config.limits.requests_per_second);
+        let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
+        let limiter = per_second.map(|rate| RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)));
+        Self {
+            limiter,
+            loopback_exempt: config.limits.loopback_exempt,
+            trust_forwarded: config.http.trust_forwarded,
+            since_sweep: AtomicU32::new(0),
+        }
+    }
+
+    /// Counts the request. Returns the seconds to wait if it is one too many.
+    pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
+        let counted = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
+        match self.address(request) {
+            Some(address) if counted => self.check_address(address),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), u32> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        if self.loopback_exempt && address.is_loopback() {
+            return Ok(());
+        }
+        if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
+            self.since_sweep.store(0, Ordering::Relaxed);
+            limiter.retain_recent();
+        }
+        limiter.check_key(&subject(address)).map_err(|not_until| {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+        })
+    }
+
+    /// The client's address: of the connection, or as the trusted proxy in front says. The last entry is the one that
+    /// this proxy wrote; those before it are the client's own words.
+    fn address(&self, request: &ServiceRequest) -> Option<IpAddr> {
+        let forwarded = || {
+            let header = request.headers().get_all("x-forwarded-for").last()?.to_str().ok()?;
+            header.rsplit(',').next()?.trim().parse().ok()
+        };
+        let connection = || request.peer_addr().map(|address| address.ip());
+        if self.trust_forwarded { forwarded().or_else(connection) } else { connection() }
+    }
+}
+
+/// Whom an address stands for: one IPv6 customer has at least a /64.
+fn subject(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn limited(trust_forwarded: bool) -> RateLimit {
+        let mut config = Config::default();
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 2;
+        config.http.trust_forwarded = trust_forwarded;
+        RateLimit::new(&config)
+    }
+
+    fn post(address: &str) -> TestRequest {
+        TestRequest::post().peer_addr(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_burst_passes_and_the_next_waits() {
+        let limit = limited(false);
+        let ask = |address| limit.check(&post(address).to_srv_request());
+        assert_eq!(ask("192.0.2.1:1"), Ok(()));
+        assert_eq!(ask("192.0.2.1:2"), Ok(()));
+        assert!(ask("192.0.2.1:3").unwrap_err() >= 1);
+        assert_eq!(ask("192.0.2.2:1"), Ok(()), "another address has its own count");
+    }
+
+    #[test]
+    fn loopback_and_reads_are_free() {
+        let limit = limited(false);
+        for _ in 0..10 {
+            assert_eq!(limit.check(&post("127.0.0.1:1").to_srv_request()), Ok(()));
+            let get = TestRequest::get().peer_addr("192.0.2.1:1".parse().unwrap());
+            assert_eq!(limit.check(&get.to_srv_request()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_client() {
+        let limit = limited(false);
+        let refused = (1..=3)
+            .map(|host| limit.check(&post(&format!("[2001:db8::{host}]:1")).to_srv_request()))
+            .filter(Result::is_err);
+        assert_eq!(refused.count(), 1);
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_where_trusted() {
+        let ask = |limit: &RateLimit, client: &str| {
+            let request = post("192.0.2.1:1").insert_header(("x-forwarded-for", client));
+            limit.check(&request.to_srv_request()).is_ok()
+        };
+        let clients = ["198.51.100.1", "9.9.9.9, 198.51.100.2", "198.51.100.3"];
+        let trusting = limited(true);
+        assert!(clients.iter().all(|client| ask(&trusting, client)));
+        let distrusting = limited(false);
+        assert_eq!(clients.iter().filter(|client| ask(&distrusting, client)).count(), 2);
+    }
+}

@@ -1,0 +1,94 @@
+//! Which address leads to which handler, and what every other method or address is answered.
+
+use actix_web::middleware::Compress;
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpResponse, Resource};
+
+use super::problem::Problem;
+use super::{admin, api, endpoint, pages, session};
+
+/// The public listener.
+pub fn public(config: &mut ServiceConfig) {
+    config
+        .service(reads("/", web::get().to(pages::index), web::head().to(pages::index)))
+        .service(reads("/studio/{room}", web::get().to(pages::studio), web::head().to(pages::studio)))
+        .service(reads("/watch/{room}", web::get().to(pages::watch), web::head().to(pages::watch)))
+        .service(reads("/v1/rooms", web::get().to(api::rooms), web::head().to(api::rooms)))
+        .service(reads("/v1/rooms/{room}", web::get().to(api::room), web::head().to(api::room)));
+    for path in ["/whip/{room}", "/whip/{room}/{stream}"] {
+        let resource = web::resource(path)
+            .route(web::post().to(endpoint::publish))
+            .route(web::get().to(endpoint::look_at_whip))
+            .route(web::head().to(endpoint::look_at_whip));
+        config.service(endpoint_of(resource));
+    }
+    for path in ["/whep/{room}", "/whep/{room}/{stream}"] {
+        let resource = web::resource(path)
+            .route(web::post().to(endpoint::play))
+            .route(web::get().to(endpoint::look_at_whep))
+            .route(web::head().to(endpoint::look_at_whep));
+        config.service(endpoint_of(resource));
+    }
+    for path in ["/whip/{room}/{stream}/{session}", "/whep/{room}/{stream}/{session}"] {
+        let resource = web::resource(path)
+            .route(web::patch().to(session::patch))
+            .route(web::delete().to(session::delete))
+            .route(web::method(actix_web::http::Method::OPTIONS).to(session::options))
+            .default_service(web::to(|payload| refuse(payload, Problem::Method(session::METHODS))));
+        config.service(resource);
+    }
+    config
+        .service(web::resource("/whip/{room:.*}").to(unnamed))
+        .service(web::resource("/whep/{room:.*}").to(unnamed))
+        .service(reads("/{file:.+}", web::get().to(pages::file), web::head().to(pages::file)))
+        .default_service(web::to(|payload| refuse(payload, Problem::NotFound)));
+}
+
+/// The listener for operators.
+pub fn operators(config: &mut ServiceConfig) {
+    config
+        .service(reads("/metrics", web::get().to(admin::metrics), web::head().to(admin::metrics)))
+        .service(reads("/livez", web::get().to(admin::live), web::head().to(admin::live)))
+        .service(reads("/readyz", web::get().to(admin::ready), web::head().to(admin::ready)))
+        .service(reads("/startupz", web::get().to(admin::started), web::head().to(admin::started)))
+        .default_service(web::to(|payload| refuse(payload, Problem::NotFound)));
+}
+
+/// A resource that is only read; it is compressed where the client takes that.
+fn reads(
+    path: &str,
+    get: actix_web::Route,
+    head: actix_web::Route,
+) -> impl actix_web::dev::HttpServiceFactory + 'static {
+    web::resource(path)
+        .route(get)
+        .route(head)
+        .route(web::method(actix_web::http::Method::OPTIONS).to(read_options))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(READ_METHODS))))
+        .wrap(Compress::default())
+}
+
+/// What a resource that is only read can be asked.
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+
+async fn read_options() -> HttpResponse {
+    HttpResponse::NoContent().insert_header((actix_web::http::header::ALLOW, READ_METHODS)).finish()
+}
+
+fn endpoint_of(resource: Resource) -> Resource {
+    resource
+        .route(web::method(actix_web::http::Method::OPTIONS).to(endpoint::options))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(endpoint::METHODS))))
+}
+
+/// An address under an endpoint with an empty name or too many parts.
+async fn unnamed(request: actix_web::HttpRequest) -> Result<HttpResponse, Problem> {
+    endpoint::Target::of(&request)?;
+    Err(Problem::NotFound)
+}
+
+/// The payload is taken so that the rest of a request with a body is read or the connection closed, not misread as the
+/// next request.
+async fn refuse(_: Payload, problem: Problem) -> Result<HttpResponse, Problem> {
+    Err(problem)
+}
