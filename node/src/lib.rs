@@ -4,11 +4,15 @@
 //! connection, `signalling` what clients say over HTTP. `docs/ARCHITECTURE.md` has the map.
 
 pub mod actor;
+pub mod cli;
 pub mod cluster_agent;
 pub mod config;
+mod drain;
 pub mod lifecycle;
 pub mod media;
 pub mod peer;
 pub mod room;
 pub mod shard;
 pub mod signalling;
+pub mod startup;
+mod telemetry;

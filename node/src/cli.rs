@@ -1,0 +1,150 @@
+//! The command line: `aforo dev`, `aforo config` and `aforo loadtest`, and what their exit codes mean.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Layer, Loaded, Sources};
+use crate::startup::{self, StartupError};
+
+/// `EX_CONFIG` of sysexits.h: the configuration is wrong.
+const EXIT_CONFIGURATION: u8 = 78;
+/// `EX_UNAVAILABLE` of sysexits.h: something that the node depends on, such as a free port, is not there.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// Publish one stream by WebRTC, and any number of people watch it.
+#[derive(Debug, Parser)]
+#[command(name = "aforo", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run node and coordinator in one process: nothing else to install or start
+    Dev(NodeFlags),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Put a server under load with synthetic publishers and viewers
+    #[cfg(feature = "loadtest")]
+    Loadtest(aforo_loadtest::command::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the configuration that would be used
+    Show {
+        #[command(flatten)]
+        flags: NodeFlags,
+        /// Say for each value where it comes from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Say what is wrong with the configuration, if anything
+    Check(NodeFlags),
+}
+
+/// Flags that configure a node; each stands for one key of the configuration.
+#[derive(Debug, Args)]
+struct NodeFlags {
+    /// YAML file to read the configuration from
+    #[arg(long, value_name = "FILE", env = "AFORO_CONFIG")]
+    config: Option<PathBuf>,
+    /// Port or address:port of pages, WHIP, WHEP and API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "LISTEN")]
+    http: Option<String>,
+    /// Port or address:port of metrics and probes [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "LISTEN")]
+    admin: Option<String>,
+    /// First port, or address:port, for media; each shard takes one more [default: 0.0.0.0:7800]
+    #[arg(long, value_name = "LISTEN")]
+    udp: Option<String>,
+    /// Media arbiters [default: one per core]
+    #[arg(long, value_name = "COUNT")]
+    shards: Option<u16>,
+    /// Addresses that clients send media to, separated by commas [default: loopback and the host's primary addresses]
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    advertise: Vec<IpAddr>,
+}
+
+impl NodeFlags {
+    fn load(self) -> Result<Loaded, ConfigError> {
+        let advertise: Vec<String> = self.advertise.iter().map(IpAddr::to_string).collect();
+        let advertise = (!advertise.is_empty()).then(|| advertise.join(","));
+        let flags = Layer::default()
+            .flag("--http", "http.listen", self.http)
+            .flag("--admin", "admin.listen", self.admin)
+            .flag("--udp", "media.udp", self.udp)
+            .flag("--shards", "media.shards", self.shards)
+            .flag("--advertise", "media.advertise", advertise);
+        Sources { file: self.config, flags }.load()
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Dev(flags) => dev(flags),
+        Command::Config(ConfigCommand::Show { flags, origin }) => loaded(flags, |loaded| {
+            print!("{}", if origin { loaded.with_origins() } else { loaded.to_yaml() });
+            ExitCode::SUCCESS
+        }),
+        Command::Config(ConfigCommand::Check(flags)) => loaded(flags, |_| {
+            println!("the configuration is good");
+            ExitCode::SUCCESS
+        }),
+        #[cfg(feature = "loadtest")]
+        Command::Loadtest(args) => aforo_loadtest::command::run(args),
+    }
+}
+
+fn loaded(flags: NodeFlags, then: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode {
+    match flags.load() {
+        Ok(loaded) => then(&loaded),
+        Err(error) => {
+            eprintln!("aforo: {error}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+fn dev(flags: NodeFlags) -> ExitCode {
+    loaded(flags, |loaded| match startup::dev(&loaded.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aforo: {}", with_causes(&error));
+            exit_code(&error)
+        }
+    })
+}
+
+fn exit_code(error: &StartupError) -> ExitCode {
+    ExitCode::from(match error {
+        StartupError::LogFilter { .. } => EXIT_CONFIGURATION,
+        StartupError::Http(_)
+        | StartupError::Admin(_)
+        | StartupError::Media(_)
+        | StartupError::Identity(_)
+        | StartupError::Metrics(_)
+        | StartupError::Signals(_) => EXIT_UNAVAILABLE,
+    })
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some errors repeat their cause in their own text.
+        let own = error.to_string();
+        if !text.contains(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! Leaving in good order: take nothing new, say goodbye to every peer, end.
+//!
+//! While a node drains, POST is answered 503 with `Retry-After`, DELETE still works, and `/readyz` says no. The whole of
+//! it is bounded by `drain.timeout_seconds`, and a second signal ends it at once.
+
+use std::io;
+use std::time::Duration;
+
+use aforo_cluster::control::NodeState as LeaseState;
+use futures_util::future::join_all;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::actor::lane::ask;
+use crate::cluster_agent::{Leave, SetState};
+use crate::config::Config;
+use crate::lifecycle::NodeState;
+use crate::peer::message::EndReason;
+use crate::room::CloseAll;
+use crate::shard::message::Stop;
+use crate::startup::Node;
+
+/// How long the HTTP servers may take to finish what they are answering: handlers have nothing left to wait for then.
+const HTTP_STOP: Duration = Duration::from_millis(500);
+
+/// The signals that stop a node.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listens for SIGTERM and SIGINT from now on.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next signal. Returns its name.
+    pub async fn first(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Drains `node`, at most for the configured time or until a further signal.
+pub(crate) async fn run(config: &Config, node: Node, mut signals: StopSignals) {
+    let limit = Duration::from_secs(config.drain.timeout_seconds.into());
+    tokio::select! {
+        () = drain(&node, limit) => info!("stopped"),
+        () = tokio::time::sleep(limit) => warn!("not all peers could be told in time, stopping anyway"),
+        signal = signals.first() => warn!(signal, "second signal, stopping at once"),
+    }
+}
+
+async fn drain(node: &Node, limit: Duration) {
+    node.lifecycle.set(NodeState::Draining);
+    // An agent, a room or a shard that does not answer any more has nothing left to be told; the limit above bounds all.
+    let _ = ask(&node.agent, SetState(LeaseState::Draining), limit).await;
+    let _ = ask(&node.rooms, CloseAll(EndReason::Shutdown), limit).await;
+    join_all(node.shards.iter().map(|shard| ask(&shard.addr, Stop, limit))).await;
+    let _ = ask(&node.agent, Leave, limit).await;
+    for server in &node.http {
+        if tokio::time::timeout(HTTP_STOP, server.stop(true)).await.is_err() {
+            server.stop(false).await;
+        }
+    }
+    for shard in &node.shards {
+        shard.end_thread();
+    }
+}

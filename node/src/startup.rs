@@ -1,0 +1,199 @@
+//! Builds the node once, in the order in which its parts need each other, and runs it until it is told to stop.
+//!
+//! `advertise` finds the addresses that clients are told of, `banner` says where everything is, `open_files` raises the
+//! limit of sockets. A node starts whole or not at all: every port is bound before anything is announced.
+
+mod advertise;
+mod banner;
+mod open_files;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix::{Actor, Addr};
+use actix_rt::Arbiter;
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use aforo_cluster::bus::Bus;
+use aforo_cluster::bus::memory::MemoryBus;
+use aforo_cluster::id::NodeId;
+use aforo_cluster::metric::Metrics;
+use rand::RngExt;
+use tracing::{error, info};
+
+use crate::cluster_agent::ClusterAgent;
+use crate::config::Config;
+use crate::drain;
+use crate::lifecycle::{Lifecycle, NodeState};
+use crate::peer::dtls::{DtlsError, DtlsIdentity};
+use crate::room::{Rooms, ShardLink};
+use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
+use crate::signalling::{self, App, ListenError, Operations, Parts};
+use crate::telemetry;
+
+/// Why the node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// `log.level` is no filter.
+    #[error("log.level {text:?} is not a level and not a filter")]
+    LogFilter {
+        /// What was configured.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The public listener.
+    #[error("{0}: {cause}. Stop the other program, or choose another port with --http", cause = cause(.0))]
+    Http(ListenError),
+    /// The listener for operators.
+    #[error("{0}: {cause}. Stop the other program, or choose another port with --admin", cause = cause(.0))]
+    Admin(ListenError),
+    /// The shards.
+    #[error(transparent)]
+    Media(#[from] start::StartError),
+    /// The DTLS certificate.
+    #[error("the node's DTLS certificate cannot be made")]
+    Identity(#[from] DtlsError),
+    /// A metric is declared wrongly.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// Signals cannot be received.
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+}
+
+fn cause(error: &ListenError) -> String {
+    match error.source.kind() {
+        std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+        std::io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's".to_owned(),
+        _ => error.source.to_string(),
+    }
+}
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) rooms: Addr<Rooms>,
+    pub(crate) agent: Addr<ClusterAgent>,
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) http: [ServerHandle; 2],
+    public: SocketAddr,
+    operators: SocketAddr,
+}
+
+/// Runs node and coordinator in this process, until a signal stops it.
+///
+/// # Errors
+///
+/// See [`StartupError`]; nothing runs then.
+pub fn dev(config: &Config) -> Result<(), StartupError> {
+    telemetry::start(&config.log)?;
+    open_files::raise_limit();
+    actix::System::new().block_on(async {
+        let mut stop = drain::StopSignals::new().map_err(StartupError::Signals)?;
+        let bus = Arc::new(MemoryBus::new());
+        let control = Arbiter::new();
+        control.spawn(coordinate(bus.clone()));
+        let node = start(config, bus, &control)?;
+        announce(config, &node);
+        let signal = stop.first().await;
+        info!(signal, "stopping");
+        drain::run(config, node, stop).await;
+        Ok(())
+    })
+}
+
+/// The coordinator of `aforo dev`.
+async fn coordinate(bus: Arc<dyn Bus>) {
+    if let Err(error) = aforo_coordinator::service::serve(bus).await {
+        error!(%error, "the coordinator cannot serve");
+    }
+}
+
+/// Builds the object graph.
+fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, StartupError> {
+    let metrics = Arc::new(Metrics::new()?);
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
+    let identity = DtlsIdentity::generate()?;
+    let fingerprint = identity.fingerprint();
+    let shards = start_shards(&ShardsConfig {
+        udp: config.media.udp,
+        count: u8::try_from(config.shard_count()).unwrap_or(u8::MAX),
+        tcp: config.media.tcp,
+        peers_max: config.limits.sessions as usize,
+        seed: rand::rng().random(),
+        peers: webrtc_peers(identity),
+        metrics: Arc::clone(&metrics),
+    })?;
+    let (rooms, agent) = start_control(config, &shards, bus, &metrics, control);
+    let advertise = advertise::addresses(&config.media);
+    let candidate = |shard: &ShardHandle| {
+        let tcp = shard.tcp.map(|address| address.port());
+        signalling::candidates(&advertise, shard.udp.port(), tcp)
+    };
+    let parts = Parts {
+        rooms: rooms.clone(),
+        candidates: shards.iter().map(candidate).collect(),
+        fingerprint,
+        metrics: Arc::clone(&metrics),
+        lifecycle: Arc::clone(&lifecycle),
+    };
+    let operations = Operations {
+        metrics,
+        lifecycle: Arc::clone(&lifecycle),
+        shards: shards.iter().map(|shard| shard.addr.clone().recipient()).collect(),
+        rooms: rooms.clone().recipient(),
+    };
+    let (admin, operators) =
+        signalling::serve_operators(config, Data::new(operations)).map_err(StartupError::Admin)?;
+    let (public, public_address) =
+        signalling::serve_public(config, Data::new(App::new(config, parts))).map_err(StartupError::Http)?;
+    let http = [public.handle(), admin.handle()];
+    actix_rt::spawn(public);
+    actix_rt::spawn(admin);
+    lifecycle.set(NodeState::Ready);
+    Ok(Node { lifecycle, rooms, agent, shards, http, public: public_address, operators })
+}
+
+/// The actors of the control arbiter.
+fn start_control(
+    config: &Config,
+    shards: &[ShardHandle],
+    bus: Arc<dyn Bus>,
+    metrics: &Arc<Metrics>,
+    control: &Arbiter,
+) -> (Addr<Rooms>, Addr<ClusterAgent>) {
+    let node = config.node.name.clone().unwrap_or_else(NodeId::random);
+    info!(%node, version = env!("CARGO_PKG_VERSION"), "node starts");
+    let agent = ClusterAgent::new(bus, Arc::clone(metrics), node.clone());
+    let agent = ClusterAgent::start_in_arbiter(&control.handle(), move |_| agent);
+    let links: Vec<ShardLink> = shards
+        .iter()
+        .map(|shard| ShardLink {
+            add_peer: shard.addr.clone().recipient(),
+            tell_peer: shard.addr.clone().recipient(),
+            report: shard.addr.clone().recipient(),
+        })
+        .collect();
+    let (limits, metrics, of_rooms) = (config.limits.clone(), Arc::clone(metrics), agent.clone());
+    let rooms = Rooms::start_in_arbiter(&control.handle(), move |_| {
+        Rooms::new(node, links, of_rooms, metrics, &limits)
+    });
+    (rooms, agent)
+}
+
+/// Says that the node is ready, and how to use it.
+fn announce(config: &Config, node: &Node) {
+    let ports: Vec<u16> = node.shards.iter().map(|shard| shard.udp.port()).collect();
+    info!(http = %node.public, admin = %node.operators, ?ports, "node is ready");
+    let addresses = banner::Addresses {
+        base: config.http.public_url.clone().unwrap_or_else(|| banner::base_of(node.public)),
+        operators: banner::base_of(node.operators),
+        udp: ports,
+        tcp: node.shards.first().and_then(|shard| shard.tcp).map(|address| address.port()),
+        advertise: advertise::addresses(&config.media),
+    };
+    print!("{}", banner::text(&addresses));
+}

@@ -1,0 +1,80 @@
+//! What `aforo dev` prints when it is ready: where everything is, and a line to paste for each way to publish.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Where everything is.
+pub(super) struct Addresses {
+    /// Scheme and authority of pages, WHIP, WHEP and API.
+    pub base: String,
+    /// Scheme and authority of metrics and probes.
+    pub operators: String,
+    /// UDP ports, one per shard.
+    pub udp: Vec<u16>,
+    /// The port of ICE-TCP, if it is offered.
+    pub tcp: Option<u16>,
+    /// Addresses that clients send media to.
+    pub advertise: Vec<IpAddr>,
+}
+
+/// A base that a browser on this machine can open.
+pub(super) fn base_of(listen: SocketAddr) -> String {
+    let ip = match listen.ip() {
+        ip if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, listen.port()))
+}
+
+/// The whole text.
+pub(super) fn text(addresses: &Addresses) -> String {
+    let Addresses { base, operators, .. } = addresses;
+    let ports: Vec<String> = addresses.udp.iter().map(u16::to_string).collect();
+    let tcp = addresses.tcp.map(|port| format!(", TCP {port}")).unwrap_or_default();
+    let advertise: Vec<String> = addresses.advertise.iter().map(IpAddr::to_string).collect();
+    format!(
+        "\n  Aforo {version} is ready\n\n    \
+         Home      {base}/\n    \
+         Studio    {base}/studio/demo\n    \
+         Watch     {base}/watch/demo\n    \
+         API       {base}/v1/rooms\n    \
+         Metrics   {operators}/metrics\n    \
+         Media     UDP {ports}{tcp} at {advertise}\n\n  \
+         Publish with\n\n    \
+         OBS       Settings > Stream > Service WHIP, Server {base}/whip/demo, no bearer token\n    \
+         ffmpeg    ffmpeg -re -i input.mp4 -c:v libx264 -profile:v baseline -bf 0 -g 60 -c:a libopus -ar 48000 -ac 2 -f whip {base}/whip/demo\n    \
+         curl      curl -i -X POST -H 'Content-Type: application/sdp' --data-binary @offer.sdp {base}/whip/demo\n\n  \
+         Stop with Ctrl-C.\n\n",
+        version = env!("CARGO_PKG_VERSION"),
+        ports = ports.join(", "),
+        advertise = advertise.join(", "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn every_address_and_every_way_to_publish_is_there() {
+        let text = text(&Addresses {
+            base: base_of("0.0.0.0:8080".parse().unwrap()),
+            operators: base_of("[::1]:8081".parse().unwrap()),
+            udp: vec![7800, 7801],
+            tcp: Some(7800),
+            advertise: vec![Ipv4Addr::LOCALHOST.into()],
+        });
+        for expected in [
+            "http://127.0.0.1:8080/studio/demo",
+            "http://127.0.0.1:8080/watch/demo",
+            "http://[::1]:8081/metrics",
+            "UDP 7800, 7801, TCP 7800 at 127.0.0.1",
+            "OBS",
+            "-f whip http://127.0.0.1:8080/whip/demo",
+            "curl -i -X POST",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in {text}");
+        }
+    }
+}
