@@ -98,7 +98,10 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }),
         #[cfg(feature = "loadtest")]
-        Command::Loadtest(args) => aforo_loadtest::command::run(args),
+        Command::Loadtest(args) => aforo_loadtest::command::run(args).unwrap_or_else(|error| {
+            eprintln!("aforo: {error:#}");
+            ExitCode::FAILURE
+        }),
     }
 }
 

@@ -61,11 +61,13 @@ async fn drain(node: &Node, limit: Duration) {
     let _ = ask(&node.rooms, CloseAll(EndReason::Shutdown), limit).await;
     join_all(node.shards.iter().map(|shard| ask(&shard.addr, Stop, limit))).await;
     let _ = ask(&node.agent, Leave, limit).await;
-    for server in &node.http {
+    join_all(node.http.iter().map(|server| async {
+        // Idle connections of browsers would keep a graceful stop waiting.
         if tokio::time::timeout(HTTP_STOP, server.stop(true)).await.is_err() {
             server.stop(false).await;
         }
-    }
+    }))
+    .await;
     for shard in &node.shards {
         shard.end_thread();
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, ResponseActFuture, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, ResponseActFuture,
+    ResponseFuture, WrapFuture,
 };
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName, TrackId};
@@ -21,7 +22,7 @@ use super::ledger::Ledger;
 use super::message::{
     CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched, Play, Publish,
 };
-use super::report::RoomReport;
+use super::report::{self, RoomReport};
 use super::rooms::RoomEmptied;
 use crate::actor::lane::{AskError, NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
@@ -31,6 +32,7 @@ use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::{EgressTrack, IngestTrack};
 use crate::peer::ice;
 use crate::peer::message::{PeerConfig, PeerInput, PeerNotice};
+use crate::shard;
 use crate::shard::message::{AddPeer, AddPeerError, PeerMedia, TellPeer};
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
@@ -47,6 +49,8 @@ pub struct ShardLink {
     pub add_peer: Recipient<AddPeer>,
     /// Takes what peers are to be told.
     pub tell_peer: Recipient<TellPeer>,
+    /// Knows the figures of tracks.
+    pub report: Recipient<shard::message::GetReport>,
 }
 
 /// What all rooms of a node share.
@@ -355,9 +359,23 @@ impl Handler<CloseAll> for Room {
 }
 
 impl Handler<GetReport> for Room {
-    type Result = Result<RoomReport, RoomError>;
+    type Result = ResponseFuture<Result<RoomReport, RoomError>>;
 
-    fn handle(&mut self, GetReport: GetReport, _: &mut Context<Self>) -> Self::Result {
-        Ok(super::report::of_room(&self.name, &self.core, crate::actor::now()))
+    fn handle(&mut self, question: GetReport, _: &mut Context<Self>) -> Self::Result {
+        let report = report::of_room(&self.name, &self.core, crate::actor::now());
+        let origins = if question.with_figures { report::origins(&self.core) } else { Vec::new() };
+        let links = Rc::clone(&self.around.shards);
+        Box::pin(async move {
+            let mut report = report;
+            for (shard, tracks) in origins {
+                let Some(link) = links.get(usize::from(shard.0)) else { continue };
+                let asked = link.report.send(shard::message::GetReport { tracks });
+                // A shard that does not answer leaves its figures out; the rest of the report is good.
+                if let Ok(Ok(answer)) = actix_rt::time::timeout(DEADLINE, asked).await {
+                    report.fill(&answer);
+                }
+            }
+            Ok(report)
+        })
     }
 }

@@ -122,7 +122,10 @@ pub struct EndSession {
 /// What is in the room?
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<RoomReport, RoomError>")]
-pub struct GetReport;
+pub struct GetReport {
+    /// Whether the figures of tracks are wanted too: they are asked of the shards.
+    pub with_figures: bool,
+}
 
 /// End every session.
 #[derive(Debug, Clone, Copy, Message)]

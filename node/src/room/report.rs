@@ -1,11 +1,15 @@
 //! Rooms as the HTTP API shows them.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use aforo_cluster::id::{RoomName, StreamName, TrackId};
 use serde::Serialize;
 
 use super::core::{RoomCore, Stream, StreamTrack};
+use crate::media::path::ShardId;
+use crate::media::plane;
+use crate::shard::message::ShardReport;
 
 /// One room of `/v1/rooms`, or all of `/v1/rooms/{room}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -114,5 +118,42 @@ fn of_track(track: &StreamTrack) -> TrackReport {
         packets: None,
         lost: None,
         keyframes: None,
+    }
+}
+
+/// The tracks of the room by the shard where they enter.
+pub(super) fn origins(core: &RoomCore) -> Vec<(ShardId, Vec<TrackId>)> {
+    let mut origins: BTreeMap<ShardId, Vec<TrackId>> = BTreeMap::new();
+    for (_, stream) in core.streams() {
+        let tracks = origins.entry(stream.live.origin).or_default();
+        tracks.extend(stream.live.tracks.iter().map(|track| track.id));
+    }
+    origins.into_iter().collect()
+}
+
+impl RoomReport {
+    /// Puts in what a shard knows of its tracks.
+    pub(super) fn fill(&mut self, answer: &ShardReport) {
+        for stream in &mut self.streams {
+            for track in &mut stream.tracks {
+                if let Some((_, figures)) = answer.tracks.iter().find(|(id, _)| *id == track.id) {
+                    track.fill(figures);
+                }
+            }
+            let bitrates: Vec<u64> = stream.tracks.iter().filter_map(|track| track.bitrate_bps).collect();
+            stream.bitrate_bps = (!bitrates.is_empty()).then(|| bitrates.iter().sum());
+        }
+    }
+}
+
+impl TrackReport {
+    fn fill(&mut self, figures: &plane::TrackReport) {
+        self.bitrate_bps = Some(figures.bitrate_bps);
+        self.packets = Some(figures.packets);
+        self.lost = Some(figures.lost);
+        self.keyframes = Some(figures.keyframes);
+        for (layer, figures) in self.layers.iter_mut().zip(&figures.layers) {
+            layer.bitrate_bps = Some(figures.bitrate_bps);
+        }
     }
 }

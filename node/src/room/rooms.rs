@@ -280,7 +280,7 @@ impl Handler<GetRooms> for Rooms {
     fn handle(&mut self, GetRooms: GetRooms, _: &mut Context<Self>) -> Self::Result {
         let rooms: Vec<Addr<Room>> = self.rooms.values().cloned().collect();
         Box::pin(async move {
-            let asked = rooms.iter().map(|room| ask(room, GetReport, DEADLINE));
+            let asked = rooms.iter().map(|room| ask(room, GetReport { with_figures: false }, DEADLINE));
             let mut reports: Vec<RoomReport> =
                 join_all(asked).await.into_iter().filter_map(|report| report.ok()?.ok()).collect();
             reports.sort_by(|a, b| a.name.cmp(&b.name));

@@ -26,7 +26,7 @@ pub async fn rooms(app: Data<App>) -> Result<HttpResponse, Problem> {
 /// `GET /v1/rooms/{room}`: one room with the figures of its tracks.
 pub async fn room(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let Target { room, .. } = Target::of(&request)?;
-    match app.ask_room(&room, GetReport).await {
+    match app.ask_room(&room, GetReport { with_figures: true }).await {
         // Here an unknown room is simply not found: the list of rooms is public beside it.
         Err(Problem::Room(RoomError::NotLive)) => Err(Problem::NotFound),
         report => Ok(json(&report?)),

@@ -10,7 +10,8 @@ pub(super) fn raise_limit() {
     let before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the pointer is to a live `rlimit` of ours, which is all that the call reads.
-    let written = if read == 0 { unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } } else { read };
+    let written =
+        if read == 0 { unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } } else { read };
     match written {
         0 => info!(before, now = limit.rlim_cur, "limit of open files raised"),
         _ => warn!(before, "limit of open files stays as it is"),
