@@ -87,6 +87,7 @@ impl Ledger {
     }
 
     /// How many sessions there are.
+    #[cfg(test)]
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }
