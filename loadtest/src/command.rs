@@ -48,7 +48,7 @@ pub struct Args {
     /// Length of the steady measurement after all have joined
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub duration: Duration,
-    /// Share of arriving packets that each viewer throws away, as 0.05 or 5%
+    /// Share of arriving video packets that each viewer throws away, as 0.05 or 5%
     #[arg(long, default_value = "0", value_parser = parse_ratio)]
     pub loss: f64,
     /// Process whose CPU and memory are measured

@@ -26,8 +26,14 @@ const RUNTIME_THREADS: usize = 2;
 /// Between the last join and the steady window: joins' keyframe requests and handshakes have settled by then.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// Longer than viewers go on asking for a packet.
+const REPAIR_TIME: Duration = Duration::from_millis(600);
+
 /// Receive buffers below this lose bursts to a thousand viewers.
 const SMALL_BUFFER_BYTES: usize = 8 << 20;
+
+/// Pictures in a clip, of which only the first is a keyframe.
+const LONGEST_GROUP_PICTURES: f64 = 300.0;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -163,7 +169,10 @@ async fn measure(plan: &Plan, fleet: &Fleet, progress: &Progress) -> Result<Wind
     let seconds = started.elapsed().as_secs_f64();
     let server_end = plan.server_usage()?;
     let generator_cpu = process::usage(own_pid)?.cpu.saturating_sub(generator_start);
-    let end = fleet.snapshot().await?;
+    let mut end = fleet.snapshot().await?;
+    // What was lost at the very end is either repaired or given up by then, and counts as what it became.
+    tokio::time::sleep(REPAIR_TIME).await;
+    end.sequences = fleet.snapshot().await?.sequences;
     Ok(Window { seconds, start, end, server_start, server_end, generator_cpu })
 }
 
@@ -173,9 +182,8 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, window: &Windo
     let bytes = end.bytes - start.bytes;
     let expected = end.sequences.expected.saturating_sub(start.sequences.expected);
     let received = end.sequences.received.saturating_sub(start.sequences.received);
-    let repaired = end.sequences.repaired.saturating_sub(start.sequences.repaired);
     let share = |part: u64| if expected == 0 { 0.0 } else { part as f64 / expected as f64 };
-    let missing = expected.saturating_sub(received + repaired);
+    let missing = end.sequences.missing().saturating_sub(start.sequences.missing());
     let server = window.server_start.zip(window.server_end).map(|(first, last)| {
         let cpu_seconds = last.cpu.saturating_sub(first.cpu).as_secs_f64();
         let before = ramp.before.unwrap_or_default().resident_bytes;
@@ -189,6 +197,11 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, window: &Windo
         }
     });
     let mut warnings = joins.failures.clone();
+    let pictures = plan.shape.keyframe_interval.as_secs_f64() * f64::from(plan.shape.frames_per_second);
+    if pictures > LONGEST_GROUP_PICTURES {
+        warnings
+            .push(format!("keyframes came every {LONGEST_GROUP_PICTURES} pictures: the clip is no longer"));
+    }
     if fleet.receive_buffer_bytes() < SMALL_BUFFER_BYTES {
         warnings.push(format!(
             "the kernel gave the viewers a receive buffer of only {} KiB: loss may be the generator's own; run as \

@@ -49,7 +49,7 @@ impl Progress {
     }
 
     pub(super) fn steady(&self, elapsed: Duration, of: Duration, packets_per_second: f64, totals: &Totals) {
-        let missing = totals.sequences.expected - totals.sequences.received - totals.sequences.repaired;
+        let missing = totals.sequences.missing();
         self.stage(&format!(
             "{:.0} of {:.0} s: {} viewers, {packets_per_second:.0} packets/s, p99 {:.1} ms, {missing} missing",
             elapsed.as_secs_f64(),

@@ -131,7 +131,7 @@ impl Viewer {
             next_check: now,
             handshake: None,
             keys: None,
-            video: Stream::default(),
+            video: Stream { tracker: SequenceTracker::asking(), ..Stream::default() },
             audio: Stream::default(),
             repair_sequence: SequenceTracker::default(),
             transport: TransportFeedback::default(),

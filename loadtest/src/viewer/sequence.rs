@@ -29,6 +29,15 @@ pub struct SequenceCounts {
     pub repaired: u64,
     /// Packets that came again.
     pub duplicates: u64,
+    /// Packets that are missing and still being asked for.
+    pub pending: u64,
+}
+
+impl SequenceCounts {
+    /// Packets that are missing for good.
+    pub fn missing(&self) -> u64 {
+        self.expected.saturating_sub(self.received + self.repaired + self.pending)
+    }
 }
 
 #[derive(Debug)]
@@ -45,12 +54,18 @@ pub struct SequenceTracker {
     highest: u64,
     seen: [u64; WORDS],
     missing: Vec<Missing>,
+    asks: bool,
     received: u64,
     repaired: u64,
     duplicates: u64,
 }
 
 impl SequenceTracker {
+    /// A tracker of a stream whose losses are asked for again; `default` makes one that only counts.
+    pub fn asking() -> Self {
+        Self { asks: true, ..Self::default() }
+    }
+
     /// Takes a packet that came by itself and returns its number with the wraps counted.
     pub fn receive(&mut self, sequence: u16) -> u64 {
         let number = self.extend(sequence);
@@ -64,7 +79,7 @@ impl SequenceTracker {
         if number > self.highest {
             let gap = number - self.highest - 1;
             self.advance(number);
-            if gap > 0 && gap <= LARGEST_GAP {
+            if self.asks && gap > 0 && gap <= LARGEST_GAP {
                 let lost = (number - gap)..number;
                 self.missing.extend(lost.map(|number| Missing { number, requests: 0, next_request: None }));
             }
@@ -136,6 +151,7 @@ impl SequenceTracker {
             received: self.received,
             repaired: self.repaired,
             duplicates: self.duplicates,
+            pending: self.missing.len() as u64,
         }
     }
 
@@ -181,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_asked_for_once_per_interval_and_repaired() {
-        let mut tracker = SequenceTracker::default();
+        let mut tracker = SequenceTracker::asking();
         let start = Instant::now();
         for sequence in [10, 11, 14] {
             tracker.receive(sequence);
@@ -197,7 +213,7 @@ mod tests {
 
     #[test]
     fn reordering_is_no_loss_and_wraps_are_counted() {
-        let mut tracker = SequenceTracker::default();
+        let mut tracker = SequenceTracker::asking();
         for sequence in [65_533, 65_535, 65_534, 0, 1] {
             tracker.receive(sequence);
         }
@@ -209,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_stays_missing_is_given_up_after_ten_requests() {
-        let mut tracker = SequenceTracker::default();
+        let mut tracker = SequenceTracker::asking();
         let mut now = Instant::now();
         tracker.receive(1);
         tracker.receive(3);
@@ -219,5 +235,15 @@ mod tests {
             now += REQUEST_INTERVAL;
         }
         assert_eq!(requests, usize::from(MOST_REQUESTS));
+        assert_eq!(tracker.counts().missing(), 1);
+    }
+
+    #[test]
+    fn a_stream_without_repair_misses_at_once() {
+        let mut tracker = SequenceTracker::default();
+        tracker.receive(1);
+        tracker.receive(3);
+        assert!(!tracker.has_missing());
+        assert_eq!(tracker.counts().missing(), 1);
     }
 }

@@ -15,6 +15,13 @@ const OPENED_AT_START: u64 = 128;
 const OPENED_OF: u64 = 64;
 
 impl Viewer {
+    /// Whether losing `packet` can be made good: sound is repaired by nobody unless there is nothing else.
+    pub fn is_repairable(&self, packet: &[u8]) -> bool {
+        let media = self.answer.media;
+        let payload_type = packet.get(1).map_or(0, |byte| byte & 0x7f);
+        !media.has_video() || media.video_codec(payload_type).is_some() || media.is_repair(payload_type)
+    }
+
     /// Takes an SRTP packet that arrived at `arrival_ns` (Unix time).
     pub fn receive_rtp(&mut self, now: Instant, arrival_ns: u64, packet: &mut [u8], totals: &mut Totals) {
         let Some(header) = RtpHeader::parse(packet) else {

@@ -131,7 +131,8 @@ impl FleetState {
             }
             (Some(128..=191), _) => {
                 self.random = next_random(self.random);
-                if self.loss > 0.0 && (self.random >> 40) as f64 / (1u64 << 24) as f64 <= self.loss {
+                let unlucky = (self.random >> 40) as f64 / (1u64 << 24) as f64 <= self.loss;
+                if self.loss > 0.0 && unlucky && place.viewer.is_repairable(datagram) {
                     self.totals.dropped += 1;
                 } else {
                     place.viewer.receive_rtp(now, arrival_ns, datagram, &mut self.totals);
@@ -247,6 +248,7 @@ impl FleetState {
                 totals.sequences.received += counts.received;
                 totals.sequences.repaired += counts.repaired;
                 totals.sequences.duplicates += counts.duplicates;
+                totals.sequences.pending += counts.pending;
             }
             totals.playing += u64::from(place.viewer.phase() == Phase::Playing);
             totals.complete += u64::from(place.viewer.is_complete());
