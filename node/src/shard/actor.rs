@@ -2,8 +2,6 @@
 //! connections running on its thread.
 
 mod handlers;
-#[cfg(test)]
-mod tests;
 
 use std::cell::RefCell;
 use std::io;
@@ -103,7 +101,7 @@ impl Shard {
         let core = ShardCore::new(setup.core, now);
         let metrics = setup.metrics;
         let telemetry = Telemetry::new(setup.core.id, Arc::clone(&metrics));
-        let pump = Pump::new(core, Rc::clone(&udp), Lanes::default(), Arc::clone(&metrics), Rc::clone(&wake));
+        let pump = Pump::new(core, Rc::clone(&udp), Lanes::default(), &metrics, Rc::clone(&wake));
         Ok(Self {
             pump: Rc::new(RefCell::new(pump)),
             sources: Some(Sources { udp, packets: setup.packets, wake: Rc::clone(&wake) }),
@@ -152,6 +150,7 @@ impl Actor for Shard {
 
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        self.metrics.actor_active.with_label_values(&["shard"]).inc();
         if let Some(sources) = self.sources.take() {
             let event_loop = actix_rt::spawn(event_loop::run(Rc::clone(&self.pump), sources));
             self.watch(event_loop, context);
@@ -160,10 +159,15 @@ impl Actor for Shard {
     }
 }
 
+/// Also after a panic, when nothing else of the actor runs any more.
 impl Drop for Shard {
     fn drop(&mut self) {
+        self.metrics.actor_active.with_label_values(&["shard"]).dec();
         if let Some(event_loop) = self.event_loop.take() {
             event_loop.abort();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

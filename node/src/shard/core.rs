@@ -19,9 +19,6 @@ use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::{AddPeerError, PeerMedia};
 use crate::shard::routes::Routes;
 
-#[cfg(test)]
-mod tests;
-
 /// STUN and DTLS datagrams that wait for the next flush. Full means that peers answer faster than rounds happen, which
 /// only a flood of checks can bring about: further ones are dropped and counted, their protocols send again.
 const TRANSMIT_CAPACITY: usize = 8_192;
@@ -85,6 +82,17 @@ struct Resident {
     session: SessionId,
     /// Handed to the plane when DTLS is done.
     media: Option<PeerMedia>,
+    /// The path in use, once DTLS is done.
+    connected_by: Option<Path>,
+}
+
+/// Connected peers by the transport that ICE chose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectedPeers {
+    /// Over UDP.
+    pub udp: usize,
+    /// Over an ICE-TCP connection.
+    pub tcp: usize,
 }
 
 impl ShardCore {
@@ -122,6 +130,19 @@ impl ShardCore {
         self.routes.len()
     }
 
+    /// Peers that are connected, counted anew.
+    pub fn connected(&self) -> ConnectedPeers {
+        let mut connected = ConnectedPeers::default();
+        for resident in self.routes.values() {
+            match resident.connected_by {
+                Some(Path::Udp(_)) => connected.udp += 1,
+                Some(Path::Tcp(_)) => connected.tcp += 1,
+                None => {}
+            }
+        }
+        connected
+    }
+
     /// Takes a peer in and routes `ufrag` to it.
     ///
     /// # Errors
@@ -136,7 +157,7 @@ impl ShardCore {
         if self.stopping {
             return Err(AddPeerError::Stopping);
         }
-        self.routes.add(ufrag, Resident { session, media: Some(media) })
+        self.routes.add(ufrag, Resident { session, media: Some(media), connected_by: None })
     }
 
     /// Gives a command to a peer.
@@ -206,6 +227,11 @@ impl ShardCore {
             PeerOutput::PathSelected(path) => {
                 self.routes.add_path(peer, path);
                 self.plane.move_peer(peer, path);
+                if let Some(by) =
+                    self.routes.get_mut(peer).and_then(|resident| resident.connected_by.as_mut())
+                {
+                    *by = path;
+                }
             }
             PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
             PeerOutput::Ended(reason) => self.remove(peer, reason),
@@ -287,6 +313,9 @@ impl ShardCore {
         };
         match added {
             Ok(()) => {
+                if let Some(resident) = self.routes.get_mut(peer) {
+                    resident.connected_by = Some(path);
+                }
                 let notice = self.notice(peer, PeerEvent::Connected);
                 self.outputs.extend(notice);
             }
@@ -315,3 +344,6 @@ impl ShardCore {
         Some(ShardOutput::Notice(peer, PeerNotice { session, event, at: self.now }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use aforo_cluster::metric::Metrics;
+use prometheus::Histogram;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -33,10 +34,29 @@ pub(super) struct Pump {
     pub(super) lanes: Lanes,
     receiver: UdpReceiver,
     batch: SendBatch,
-    metrics: std::sync::Arc<Metrics>,
+    instruments: Instruments,
     /// Wakes the event loop: something is to be sent, or a deadline has changed.
     wake: Rc<Notify>,
     read_errors: u64,
+    /// When the oldest datagram arrived that was read since the last flush.
+    oldest_arrival: Option<Instant>,
+}
+
+/// Histograms that every round feeds, looked up once.
+struct Instruments {
+    received: Histogram,
+    sent: Histogram,
+    forwarded: Histogram,
+}
+
+impl Instruments {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            received: metrics.udp_batch_size.with_label_values(&["receive"]),
+            sent: metrics.udp_batch_size.with_label_values(&["send"]),
+            forwarded: metrics.forward_duration_seconds.with_label_values(&["all"]),
+        }
+    }
 }
 
 /// Where packets leave: the UDP socket and the ICE-TCP connections.
@@ -71,7 +91,7 @@ impl Pump {
         core: ShardCore,
         udp: Rc<AsyncFd<UdpSocket>>,
         lanes: Lanes,
-        metrics: std::sync::Arc<Metrics>,
+        metrics: &Metrics,
         wake: Rc<Notify>,
     ) -> Self {
         let sender = UdpSender::new(udp.get_ref());
@@ -81,9 +101,10 @@ impl Pump {
             lanes,
             receiver: UdpReceiver::new(),
             batch: SendBatch::new(),
-            metrics,
+            instruments: Instruments::new(metrics),
             wake,
             read_errors: 0,
+            oldest_arrival: None,
         }
     }
 
@@ -113,8 +134,10 @@ impl Pump {
         let (core, wire) = (&mut self.core, &mut self.wire);
         let mut datagrams = 0;
         let mut drained = false;
+        let mut oldest: Option<Instant> = None;
         for _ in 0..READS_PER_ROUND {
             let sink = |from, arrival, datagram: &mut [u8]| {
+                oldest = oldest.map_or(Some(arrival), |oldest| Some(oldest.min(arrival)));
                 core.handle_datagram(now, arrival, Path::Udp(from), datagram);
             };
             match self.receiver.receive(wire.udp.get_ref(), &mut wire.sender, sink) {
@@ -132,8 +155,9 @@ impl Pump {
                 break;
             }
         }
+        self.oldest_arrival = oldest;
         if datagrams > 0 {
-            self.metrics.udp_batch_size.with_label_values(&["receive"]).observe(datagrams as f64);
+            self.instruments.received.observe(datagrams as f64);
         }
         drained
     }
@@ -152,7 +176,11 @@ impl Pump {
         self.core.flush(now, &mut self.batch, &mut self.wire);
         let sent = self.wire.sender.counters().datagrams - before;
         if sent > 0 {
-            self.metrics.udp_batch_size.with_label_values(&["send"]).observe(sent as f64);
+            self.instruments.sent.observe(sent as f64);
+        }
+        if let Some(arrival) = self.oldest_arrival.take().filter(|_| sent > 0) {
+            let took = Instant::now().saturating_duration_since(arrival);
+            self.instruments.forwarded.observe(took.as_secs_f64());
         }
         self.hand_out(now);
     }

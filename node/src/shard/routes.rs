@@ -53,6 +53,11 @@ impl<T> Routes<T> {
         self.peers.iter().map(|(_, peer)| peer.key)
     }
 
+    /// What is kept for each peer.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.peers.iter().map(|(_, peer)| &peer.value)
+    }
+
     /// Takes a peer in.
     ///
     /// # Errors

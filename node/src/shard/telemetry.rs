@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use crate::media::counters::Counters;
 use crate::media::path::ShardId;
-use crate::shard::core::ShardCounters;
+use crate::shard::core::{ConnectedPeers, ShardCounters};
 use crate::shard::lanes::Losses;
 use crate::shard::pump::Pump;
 use crate::shard::socket::counters::{ReceiveCounters, SendCounters, SendErrorKind};
@@ -23,6 +23,8 @@ struct Reported {
     tcp: TcpCounters,
     losses: Losses,
     read_errors: u64,
+    connected: ConnectedPeers,
+    peers: usize,
 }
 
 /// Reports one shard.
@@ -47,6 +49,8 @@ impl Telemetry {
             tcp: pump.wire.tcp.counters(),
             losses: pump.lanes.losses(),
             read_errors: pump.read_errors(),
+            connected: pump.core.connected(),
+            peers: pump.core.peers(),
         };
         self.metrics.shard_busy_ratio.with_label_values(&[&self.shard]).set(busy_ratio);
         let last = std::mem::replace(&mut self.last, now);
@@ -55,6 +59,7 @@ impl Telemetry {
         self.report_sockets(&last);
         self.report_shard(&last);
         self.report_lanes(&last.losses);
+        self.report_peers(&last);
     }
 
     fn report_media(&self, last: &Counters) {
@@ -136,6 +141,16 @@ impl Telemetry {
         add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
         add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);
         add(dropped, &["transmit_full"], now.transmit_full, last.transmit_full);
+    }
+
+    /// Several shards share these gauges, so each adds its own change.
+    fn report_peers(&self, last: &Reported) {
+        let (now, metrics) = (&self.last, &*self.metrics);
+        let change = |now: usize, last: usize| now as i64 - last as i64;
+        let selected = |transport| metrics.ice_selected.with_label_values(&[transport]);
+        selected("udp").add(change(now.connected.udp, last.connected.udp));
+        selected("tcp").add(change(now.connected.tcp, last.connected.tcp));
+        metrics.actor_active.with_label_values(&["peer"]).add(change(now.peers, last.peers));
     }
 
     fn report_lanes(&self, last: &Losses) {

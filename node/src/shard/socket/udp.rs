@@ -9,8 +9,6 @@ mod local;
 mod name;
 pub mod receive;
 pub mod send;
-#[cfg(test)]
-mod tests;
 mod watch;
 
 use std::io;
@@ -143,3 +141,6 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     }
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests;
