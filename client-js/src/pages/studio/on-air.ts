@@ -91,7 +91,7 @@ export class OnAir {
     const busy = this.#busy();
     document.body.dataset.state = state;
     this.#button.disabled = !busy && !this.#ready;
-    this.#button.classList.toggle('live', busy);
+    this.#button.classList.toggle('live', busy && state !== 'connecting');
     this.#button.classList.toggle('primary', !busy);
     setText(this.#button, state === 'connecting' ? 'Cancel' : busy ? 'End broadcast' : 'Go live');
     this.source.lock(busy);

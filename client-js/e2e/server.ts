@@ -1,0 +1,89 @@
+/** Starts the `aforo` binary on free ports and ends it. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+/** A running server. */
+export interface Server {
+  /** `http://127.0.0.1:port` */
+  readonly url: string;
+  /** `http://127.0.0.1:port` of `/metrics` and `/readyz`. */
+  readonly admin: string;
+  stop(): Promise<void>;
+}
+
+const BINARY = process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debug/aforo', import.meta.url));
+
+const SHARDS = 2;
+
+/** Starts a server and waits until it says that it is ready. */
+export async function startServer(): Promise<Server> {
+  const [http, admin, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPorts()];
+  const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', String(udp)];
+  flags.push('--shards', String(SHARDS), '--advertise', '127.0.0.1');
+  const child = spawn(BINARY, ['dev', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const output: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => output.push(String(text)));
+  await Promise.race([
+    ready(`http://127.0.0.1:${admin}/readyz`),
+    // `error` when there is no binary, `exit` when it does not like its flags.
+    once(child, 'exit').then(() =>
+      Promise.reject(new Error(`${BINARY} ended at its start:\n${output.join('')}`)),
+    ),
+  ]);
+  return {
+    url: `http://127.0.0.1:${http}`,
+    admin: `http://127.0.0.1:${admin}`,
+    stop: () => stop(child, output),
+  };
+}
+
+async function stop(child: ChildProcess, output: string[]): Promise<void> {
+  if (child.exitCode !== null) throw new Error(`the server ended during the test:\n${output.join('')}`);
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  await ended;
+}
+
+/** Resolves once `url` answers 200. Refused connections answer at once, so the loop gives way between questions. */
+async function ready(url: string): Promise<void> {
+  for (;;) {
+    const response = await fetch(url).catch(() => null);
+    if (response?.ok) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+async function freeTcpPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const port = (server.address() as { port: number }).port;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The first of as many free ports in a row as there are shards; the first is also free for TCP. */
+async function freeUdpPorts(): Promise<number> {
+  for (;;) {
+    const first = await freeTcpPort();
+    const ports = Array.from({ length: SHARDS }, (_, index) => first + index);
+    const free = await Promise.all(ports.map(udpPortIsFree));
+    if (free.every(Boolean)) return first;
+  }
+}
+
+async function udpPortIsFree(port: number): Promise<boolean> {
+  const socket = createSocket('udp4');
+  const bound = new Promise<boolean>((resolve) => {
+    socket.once('error', () => resolve(false));
+    socket.once('listening', () => resolve(true));
+  });
+  socket.bind(port, '127.0.0.1');
+  const free = await bound;
+  socket.close();
+  return free;
+}
