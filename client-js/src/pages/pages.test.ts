@@ -22,7 +22,13 @@ test('reads a page’s address', () => {
 });
 
 test('reads rooms with streams by name or as objects, and survives what it does not know', () => {
-  const room = { name: 'r', live: true, streams: ['main', { name: 'drone' }, 7], viewers: 3, more: {} };
+  const room = {
+    name: 'r',
+    live: true,
+    streams: ['main', { name: 'drone', live: true }, { name: 'soon', live: false }, 7],
+    viewers: 3,
+    more: {},
+  };
   expect(readRoom(room)).toEqual({ name: 'r', live: true, streams: ['main', 'drone'], viewers: 3 });
   expect(readRoom(null)).toEqual({ name: '', live: false, streams: [], viewers: 0 });
 });

@@ -40,8 +40,8 @@ export function readRoom(value: unknown): RoomSummary {
 
 function streamName(stream: unknown): string {
   if (typeof stream === 'string') return stream;
-  const name = (stream as { name?: unknown } | null)?.name;
-  return typeof name === 'string' ? name : '';
+  const { name, live } = (stream ?? {}) as { name?: unknown; live?: unknown };
+  return typeof name === 'string' && live !== false ? name : '';
 }
 
 async function fetchJson(path: string): Promise<unknown> {

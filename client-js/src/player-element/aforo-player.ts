@@ -4,6 +4,7 @@ import { DEFAULT_STREAM, endpointUrl } from '../name.ts';
 import { Player } from '../player/player.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import type { TransportChoice } from '../session/sdp.ts';
+import type { Flow } from '../stats/stall.ts';
 import { noticeFor } from './notice.ts';
 import { PlayerView } from './view.ts';
 
@@ -23,7 +24,9 @@ export class AforoPlayerElement extends HTMLElement {
   #shown = false;
   #everShown = false;
   #failure: SessionFailure | null = null;
+  #flow: Flow = 'flowing';
   #soundWanted = false;
+  #placed = false;
   #restartQueued = false;
 
   constructor() {
@@ -54,21 +57,24 @@ export class AforoPlayerElement extends HTMLElement {
   }
 
   connectedCallback(): void {
+    this.#placed = true;
     this.#restart();
   }
 
   disconnectedCallback(): void {
+    this.#placed = false;
     this.#player?.stop();
     this.#player = null;
   }
 
   attributeChangedCallback(): void {
-    if (!this.isConnected || this.#restartQueued) return;
+    // A tag that is upgraded hears of its attributes before it hears that it is in a document.
+    if (!this.#placed || this.#restartQueued) return;
     // Several attributes set in a row are one change.
     this.#restartQueued = true;
     queueMicrotask(() => {
       this.#restartQueued = false;
-      if (this.isConnected) this.#restart();
+      if (this.#placed) this.#restart();
     });
   }
 
@@ -91,6 +97,10 @@ export class AforoPlayerElement extends HTMLElement {
     });
     player.on('stream', (stream) => this.#play(player, stream));
     player.on('stats', (sample) => this.#announce('aforo-stats', sample));
+    player.on('flow', (flow) => {
+      this.#flow = flow;
+      this.#render();
+    });
     player.on('firstframe', (detail) => this.#announce('aforo-firstframe', detail));
     player.on('failure', (detail) => {
       this.#failure = detail.failure;
@@ -116,6 +126,7 @@ export class AforoPlayerElement extends HTMLElement {
 
   #play(player: Player, stream: MediaStream): void {
     this.#shown = false;
+    this.#flow = 'flowing';
     this.video.srcObject = stream;
     const first = () => {
       if (player !== this.#player || player.stream !== stream) return;
@@ -148,16 +159,19 @@ export class AforoPlayerElement extends HTMLElement {
 
   #render(): void {
     const state = this.#player?.state ?? 'idle';
+    const pictureless = !this.#shown && this.#flow === 'frozen';
     const notice = noticeFor({
       state,
       shown: this.#shown,
       everShown: this.#everShown,
+      pictureless,
       failure: this.#failure,
     });
     this.#view.showNotice(notice, this.#shown && (state === 'stalled' || state === 'reconnecting'));
-    this.#view.showLive(notice === null);
     const hasSound = (this.#player?.stream?.getAudioTracks().length ?? 0) > 0;
-    const offer = notice === null && hasSound && this.video.muted && !this.#soundWanted;
+    const playing = notice === null || (state === 'playing' && pictureless);
+    this.#view.showLive(playing);
+    const offer = playing && hasSound && this.video.muted && !this.#soundWanted;
     this.#view.showSound(this.video.muted, this.video.volume, offer);
   }
 

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
 import { noticeFor } from './notice.ts';
 
-const fresh = { shown: false, everShown: false, failure: null };
+const fresh = { shown: false, everShown: false, pictureless: false, failure: null };
 
 test('a moving picture speaks for itself', () => {
   expect(noticeFor({ ...fresh, state: 'playing', shown: true, everShown: true })).toBeNull();
   expect(noticeFor({ ...fresh, state: 'playing' })?.mood).toBe('busy');
+  expect(noticeFor({ ...fresh, state: 'playing', pictureless: true })?.headline).toContain('No picture');
 });
 
 test('waiting before the first picture and after the last are different things', () => {

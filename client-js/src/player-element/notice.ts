@@ -17,11 +17,13 @@ export interface NoticeSituation {
   /** Whether this session has shown a frame, and whether any session has. */
   readonly shown: boolean;
   readonly everShown: boolean;
+  /** Whether media comes but no picture does. */
+  readonly pictureless: boolean;
   readonly failure: { readonly kind: FailureKind; readonly message: string } | null;
 }
 
 /** The notice for a situation, or `null` when the picture speaks for itself. */
-export function noticeFor({ state, shown, everShown, failure }: NoticeSituation): Notice | null {
+export function noticeFor({ state, shown, everShown, pictureless, failure }: NoticeSituation): Notice | null {
   switch (state) {
     case 'idle':
     case 'closed':
@@ -41,8 +43,9 @@ export function noticeFor({ state, shown, everShown, failure }: NoticeSituation)
             mood: 'calm',
           };
     case 'playing':
-      return shown
-        ? null
+      if (shown) return null;
+      return pictureless
+        ? { headline: 'No picture so far', detail: 'It appears here as soon as there is one.', mood: 'calm' }
         : { headline: 'Almost there…', detail: 'Waiting for the first picture.', mood: 'busy' };
     case 'stalled':
       return { headline: 'The broadcast paused', detail: 'It goes on here by itself.', mood: 'busy' };

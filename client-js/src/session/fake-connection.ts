@@ -30,6 +30,19 @@ export class FakeConnection extends EventTarget {
     this.currentRemoteDescription = { sdp: description.sdp ?? '' };
   }
 
+  /** Of the one transport that all sections share. */
+  readonly dtls = Object.assign(new EventTarget(), { state: 'new' });
+
+  getTransceivers(): unknown[] {
+    return [{ receiver: { transport: this.dtls } }, { receiver: { transport: this.dtls } }];
+  }
+
+  /** The server says goodbye. */
+  closeByServer(): void {
+    this.dtls.state = 'closed';
+    this.dtls.dispatchEvent(new Event('statechange'));
+  }
+
   getConfiguration(): RTCConfiguration {
     return this.configuration;
   }

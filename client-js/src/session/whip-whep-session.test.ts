@@ -107,6 +107,13 @@ test('no network during a restart is tried again, then given up', async () => {
   expect(events).toEqual(['connected', 'interrupted', 'lost']);
 });
 
+test('a server that closes the session ends it at once', async () => {
+  const { connection, events } = await open(new FakeServer().on('POST', created()));
+  connection.become('connected');
+  connection.closeByServer();
+  expect(events).toEqual(['connected', 'lost']);
+});
+
 test('a session that never connects is lost', async () => {
   const { events } = await open(new FakeServer().on('POST', created()));
   await vi.advanceTimersByTimeAsync(12_000);

@@ -133,9 +133,20 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
       startBitrateKbps === undefined ? grant.answer : withStartBitrate(grant.answer, startBitrateKbps);
     await this.connection.setRemoteDescription({ type: 'answer', sdp: keepCandidates(answer, transport) });
     this.#recovery = new RecoveryCore(limits ?? RECOVERY_LIMITS, Date.now());
+    this.#watchEncryption();
     // The connection can be up before the answer's promise resolves.
     this.#recover({ kind: 'transport', state: this.connection.connectionState });
     void this.#sendTrickle();
+  }
+
+  /** A server that ends a session says so by closing DTLS, which browsers do not count into `connectionState`. */
+  #watchEncryption(): void {
+    const transports = new Set(this.connection.getTransceivers().map(({ receiver }) => receiver.transport));
+    for (const transport of transports) {
+      transport?.addEventListener('statechange', () => {
+        if (transport.state === 'closed') this.#recover({ kind: 'transport', state: 'closed' });
+      });
+    }
   }
 
   #localSdp(): string {

@@ -86,6 +86,8 @@ class Studio {
     for (const input of document.querySelectorAll<HTMLInputElement>('input[name=source]')) {
       input.addEventListener('change', () => void this.#choose(input.value as Source));
     }
+    // Phones have no screen to share; a choice that cannot be taken is not offered.
+    byId('sources').hidden = navigator.mediaDevices?.getDisplayMedia === undefined;
     const title = byId<HTMLInputElement>('title');
     title.addEventListener('input', () => {
       this.#program.set({ title: title.value });
