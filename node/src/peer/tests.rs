@@ -68,6 +68,7 @@ fn a_client_without_a_common_profile_is_refused() {
         session.join();
         session.settle(&mut perfect);
         assert_eq!(session.ended(), Some(EndReason::DtlsFailed));
+        assert!(session.client_failed, "the client was not told");
     }
 }
 

@@ -238,7 +238,12 @@ impl Dtls {
             // A client's association exists since `start`, so this is a server's first flight.
             None => {
                 let hello = handshake.held.first().map(Vec::as_slice).unwrap_or_default();
-                let config = self.identity.server(hello::choose_profile(hello)?);
+                let profile = hello::choose_profile(hello).inspect_err(|_| {
+                    let mut alert = BytesMut::new();
+                    write_record(&mut alert, ALERT, 0, &[FATAL, HANDSHAKE_FAILURE]);
+                    self.transmits.push_back(alert.freeze());
+                })?;
+                let config = self.identity.server(profile);
                 handshake.endpoint.insert(Endpoint::new(PEER, TransportProtocol::UDP, Some(config)))
             }
         };
@@ -498,6 +503,7 @@ fn check_alert(record: &Record<'_>) -> Result<(), DtlsError> {
 /// Alert levels and descriptions (RFC 5246 §7.2).
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
+const HANDSHAKE_FAILURE: u8 = 40;
 
 /// The description of a fatal alert that our own datagram carries in plain text.
 fn alert_of(datagram: &[u8]) -> Option<u8> {
