@@ -196,10 +196,10 @@ fn check_section(section: &Section, direction: Direction) -> Result<(), Refusal>
 fn publish<'a>(
     section: &'a Section,
     kind: MediaKind,
-    formats: &[Format],
+    formats: &[Format<'_>],
     codecs: &[CodecKind],
 ) -> Result<Accepted<'a>, Refusal> {
-    let ranked = |format: &Format| {
+    let ranked = |format: &Format<'_>| {
         let codec = format.codec().filter(|codec| codec.kind() == kind && codecs.contains(codec))?;
         Some((codec, profile::publish_rank(codec, &format.fmtp)?))
     };
@@ -239,7 +239,7 @@ fn publish<'a>(
 fn play<'a>(
     section: &'a Section,
     kind: MediaKind,
-    formats: &[Format],
+    formats: &[Format<'_>],
     track: &PlayTrack,
 ) -> Result<Accepted<'a>, Refusal> {
     let codec = track.codec.kind;
@@ -268,8 +268,8 @@ fn play<'a>(
 fn accept<'a>(
     section: &'a Section,
     codec: CodecKind,
-    formats: &[Format],
-    chosen: &Format,
+    formats: &[Format<'_>],
+    chosen: &Format<'_>,
     direction: Direction,
 ) -> Accepted<'a> {
     let extensions = extmap::agree(section, direction, chosen.feedback.transport_cc);
@@ -281,7 +281,7 @@ fn accept<'a>(
         media: NegotiatedMedia {
             kind: codec.kind(),
             mid: section.mid.clone().unwrap_or_default(),
-            codec: Codec { kind: codec, payload_type: chosen.payload_type, fmtp: chosen.fmtp.clone() },
+            codec: Codec { kind: codec, payload_type: chosen.payload_type, fmtp: chosen.fmtp.to_string() },
             rtx_payload_type: rtx,
             extensions: extensions.map,
             feedback,
@@ -289,8 +289,8 @@ fn accept<'a>(
             remote_ssrcs: Vec::new(),
             local_ssrc: None,
         },
-        rtpmap: chosen.rtpmap.clone(),
-        fmtp: chosen.fmtp.clone(),
+        rtpmap: chosen.rtpmap.to_owned(),
+        fmtp: chosen.fmtp.to_string(),
         extmap_lines: extensions.lines,
         rid_lines: Vec::new(),
     }

@@ -1,5 +1,7 @@
 //! The payload formats of an offered section: `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` (RFC 8866 §6, RFC 4585 §4.2).
 
+use std::borrow::Cow;
+
 use crate::media::codec::{CodecKind, MediaKind};
 use crate::media::negotiated::Feedback;
 use crate::signalling::sdp::offer::Section;
@@ -9,18 +11,18 @@ const RTCP_CONFLICTS: std::ops::RangeInclusive<u8> = 64..=95;
 
 /// One payload type of an offer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Format {
+pub(super) struct Format<'a> {
     /// 0 to 127.
     pub(super) payload_type: u8,
     /// The value of `a=rtpmap` without the payload type, `VP8/90000`; empty if there is none.
-    pub(super) rtpmap: String,
+    pub(super) rtpmap: &'a str,
     /// The value of `a=fmtp` without the payload type; empty if there is none.
-    pub(super) fmtp: String,
+    pub(super) fmtp: Cow<'a, str>,
     /// What the client can do about it.
     pub(super) feedback: Feedback,
 }
 
-impl Format {
+impl Format<'_> {
     /// The encoding name of `a=rtpmap`.
     pub(super) fn name(&self) -> &str {
         self.rtpmap.split('/').next().unwrap_or_default()
@@ -49,8 +51,8 @@ pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The formats of a section in the order of its `m=` line, which is the client's order of preference.
-pub(super) fn formats(section: &Section) -> Vec<Format> {
-    let mut formats: Vec<Format> = Vec::with_capacity(section.formats.len());
+pub(super) fn formats(section: &Section) -> Vec<Format<'_>> {
+    let mut formats: Vec<Format<'_>> = Vec::with_capacity(section.formats.len());
     for payload_type in section.formats.iter().filter_map(|text| text.parse::<u8>().ok()) {
         let known = formats.iter().any(|format| format.payload_type == payload_type);
         if payload_type <= 127 && !RTCP_CONFLICTS.contains(&payload_type) && !known {
@@ -71,7 +73,7 @@ pub(super) fn formats(section: &Section) -> Vec<Format> {
             continue;
         };
         match key {
-            "rtpmap" if format.rtpmap.is_empty() => format.rtpmap = rest.trim().to_owned(),
+            "rtpmap" if format.rtpmap.is_empty() => format.rtpmap = rest.trim(),
             "fmtp" => add_parameters(&mut format.fmtp, rest.trim()),
             "rtcp-fb" => add_feedback(&mut format.feedback, rest),
             _ => {}
@@ -81,12 +83,12 @@ pub(super) fn formats(section: &Section) -> Vec<Format> {
 }
 
 /// The payload type of retransmissions of `payload_type` (RFC 4588 §8.6).
-pub(super) fn rtx(formats: &[Format], payload_type: u8) -> Option<u8> {
+pub(super) fn rtx(formats: &[Format<'_>], payload_type: u8) -> Option<u8> {
     formats.iter().find(|format| format.is_rtx_of(payload_type)).map(|format| format.payload_type)
 }
 
 /// Names of the codecs among `formats` that carry media of `kind`, for messages to people.
-pub(super) fn names(formats: &[Format], kind: MediaKind) -> Vec<String> {
+pub(super) fn names(formats: &[Format<'_>], kind: MediaKind) -> Vec<String> {
     const REPAIR: [&str; 5] = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event"];
     const MAX_NAMES: usize = 16;
     let mut names: Vec<String> = Vec::new();
@@ -124,11 +126,14 @@ pub(super) fn describe(codec: CodecKind, fmtp: &str) -> String {
     }
 }
 
-fn add_parameters(fmtp: &mut String, more: &str) {
-    if !fmtp.is_empty() {
+fn add_parameters<'a>(fmtp: &mut Cow<'a, str>, more: &'a str) {
+    if fmtp.is_empty() {
+        *fmtp = Cow::Borrowed(more);
+    } else {
+        let fmtp = fmtp.to_mut();
         fmtp.push(';');
+        fmtp.push_str(more);
     }
-    fmtp.push_str(more);
 }
 
 fn add_feedback(feedback: &mut Feedback, value: &str) {

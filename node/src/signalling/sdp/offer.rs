@@ -96,7 +96,8 @@ impl Attributes {
 
     /// The values of every line with this name.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        let named = self.0.iter().filter(move |attribute| attribute.key == name);
+        named.filter_map(|attribute| Some(attribute.value.as_deref()?.trim()))
     }
 
     /// The first value.
@@ -147,8 +148,9 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
 /// `rtc-sdp` ends a line at LF only and keeps other control characters; parts of lines go into our answer, where a
 /// stray CR would start a line that the client never wrote as one.
 fn check_characters(text: &str) -> Result<(), Refusal> {
-    let lone_cr = text.split("\r\n").any(|line| line.contains('\r'));
-    let control = text.chars().any(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'));
+    let bytes = text.as_bytes();
+    let lone_cr = bytes.windows(2).any(|pair| matches!(pair, [b'\r', next] if *next != b'\n'));
+    let control = bytes.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\r' | b'\n' | b'\t'));
     if lone_cr || control {
         return Err(malformed("it has control characters inside of lines"));
     }

@@ -1,5 +1,7 @@
 //! ICE and DTLS as the offer describes them (RFC 8839, RFC 8842), of the section that carries the whole BUNDLE.
 
+use std::fmt::Write;
+
 use crate::media::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
 use crate::signalling::sdp::offer::{Attributes, Offer, Section};
 use crate::signalling::sdp::refusal::Refusal;
@@ -87,8 +89,12 @@ fn fingerprint(value: &str) -> Option<Fingerprint> {
 
 /// The value of `a=fingerprint` (RFC 8122 §5: upper case, colons).
 pub(super) fn fingerprint_line(fingerprint: &Fingerprint) -> String {
-    let digest: Vec<String> = fingerprint.digest.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("{} {}", algorithm_name(fingerprint.algorithm), digest.join(":"))
+    let mut line = format!("{} ", algorithm_name(fingerprint.algorithm));
+    for (index, byte) in fingerprint.digest.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ":" };
+        let _infallible = write!(line, "{separator}{byte:02X}");
+    }
+    line
 }
 
 fn algorithm_name(algorithm: FingerprintAlgorithm) -> &'static str {

@@ -44,9 +44,10 @@ fn shapes(sdp: &str) -> Vec<Shape> {
                 shape.mid = Some(mid.trim().to_owned());
             }
             if let Some(value) = line.strip_prefix("a=extmap:") {
-                let words: Vec<&str> = value.split_whitespace().collect();
-                let id = words[0].split('/').next().unwrap();
-                shape.extensions.insert(format!("{id} {}", words.get(1).unwrap_or(&"")));
+                let mut words = value.split_whitespace();
+                let (entry, uri) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+                let id = entry.split('/').next().unwrap();
+                shape.extensions.insert(format!("{id} {uri}"));
             }
         }
     }
