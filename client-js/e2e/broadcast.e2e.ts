@@ -121,7 +121,7 @@ test('a title and a change of source reach the viewers without a new session', a
     );
     if (!video || !context) return false;
     context.drawImage(video, 0, 0, 160, 90);
-    const [red = 255, green = 255, blue = 255] = context.getImageData(7, 80, 1, 1).data;
+    const [red = 255, green = 255, blue = 255] = context.getImageData(5, 80, 1, 1).data;
     return red + green + blue < 150 && green < 90;
   });
   await publisher.check('input[value=both]');
