@@ -96,7 +96,7 @@ pub struct Admin {
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
     /// Where the first shard listens for UDP, and for ICE over TCP; shard n has the port n higher. A port alone means
-    /// every IPv4 address.
+    /// every IPv4 address. Port 0 takes free ports; answers tell which.
     #[serde(deserialize_with = "listen::on_every_address")]
     #[garde(skip)]
     pub udp: SocketAddr,
@@ -279,9 +279,6 @@ impl Config {
                 "media.udp",
                 format!("{count} shards from port {port} on go beyond port 65535, start lower"),
             ));
-        }
-        if self.media.udp.port() == 0 {
-            found.push(("media.udp", "port 0 cannot be advertised, name the first shard's port".to_owned()));
         }
         if let Some(address) = self.media.advertise.iter().find(|address| address.is_unspecified()) {
             found.push((

@@ -133,7 +133,7 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
         return Err(malformed("it has too many sections"));
     }
     let session = Attributes(description.attributes);
-    let bundles = session
+    let bundles: Vec<Vec<String>> = session
         .values("group")
         .filter_map(|value| value.strip_prefix("BUNDLE"))
         .map(|mids| mids.split_ascii_whitespace().map(str::to_owned).collect())
@@ -142,6 +142,10 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
     let sections: Vec<Section> =
         description.media_descriptions.into_iter().map(|media| section(media, inherited)).collect();
     check_mids(&sections)?;
+    let is_there = |mid: &String| sections.iter().any(|section| section.mid.as_ref() == Some(mid));
+    if !bundles.iter().flatten().all(is_there) {
+        return Err(malformed("a BUNDLE group names a section that is not there, was the offer cut off?"));
+    }
     Ok(Offer { session, sections, bundles })
 }
 

@@ -182,8 +182,12 @@ fn one_section_needs_no_bundle() {
     let audio = &offer[..offer.find("m=video").unwrap()];
     let (sdp, _) = publish(&audio.replace("a=group:BUNDLE 0 1\r\n", "")).unwrap();
     assert_no_line_with(&sdp, "a=group");
-    let (sdp, _) = publish(audio).unwrap();
+    let (sdp, _) = publish(&audio.replace("BUNDLE 0 1", "BUNDLE 0")).unwrap();
     assert_lines(&sdp, &["a=group:BUNDLE 0"]);
+    assert!(
+        matches!(publish(audio), Err(Refusal::Malformed(_))),
+        "an offer that was cut off is no good offer"
+    );
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! WHIP and WHEP, requirement by requirement: drives the built server over HTTP and prints one line for each.
+//!
+//! The requirements are those of RFC 9725 and draft-ietf-wish-whep, in the order of `docs/standards.md`: the endpoint,
+//! directions, methods, the end of a session, PATCH, candidates, the shape of offers, DTLS roles, refusals, TURN,
+//! limits, simulcast. A test of its own kind: it has no harness, so that the lines are always seen.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[path = "conformance/client.rs"]
+mod client;
+#[path = "conformance/endpoint.rs"]
+mod endpoint;
+#[path = "conformance/limits.rs"]
+mod limits;
+#[path = "conformance/live.rs"]
+mod live;
+#[path = "conformance/offers.rs"]
+mod offers;
+#[path = "conformance/refusals.rs"]
+mod refusals;
+#[path = "conformance/report.rs"]
+mod report;
+#[path = "conformance/robustness.rs"]
+mod robustness;
+#[path = "conformance/server.rs"]
+mod server;
+#[path = "conformance/session.rs"]
+mod session;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use client::Client;
+use live::LiveStream;
+use report::Report;
+use server::Server;
+
+/// Far longer than the suite takes on a busy machine; a server that hangs fails the suite instead of holding it.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    // Test runners ask for a list of tests first.
+    if std::env::args().any(|argument| argument == "--list") {
+        println!("conformance: test");
+        return ExitCode::SUCCESS;
+    }
+    let mut report = Report::default();
+    match tokio::time::timeout(DEADLINE, run(&mut report)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => report.broken(&error),
+        Err(_) => report.broken(&anyhow::anyhow!("the suite did not end within {DEADLINE:?}")),
+    }
+    report.finish()
+}
+
+async fn run(report: &mut Report) -> anyhow::Result<()> {
+    let server = Server::start("")?;
+    let client = Client::new(server.base())?;
+    endpoint::whip(report, &client).await?;
+    endpoint::methods(report, &client).await?;
+    endpoint::directions(report, &client).await?;
+    endpoint::roles_and_layers(report, &client).await?;
+    session::end(report, &client).await?;
+    session::trickle(report, &client).await?;
+    session::restart(report, &client).await?;
+    session::late_and_overlapping(report, &client).await?;
+    refusals::shapes(report, &client).await?;
+    refusals::not_live(report, &client).await?;
+    robustness::names(report, &client).await?;
+    robustness::bodies(report, &client).await?;
+    let stream = LiveStream::start(&client).await?;
+    live::whep(report, &client, &stream).await?;
+    live::end(report, &client, stream).await?;
+    server.check_no_panic(report)?;
+    limits::run(report).await
+}

@@ -1,0 +1,125 @@
+//! Points 9, 10 and 11, which need servers with limits and with TURN.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+
+use crate::client::{Client, SDP};
+use crate::offers;
+use crate::report::Report;
+use crate::server::Server;
+
+const FULL: &str = "\
+limits:
+  sessions: 1
+turn:
+  urls: [\"stun:relay.example:3478\", \"turn:relay.example:3478?transport=udp\", \"turns:relay.example:443?transport=tcp\"]
+  secret: north
+";
+
+const SLOW: &str = "\
+limits:
+  requests_per_second: 1
+  request_burst: 3
+  loopback_exempt: false
+";
+
+/// Bytes of a session's name in URL-safe base64 that hold 128 random bits.
+const UNGUESSABLE_CHARACTERS: usize = 22;
+
+/// All of them.
+pub async fn run(report: &mut Report) -> Result<()> {
+    overload_and_turn(report).await?;
+    rate(report).await?;
+    secrets(report).await
+}
+
+async fn overload_and_turn(report: &mut Report) -> Result<()> {
+    let server = Server::start(FULL)?;
+    let client = Client::new(server.base())?;
+    let reply = client.publish(&offers::publish()).await?;
+    let links: Vec<&str> =
+        reply.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).collect();
+    let each = links.len() == 3 && links.iter().all(|link| link.contains("rel=\"ice-server\""));
+    report.line("10.1", "one Link of rel=\"ice-server\" for each server", each, format!("{links:?}"));
+    let credentials = links.iter().filter(|link| link.starts_with("<turn")).all(|link| {
+        ["username=\"", "credential=\"", "credential-type=\"password\""]
+            .iter()
+            .all(|part| link.contains(part))
+    });
+    report.line(
+        "10.2",
+        "TURN servers come with username, credential and their type",
+        credentials,
+        format!("{links:?}"),
+    );
+    let bare = links.iter().filter(|link| link.starts_with("<stun")).all(|link| !link.contains("credential"));
+    report.line("10.3", "STUN servers come without", bare, format!("{links:?}"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let ends = links
+        .iter()
+        .filter_map(|link| link.split("username=\"").nth(1)?.split([':', '"']).next()?.parse::<u64>().ok());
+    let limited = ends.clone().count() == 2 && ends.into_iter().all(|end| end > now);
+    report.line("10.4", "credentials end at a time that their username says", limited, format!("{links:?}"));
+    let preflight = client.ask("OPTIONS", "/whip/some").await?;
+    let silent = !preflight.headers.contains_key("link");
+    report.line("10.5", "a preflight has no Link", silent, &preflight);
+    let full = client.post("/whip/one-too-many", &offers::publish()).await?;
+    let met =
+        full.status == 503 && full.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0);
+    report.line("9.6", "a node that is full is 503 with Retry-After", met, &full);
+    client.ask("DELETE", &reply.session()).await?;
+    let free = client.post("/whip/one-too-many", &offers::publish()).await?;
+    report.line("9.7", "a session that ended makes room for another", free.status == 201, &free);
+    Ok(())
+}
+
+async fn rate(report: &mut Report) -> Result<()> {
+    for method in ["POST", "PATCH", "DELETE"] {
+        let server = Server::start(SLOW)?;
+        let client = Client::new(server.base())?;
+        let target =
+            if method == "POST" { "/whip/a" } else { "/whip/a/main/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" };
+        let mut last = client.ask(method, target).await?;
+        for _ in 0..20 {
+            if last.status == 429 {
+                break;
+            }
+            last = client.ask(method, target).await?;
+        }
+        let met =
+            last.status == 429 && last.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0);
+        report.line(
+            "11.1",
+            &format!("too many {method} of one address are 429 with Retry-After"),
+            met,
+            &last,
+        );
+        let read = client.ask("GET", "/whip/a").await?;
+        report.line("11.2", "GET is not counted", read.is_success(), &read);
+    }
+    Ok(())
+}
+
+async fn secrets(report: &mut Report) -> Result<()> {
+    let server = Server::start("")?;
+    let client = Client::new(server.base())?;
+    let mut names = HashSet::new();
+    let mut short = Vec::new();
+    for _ in 0..32 {
+        let session = client.publish(&offers::passive()).await?.session();
+        let name = session.rsplit('/').next().unwrap_or_default().to_owned();
+        let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if name.len() < UNGUESSABLE_CHARACTERS || !good {
+            short.push(name.clone());
+        }
+        names.insert(name);
+    }
+    let starts: HashSet<&str> = names.iter().map(|name| &name[..4]).collect();
+    let met = names.len() == 32 && starts.len() == 32 && short.is_empty();
+    report.line("11.3", "session addresses have 128 random bits or more", met, format!("{names:?}"));
+    let bearer = [("content-type", SDP), ("authorization", "Bearer anything")];
+    let reply = client.send("POST", "/whip/with-a-token", &bearer, offers::publish()).await?;
+    report.line("11.4", "a token is no obstacle where none is asked for", reply.status == 201, &reply);
+    server.check_no_panic(report)
+}

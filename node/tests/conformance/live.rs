@@ -1,0 +1,108 @@
+//! Points 1, 2 and 4 for WHEP: they need a stream, which a publisher of another implementation sends.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aforo_loadtest::clip::ClipCodec;
+use aforo_loadtest::publisher::schedule::StreamShape;
+use aforo_loadtest::publisher::{PublishTarget, Publisher, PublisherCounters};
+use aforo_loadtest::signalling::Signaller;
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::endpoint;
+use crate::offers;
+use crate::report::Report;
+
+/// A stream of H264 and Opus that is live.
+pub struct LiveStream {
+    publisher: Publisher,
+    room: String,
+}
+
+impl LiveStream {
+    /// Publishes, and waits until the stream can be watched.
+    pub async fn start(client: &Client) -> Result<Self> {
+        let room = client.new_room();
+        let target = PublishTarget {
+            endpoint: format!("{}/whip/{room}", client.base()),
+            local_ip: Ipv4Addr::LOCALHOST.into(),
+            signaller: Signaller::new()?,
+        };
+        let shape = StreamShape {
+            codec: ClipCodec::H264,
+            bitrate_bps: 300_000,
+            frames_per_second: 30,
+            keyframe_interval: Duration::from_secs(1),
+        };
+        let publisher = Publisher::start(target, shape, Arc::new(PublisherCounters::default())).await?;
+        wait(client, &room, |room| room["live"] == true).await?;
+        Ok(Self { publisher, room })
+    }
+}
+
+/// Asks for the room until it is as wanted; the suite's deadline ends it otherwise.
+async fn wait(client: &Client, room: &str, wanted: impl Fn(&Value) -> bool) -> Result<()> {
+    loop {
+        let reply = client.ask("GET", &format!("/v1/rooms/{room}")).await?;
+        let found = serde_json::from_str(&reply.body).unwrap_or(Value::Null);
+        if wanted(&found) {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a viewer of a live stream gets.
+pub async fn whep(report: &mut Report, client: &Client, stream: &LiveStream) -> Result<()> {
+    let path = format!("/whep/{}", stream.room);
+    let reply = client.post(&path, &offers::play()).await?;
+    endpoint::created(report, "1", "WHEP", client, &reply);
+    let sent = reply.body.lines().filter(|line| *line == "a=sendonly").count();
+    report.line("2.4", "WHEP: every section of the answer is sendonly", sent == 2, &reply);
+    let rtx = reply.count("a=ssrc-group:FID ") == 1 && reply.count("a=msid:") == 2;
+    report.line("2.5", "WHEP: the answer names its tracks, SSRCs and retransmissions", rtx, &reply);
+    for direction in ["sendonly", "inactive"] {
+        let offer = offers::play().replace("a=recvonly", &format!("a={direction}"));
+        let refused = client.post(&path, &offer).await?;
+        report.line(
+            "2.6",
+            &format!("WHEP: an offer that is {direction} is refused"),
+            refused.is_client_error(),
+            &refused,
+        );
+    }
+    let mdns = client.post(&path, &offers::play_mdns()).await?;
+    report.line("2.7", "WHEP: an offer with mDNS candidates alone is 201", mdns.status == 201, &mdns);
+    let codecs = client.post(&path, &offers::play_without_h264()).await?;
+    let named = codecs.status == 406 && codecs.body.contains("H264");
+    report.line("7.6", "WHEP: a viewer without the stream's codec gets 406 that names it", named, &codecs);
+    let audio_only =
+        client.post(&path, &offers::first_section(&offers::play()).replace("BUNDLE 0 1", "BUNDLE 0")).await?;
+    let met = audio_only.status == 201 && audio_only.count("m=") == 1;
+    report.line("7.7", "WHEP: what the viewer does not offer is not sent", met, &audio_only);
+    for session in [reply.session(), mdns.session(), audio_only.session()] {
+        let gone = client.ask("DELETE", &session).await?;
+        report.line("4.7", "WHEP: DELETE is 200", gone.status == 200, &gone);
+    }
+    let again = client.ask("DELETE", &reply.session()).await?;
+    report.line("4.8", "WHEP: a second DELETE is 404", again.status == 404, &again);
+    let room = client.ask("GET", &format!("/v1/rooms/{}", stream.room)).await?;
+    let viewers = serde_json::from_str::<Value>(&room.body).context("the room is JSON")?["viewers"] == 0;
+    report.line("4.9", "WHEP: after DELETE the viewers are gone from the API", viewers, &room);
+    Ok(())
+}
+
+/// What becomes of viewers when the publisher ends its session.
+pub async fn end(report: &mut Report, client: &Client, stream: LiveStream) -> Result<()> {
+    let path = format!("/whep/{}", stream.room);
+    let viewer = client.post(&path, &offers::play()).await?;
+    anyhow::ensure!(viewer.status == 201, "a viewer of a live stream got {viewer}");
+    stream.publisher.stop().await;
+    let reply = client.post(&path, &offers::play()).await?;
+    let met = reply.status == 409 && !reply.header("retry-after").is_empty();
+    report.line("9.5", "WHEP: a stream that ended is 409 with Retry-After", met, &reply);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The built server, started on free ports and stopped with the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+
+use crate::report::Report;
+
+static CONFIGURATIONS: AtomicU32 = AtomicU32::new(0);
+
+/// A running `aforo dev`.
+pub struct Server {
+    child: Child,
+    base: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts a server with a configuration file of this text, and waits until it says where it listens.
+    pub fn start(configuration: &str) -> Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
+        command.args(["dev", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--udp", "127.0.0.1:0"]);
+        command.arg("--config").arg(file(configuration)?);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("the server has no stdout")?;
+        let stderr = child.stderr.take().context("the server has no stderr")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        collect(stderr, Arc::clone(&log));
+        let mut lines = BufReader::new(stdout);
+        let mut line = String::new();
+        while lines.read_line(&mut line)? > 0 {
+            if let Some(base) = line.trim().strip_prefix("Home").map(str::trim) {
+                let base = base.trim_end_matches('/').to_owned();
+                collect(lines, Arc::clone(&log));
+                return Ok(Self { child, base, log });
+            }
+            line.clear();
+        }
+        let _exit = child.wait();
+        bail!("the server did not start: {}", log.lock().expect("the log"))
+    }
+
+    /// Scheme and authority of its public listener.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Whatever was sent to it, nothing of it panicked.
+    pub fn check_no_panic(&self, report: &mut Report) -> Result<()> {
+        let log = self.log.lock().expect("the log");
+        let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked at")).collect();
+        report.line(
+            "0.9",
+            "nothing that was sent made the server panic",
+            panics.is_empty(),
+            panics.join("; "),
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn file(configuration: &str) -> Result<PathBuf> {
+    let number = CONFIGURATIONS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("conformance-{}-{number}.yaml", std::process::id());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let text = if configuration.is_empty() { "{}\n" } else { configuration };
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Reads a pipe to its end, so that the server never waits for us.
+fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut log = log.lock().expect("the log");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
