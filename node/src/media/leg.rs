@@ -7,13 +7,12 @@ use crate::media::negotiated::SsrcPair;
 
 /// How a leg's packet indices and timestamps follow from those of the layer that it plays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Mapping {
     /// Leg index minus source index, wrapping.
     offset: u64,
     /// The first source index that belongs to this mapping; older packets came before the leg.
     first_source: u64,
-    /// The leg index of [`Self::first_source`].
-    first_out: u64,
     /// Leg timestamp minus source timestamp, wrapping.
     timestamp_offset: u32,
     /// Index of the layer within its track.
@@ -46,7 +45,7 @@ impl Mapping {
     }
 
     fn source(&self, out: u64) -> Option<u64> {
-        (out >= self.first_out).then(|| out.wrapping_sub(self.offset))
+        (out >= self.first_source.wrapping_add(self.offset)).then(|| out.wrapping_sub(self.offset))
     }
 }
 
@@ -59,33 +58,34 @@ pub struct SentReport {
     pub at_ms: u32,
 }
 
-/// See the module.
+/// See the module. Everything that a packet needs lies in the first cache line, the rest in the second.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct Leg {
+    mapping: Mapping,
+    highest_out: u64,
     /// Place of the peer in the plane's tables.
     pub peer: u32,
-    /// Place of its class in the track's list.
-    pub class: u16,
     /// SSRC of its media.
     pub ssrc: u32,
-    /// SSRC of its retransmissions.
-    pub rtx_ssrc: Option<u32>,
-    mapping: Mapping,
-    /// The one before the last switch: what a NACK for an older packet is answered by.
-    previous: Option<Mapping>,
-    live: bool,
-    highest_out: u64,
     last_timestamp: u32,
-    /// Index of the next retransmission.
-    rtx_next: u64,
     /// Packets sent, for sender reports; wraps.
     pub packets: u32,
     /// Payload bytes sent, for sender reports; wraps.
     pub octets: u32,
-    /// See [`SentReport`].
-    pub sent_report: SentReport,
+    /// Place of its class in the track's list.
+    pub class: u16,
+    live: bool,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
+    /// The one before the last switch: what a NACK for an older packet is answered by.
+    previous: Option<Mapping>,
+    /// SSRC of its retransmissions.
+    pub rtx_ssrc: Option<u32>,
+    /// Index of the next retransmission.
+    rtx_next: u64,
+    /// See [`SentReport`].
+    pub sent_report: SentReport,
 }
 
 impl Leg {
@@ -136,13 +136,8 @@ impl Leg {
             self.previous = Some(self.mapping);
         }
         let first_out = self.highest_out + 1;
-        self.mapping = Mapping {
-            offset: first_out.wrapping_sub(index),
-            first_source: index,
-            first_out,
-            timestamp_offset,
-            layer,
-        };
+        self.mapping =
+            Mapping { offset: first_out.wrapping_sub(index), first_source: index, timestamp_offset, layer };
         self.live = true;
     }
 
@@ -193,6 +188,7 @@ mod tests {
     #[test]
     fn a_leg_is_small() {
         assert!(size_of::<Leg>() <= 256, "{}", size_of::<Leg>());
+        assert!(std::mem::offset_of!(Leg, previous) <= 64, "a packet's fields fit one cache line");
     }
 
     #[test]

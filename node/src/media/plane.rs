@@ -22,6 +22,7 @@ mod report;
 mod retransmit;
 mod schedule;
 mod sender_report;
+mod table;
 mod track;
 mod transport;
 mod viewer;
@@ -51,6 +52,7 @@ use fan_out::{Outlet, fan_out};
 use publisher::Publisher;
 use rate::RateMeter;
 use schedule::{Schedule, Task};
+use table::Table;
 use track::{Source, Track};
 use transport::Transport;
 use viewer::{RESEND_QUEUE_CAPACITY, Resend, Viewer};
@@ -71,9 +73,9 @@ pub struct Plane {
     epoch: Instant,
     random: StdRng,
     /// The hot half of each peer, by its index.
-    transports: Vec<Option<Transport>>,
+    transports: Table<Transport>,
     /// The other half, by the same index.
-    roles: Vec<Option<Role>>,
+    roles: Table<Role>,
     tracks: Slab<Track>,
     places: FxHashMap<TrackId, usize>,
     /// Tracks with packets that are not fanned out.
@@ -98,8 +100,8 @@ impl Plane {
             shard,
             epoch: now,
             random: StdRng::seed_from_u64(seed),
-            transports: Vec::new(),
-            roles: Vec::new(),
+            transports: Table::new(),
+            roles: Table::new(),
             tracks: Slab::new(),
             places: FxHashMap::default(),
             dirty: Vec::with_capacity(64),
@@ -124,18 +126,16 @@ impl Plane {
 
     /// A datagram of RTP or RTCP (RFC 5761) from `peer`, which is opened in place. `arrival`: when the kernel had it.
     pub fn receive(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
-        let role = self.is_known(peer).then(|| self.roles.get(peer.index as usize)).flatten();
+        let role = self.is_known(peer).then(|| self.roles.get(peer.index)).flatten();
         match role {
-            Some(Some(Role::Publisher(_))) if rtp::is_rtcp(datagram) => {
+            Some(Role::Publisher(_)) if rtp::is_rtcp(datagram) => {
                 self.receive_rtcp_from_publisher(now, arrival, peer, datagram);
             }
-            Some(Some(Role::Publisher(_))) => self.receive_rtp(now, arrival, peer, datagram),
-            Some(Some(Role::Viewer(_))) if rtp::is_rtcp(datagram) => {
-                self.receive_from_viewer(now, peer, datagram)
-            }
+            Some(Role::Publisher(_)) => self.receive_rtp(now, arrival, peer, datagram),
+            Some(Role::Viewer(_)) if rtp::is_rtcp(datagram) => self.receive_from_viewer(now, peer, datagram),
             // A viewer sends no media.
-            Some(Some(Role::Viewer(_))) => self.counters.rtp_malformed += 1,
-            Some(None) | None => self.counters.peer_unknown += 1,
+            Some(Role::Viewer(_)) => self.counters.rtp_malformed += 1,
+            None => self.counters.peer_unknown += 1,
         }
     }
 
@@ -281,12 +281,11 @@ impl Plane {
     }
 
     fn is_known(&self, peer: PeerKey) -> bool {
-        let transport = self.transports.get(peer.index as usize).and_then(Option::as_ref);
-        transport.is_some_and(|transport| transport.key == peer)
+        self.transports.get(peer.index).is_some_and(|transport| transport.key == peer)
     }
 
     fn transport_mut(&mut self, peer: PeerKey) -> Option<&mut Transport> {
-        self.transports.get_mut(peer.index as usize)?.as_mut().filter(|transport| transport.key == peer)
+        self.transports.get_mut(peer.index).filter(|transport| transport.key == peer)
     }
 
     /// Wraps after 49 days, as everything that it is compared with does.

@@ -5,6 +5,7 @@
 //! opens, and a sealing key has exactly one owner.
 
 mod cipher;
+mod gcm;
 mod inbound;
 mod key_derivation;
 mod outbound;

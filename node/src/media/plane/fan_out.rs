@@ -3,6 +3,7 @@
 //! The outer loop goes over legs and the inner over packets, so that a viewer's key is fetched once per window and its
 //! datagrams lie side by side in the batch, where they form one GSO run.
 
+use super::table::Table;
 use super::track::{Class, Layer, Track, WindowPacket};
 use super::transport::{Outgoing, Transport};
 use crate::media::counters::Counters;
@@ -10,9 +11,13 @@ use crate::media::leg::Leg;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::spec::PlaneEvent;
 
+/// How many legs ahead a viewer's key and path are fetched: sealing one packet takes longer than the third-level cache, and
+/// two legs are time enough for main memory.
+const PREFETCH_LEGS: usize = 2;
+
 /// Where a fan-out goes.
 pub(super) struct Outlet<'a, T> {
-    pub(super) transports: &'a mut [Option<Transport>],
+    pub(super) transports: &'a mut Table<Transport>,
     pub(super) batch: &'a mut SendBatch,
     pub(super) transmit: &'a mut T,
     pub(super) counters: &'a mut Counters,
@@ -27,10 +32,12 @@ pub(super) fn fan_out<T: Transmit>(track: &mut Track, outlet: &mut Outlet<'_, T>
     let (layers, classes) = (&track.layers, &track.classes);
     let numbering_start = layers.get(usize::from(target)).map_or(0, |layer| layer.numbering_start);
     let start = StartPoint::in_window(layers, target);
-    for leg in &mut track.legs {
-        let Some(transport) = outlet.transports.get_mut(leg.peer as usize).and_then(Option::as_mut) else {
-            continue;
-        };
+    for place in 0..track.legs.len() {
+        if let Some(ahead) = track.legs.get(place + PREFETCH_LEGS) {
+            outlet.transports.prefetch(ahead.peer);
+        }
+        let Some(leg) = track.legs.get_mut(place) else { break };
+        let Some(transport) = outlet.transports.get_mut(leg.peer) else { continue };
         let cut_off = leg.mapping().first_source() < numbering_start;
         if !leg.is_live() || leg.mapping().layer() != target || cut_off {
             match &start {

@@ -50,11 +50,6 @@ impl KeyframeRequests {
     pub(super) fn forget(&mut self) {
         self.wanted = false;
     }
-
-    /// Whether a keyframe is outstanding.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted
-    }
 }
 
 #[cfg(test)]

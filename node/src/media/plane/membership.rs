@@ -86,11 +86,8 @@ impl Plane {
         if !self.is_known(peer) {
             return;
         }
-        let index = peer.index as usize;
-        if let Some(slot) = self.transports.get_mut(index) {
-            *slot = None;
-        }
-        match self.roles.get_mut(index).and_then(Option::take) {
+        self.transports.remove(peer.index);
+        match self.roles.remove(peer.index) {
             Some(Role::Publisher(publisher)) => {
                 for place in publisher.places() {
                     if let Some(track) = self.tracks.get_mut(place) {
@@ -125,7 +122,7 @@ impl Plane {
         let Some(track) = self.tracks.get_mut(leg.track) else { return };
         let last = track.legs.len().saturating_sub(1);
         let moved = track.remove_leg(leg.leg);
-        if let Some(Some(Role::Viewer(owner))) = moved.and_then(|peer| self.roles.get_mut(peer as usize)) {
+        if let Some(Role::Viewer(owner)) = moved.and_then(|peer| self.roles.get_mut(peer)) {
             // One viewer may hold two legs of a track; only the one that moved has a new place.
             let places = owner.legs.iter_mut().filter(|place| place.track == leg.track && place.leg == last);
             places.for_each(|place| place.leg = leg.leg);
@@ -186,7 +183,7 @@ impl Plane {
         if peer.index >= PEERS_CAPACITY {
             return Err(PlaneError::PlaceBeyondTable(peer.index));
         }
-        if self.transports.get(peer.index as usize).is_some_and(Option::is_some) {
+        if self.transports.get(peer.index).is_some() {
             return Err(PlaneError::PlaceTaken(peer));
         }
         if tracks > PEER_TRACKS_MAX { Err(PlaneError::TooManyTracks(tracks)) } else { Ok(()) }
@@ -198,14 +195,7 @@ impl Plane {
     }
 
     fn install(&mut self, peer: PeerKey, transport: Transport, role: Role) {
-        let index = peer.index as usize;
-        if self.transports.len() <= index {
-            self.transports.resize_with(index + 1, || None);
-            self.roles.resize_with(index + 1, || None);
-        }
-        if let (Some(hot), Some(cold)) = (self.transports.get_mut(index), self.roles.get_mut(index)) {
-            *hot = Some(transport);
-            *cold = Some(role);
-        }
+        self.transports.insert(peer.index, transport);
+        self.roles.insert(peer.index, role);
     }
 }

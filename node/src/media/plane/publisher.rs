@@ -175,11 +175,7 @@ impl Publisher {
 impl Plane {
     /// RTP of a publisher.
     pub(super) fn receive_rtp(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
-        let Some(Role::Publisher(publisher)) =
-            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         if let Some(mapped) = publisher.open(arrival, datagram, &mut self.counters) {
             self.take_in(now, peer, &mapped, datagram);
         }
@@ -188,11 +184,7 @@ impl Plane {
 
     /// Hands an opened packet to its track.
     fn take_in(&mut self, now: Instant, peer: PeerKey, mapped: &Mapped, datagram: &mut [u8]) {
-        let Some(Role::Publisher(publisher)) =
-            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         let Mapped { route, received, start, end } = mapped;
         if !matches!(received.freshness, Freshness::Fresh | Freshness::Late) {
             return;
@@ -242,11 +234,7 @@ impl Plane {
         peer: PeerKey,
         datagram: &mut [u8],
     ) {
-        let Some(Role::Publisher(publisher)) =
-            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         let compound = match publisher.rtcp_in.open(datagram) {
             Ok(compound) => compound,
             Err(error) => return self.counters.rtcp_refused(error),
@@ -271,11 +259,7 @@ impl Plane {
         ssrc: u32,
         info: &SenderInfo,
     ) {
-        let Some(Role::Publisher(publisher)) =
-            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         let Some(route) = publisher.demux.route_of(ssrc).filter(|route| !route.rtx) else { return };
         let Some(track) = publisher.tracks.get_mut(usize::from(route.track)) else { return };
         let place = track.place;

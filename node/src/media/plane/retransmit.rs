@@ -44,9 +44,9 @@ impl Plane {
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<()> {
-        let place = resend.peer.index as usize;
-        let transport = self.transports.get_mut(place)?.as_mut().filter(|known| known.key == resend.peer)?;
-        let Some(Role::Viewer(viewer)) = self.roles.get(place)? else { return None };
+        let place = resend.peer.index;
+        let transport = self.transports.get_mut(place).filter(|known| known.key == resend.peer)?;
+        let Role::Viewer(viewer) = self.roles.get(place)? else { return None };
         let leg = viewer.leg(resend.ssrc)?;
         let track = self.tracks.get_mut(leg.track)?;
         let prepared = prepare(track, leg.leg, resend.sequence, send_time, self.scratch.as_mut_slice())?;

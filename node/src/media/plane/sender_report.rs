@@ -44,9 +44,8 @@ impl Plane {
         transmit: &mut impl Transmit,
     ) -> Option<()> {
         let at_ms = self.since_epoch_ms(now);
-        let place = peer.index as usize;
-        let transport = self.transports.get(place)?.as_ref().filter(|known| known.key == peer)?;
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(place)?.as_mut() else { return None };
+        let transport = self.transports.get(peer.index).filter(|known| known.key == peer)?;
+        let Role::Viewer(viewer) = self.roles.get_mut(peer.index)? else { return None };
         let mut writer = Writer::new(self.scratch.as_mut_slice());
         for place in &viewer.legs {
             let Some(track) = self.tracks.get_mut(place.track) else { continue };

@@ -5,7 +5,9 @@ use crate::media::path::{Path, PeerKey};
 use crate::media::srtp::{RtcpSealer, RtpSealer};
 use crate::media::template::{HeaderTemplate, LegFields};
 
-/// See the module. Its place in the plane's table is the peer's index; only the hot path's needs are in here.
+/// See the module. Its place in the plane's table is the peer's index; only the hot path's needs are in here, and they
+/// begin with a cache line of their own.
+#[repr(align(64))]
 pub(super) struct Transport {
     pub(super) path: Path,
     pub(super) rtp: RtpSealer,

@@ -104,10 +104,7 @@ impl ResendBudget {
 impl Plane {
     /// RTCP of a viewer.
     pub(super) fn receive_from_viewer(&mut self, now: Instant, peer: PeerKey, datagram: &mut [u8]) {
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         let compound = match viewer.rtcp_in.open(datagram) {
             Ok(compound) => compound,
             Err(error) => return self.counters.rtcp_refused(error),
@@ -171,10 +168,7 @@ impl Plane {
 
     fn viewer_reports(&mut self, now: Instant, peer: PeerKey, block: &ReportBlock) {
         let now_ms = self.since_epoch_ms(now);
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         let Some(place) = viewer.leg(block.ssrc) else { return };
         let leg = self.tracks.get_mut(place.track).and_then(|track| track.legs.get_mut(place.leg));
         let Some(leg) = leg else { return };
@@ -188,8 +182,8 @@ impl Plane {
     }
 
     fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {
-        match self.roles.get_mut(peer.index as usize) {
-            Some(Some(Role::Viewer(viewer))) => Some(viewer),
+        match self.roles.get_mut(peer.index) {
+            Some(Role::Viewer(viewer)) => Some(viewer),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 
 use super::SrtpError;
+use super::gcm::NONCE_BYTES;
 use super::key_derivation::{Label, derive, derive_into};
 use crate::media::keys::{MasterKey, SrtpProfile};
 
@@ -36,9 +37,7 @@ impl Cipher {
         master: &MasterKey,
         protocol: Protocol,
     ) -> Result<Self, SrtpError> {
-        if master.key.len() != profile.key_bytes() || master.salt.len() != profile.salt_bytes() {
-            return Err(SrtpError::KeyLength);
-        }
+        check_lengths(profile, master)?;
         match profile {
             SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => {
                 Gcm::new(master, protocol).map(Self::Gcm)
@@ -57,50 +56,61 @@ impl Cipher {
     }
 }
 
-/// AES-GCM with the salt that every nonce starts from.
+/// Whether `master` is as long as `profile` demands.
+pub(super) fn check_lengths(profile: SrtpProfile, master: &MasterKey) -> Result<(), SrtpError> {
+    let right = master.key.len() == profile.key_bytes() && master.salt.len() == profile.salt_bytes();
+    if right { Ok(()) } else { Err(SrtpError::KeyLength) }
+}
+
+/// What every nonce of one GCM key starts from.
+#[derive(Clone, Copy)]
+pub(super) struct GcmSalt(u128);
+
+impl GcmSalt {
+    /// RFC 7714 §8.1 and §9.1: two zero bytes, the SSRC and a 48-bit index, under the salt.
+    #[inline]
+    pub(super) fn nonce(self, ssrc: u32, index: u64) -> [u8; NONCE_BYTES] {
+        let plain = (u128::from(ssrc) << 48) | u128::from(index & 0xFFFF_FFFF_FFFF);
+        let [_, _, _, _, nonce @ ..] = (self.0 ^ plain).to_be_bytes();
+        nonce
+    }
+}
+
+/// The session key of `protocol`, written to `room`, and its salt.
+pub(super) fn gcm_session_key<'room>(
+    master: &MasterKey,
+    protocol: Protocol,
+    room: &'room mut [u8; 32],
+) -> Result<(&'room [u8], GcmSalt), SrtpError> {
+    let (encryption, salt) = match protocol {
+        Protocol::Rtp => (Label::RtpEncryption, Label::RtpSalt),
+        Protocol::Rtcp => (Label::RtcpEncryption, Label::RtcpSalt),
+    };
+    let session_key = room.get_mut(..master.key.len()).ok_or(SrtpError::KeyLength)?;
+    derive_into(master, encryption, session_key)?;
+    let salt: [u8; NONCE_BYTES] = derive(master, salt)?;
+    let mut wide = [0; 16];
+    wide[4..].copy_from_slice(&salt);
+    Ok((session_key, GcmSalt(u128::from_be_bytes(wide))))
+}
+
+/// AES-GCM for what is opened, and for RTCP; RTP is sealed by [`super::gcm`].
 pub(super) struct Gcm {
     key: LessSafeKey,
-    salt: u128,
+    salt: GcmSalt,
 }
 
 impl Gcm {
     fn new(master: &MasterKey, protocol: Protocol) -> Result<Self, SrtpError> {
-        let (encryption, salt) = match protocol {
-            Protocol::Rtp => (Label::RtpEncryption, Label::RtpSalt),
-            Protocol::Rtcp => (Label::RtcpEncryption, Label::RtcpSalt),
-        };
-        let algorithm = if master.key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let mut session_key = [0_u8; 32];
-        let session_key = session_key.get_mut(..master.key.len()).ok_or(SrtpError::KeyLength)?;
-        derive_into(master, encryption, session_key)?;
+        let (session_key, salt) = gcm_session_key(master, protocol, &mut session_key)?;
+        let algorithm = if session_key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, session_key).map_err(|_| SrtpError::Crypto)?;
-        let salt: [u8; 12] = derive(master, salt)?;
-        let mut wide = [0; 16];
-        wide[4..].copy_from_slice(&salt);
-        Ok(Self { key: LessSafeKey::new(key), salt: u128::from_be_bytes(wide) })
+        Ok(Self { key: LessSafeKey::new(key), salt })
     }
 
-    /// RFC 7714 §8.1 and §9.1: two zero bytes, the SSRC and a 48-bit index, under the salt.
-    #[inline]
     fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
-        let plain = (u128::from(ssrc) << 48) | u128::from(index & 0xFFFF_FFFF_FFFF);
-        let [_, _, _, _, nonce @ ..] = (self.salt ^ plain).to_be_bytes();
-        Nonce::assume_unique_for_key(nonce)
-    }
-
-    /// Seals `payload` into `out` and the tag into `tag`.
-    #[inline]
-    pub(super) fn seal_apart(
-        &self,
-        (ssrc, index): (u32, u64),
-        aad: &[u8],
-        payload: &[u8],
-        out: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), SrtpError> {
-        self.key
-            .seal_out_of_place_scatter(self.nonce(ssrc, index), Aad::from(aad), payload, out, &[], tag)
-            .map_err(|_| SrtpError::Crypto)
+        Nonce::assume_unique_for_key(self.salt.nonce(ssrc, index))
     }
 
     /// Seals `bytes` in place and writes the tag into `tag`.
@@ -139,7 +149,7 @@ pub(super) struct CounterMode {
 }
 
 impl CounterMode {
-    fn new(master: &MasterKey, protocol: Protocol) -> Result<Self, SrtpError> {
+    pub(super) fn new(master: &MasterKey, protocol: Protocol) -> Result<Self, SrtpError> {
         let (encryption, authentication, salt) = match protocol {
             Protocol::Rtp => (Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt),
             Protocol::Rtcp => (Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt),

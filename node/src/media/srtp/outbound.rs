@@ -1,7 +1,10 @@
 //! Sealing what we send to a peer. A sealer is not `Clone` and has one owner: one writer per key, by construction.
 
 use super::SrtpError;
-use super::cipher::{Cipher, GCM_TAG_BYTES, Protocol, SHA1_TAG_BYTES};
+use super::cipher::{
+    Cipher, CounterMode, GCM_TAG_BYTES, GcmSalt, Protocol, SHA1_TAG_BYTES, check_lengths, gcm_session_key,
+};
+use super::gcm::SealingContext;
 use crate::media::keys::{MasterKey, SrtpProfile};
 
 /// The last SRTCP index (RFC 3711 §3.4: 31 bits).
@@ -12,16 +15,34 @@ const RTCP_INDEX_MAX: u32 = 0x7FFF_FFFF;
 /// The caller owns the packet indices: it must never seal two different packets under one SSRC and index. The unit
 /// tests' build keeps a ledger of every nonce and panics when one is used for other bytes.
 pub struct RtpSealer {
-    cipher: Cipher,
+    cipher: SealingCipher,
     #[cfg(test)]
     ledger: std::cell::RefCell<NonceLedger>,
+}
+
+/// Not boxed, unlike what receives: see [`super::gcm`].
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and shall lie in place")]
+enum SealingCipher {
+    Gcm(GcmSalt, SealingContext),
+    CounterMode(Box<CounterMode>),
 }
 
 impl RtpSealer {
     /// A sealer under our master key.
     pub fn new(profile: SrtpProfile, master: &MasterKey) -> Result<Self, SrtpError> {
+        check_lengths(profile, master)?;
+        let cipher = match profile {
+            SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => {
+                let mut session_key = [0; 32];
+                let (session_key, salt) = gcm_session_key(master, Protocol::Rtp, &mut session_key)?;
+                SealingCipher::Gcm(salt, SealingContext::new(session_key)?)
+            }
+            SrtpProfile::Aes128CmHmacSha1_80 => {
+                SealingCipher::CounterMode(Box::new(CounterMode::new(master, Protocol::Rtp)?))
+            }
+        };
         Ok(Self {
-            cipher: Cipher::new(profile, master, Protocol::Rtp)?,
+            cipher,
             #[cfg(test)]
             ledger: Default::default(),
         })
@@ -30,7 +51,10 @@ impl RtpSealer {
     /// Bytes that sealing adds to a packet.
     #[inline]
     pub fn overhead_bytes(&self) -> usize {
-        self.cipher.tag_bytes()
+        match &self.cipher {
+            SealingCipher::Gcm(..) => GCM_TAG_BYTES,
+            SealingCipher::CounterMode(_) => SHA1_TAG_BYTES,
+        }
     }
 
     /// Seals one packet. `out` starts with the packet's finished header of `header_bytes`; the sealed `payload` and the
@@ -47,11 +71,8 @@ impl RtpSealer {
         #[cfg(test)]
         self.ledger.borrow_mut().record((ssrc, index), &[header, payload]);
         match &self.cipher {
-            Cipher::Gcm(gcm) => {
-                let (body, tag) = rest.split_at_mut_checked(payload.len()).ok_or(SrtpError::Malformed)?;
-                gcm.seal_apart((ssrc, index), header, payload, body, tag)
-            }
-            Cipher::CounterMode(counter_mode) => {
+            SealingCipher::Gcm(salt, context) => context.seal(salt.nonce(ssrc, index), header, payload, rest),
+            SealingCipher::CounterMode(counter_mode) => {
                 let len = header_bytes + payload.len();
                 rest.get_mut(..payload.len()).ok_or(SrtpError::Malformed)?.copy_from_slice(payload);
                 counter_mode.apply((ssrc, index), rest.get_mut(..payload.len()).unwrap_or_default())?;

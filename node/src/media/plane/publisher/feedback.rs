@@ -45,8 +45,7 @@ impl Plane {
 
     /// The publisher at `place` shall send a keyframe of `layer` of its track `number`.
     pub(in super::super) fn publisher_owes_keyframe(&mut self, place: u32, number: u8, layer: u8) {
-        let transport = self.transports.get(place as usize).and_then(Option::as_ref);
-        let Some(peer) = transport.map(|transport| transport.key) else { return };
+        let Some(peer) = self.transports.get(place).map(|transport| transport.key) else { return };
         self.owe(peer, |publisher| {
             if let Some(track) = publisher.tracks.get_mut(usize::from(number)) {
                 track.keyframe_of = Some(layer);
@@ -56,11 +55,7 @@ impl Plane {
 
     /// What a publisher's packets make us say: now, if `at_once` lets us, or later.
     pub(super) fn schedule_feedback(&mut self, now: Instant, peer: PeerKey, at_once: bool) {
-        let Some(Role::Publisher(publisher)) =
-            self.roles.get_mut(peer.index as usize).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         let mut due_now = false;
         let receptions = publisher.tracks.iter().flat_map(|track| &track.layers);
         if let Some(at) = receptions.filter_map(|layer| layer.reception.poll_timeout()).min() {
@@ -89,9 +84,7 @@ impl Plane {
         if !self.is_known(peer) {
             return false;
         }
-        let Some(Some(Role::Publisher(publisher))) = self.roles.get_mut(peer.index as usize) else {
-            return false;
-        };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return false };
         note(publisher);
         if !std::mem::replace(&mut publisher.due.listed, true) {
             self.feedback.push(peer);
@@ -118,9 +111,8 @@ impl Plane {
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<()> {
-        let place = peer.index as usize;
-        let transport = self.transports.get(place)?.as_ref().filter(|known| known.key == peer)?;
-        let Some(Role::Publisher(publisher)) = self.roles.get_mut(place)?.as_mut() else { return None };
+        let transport = self.transports.get(peer.index).filter(|known| known.key == peer)?;
+        let Role::Publisher(publisher) = self.roles.get_mut(peer.index)? else { return None };
         publisher.due.listed = false;
         let path = transport.path;
         loop {

@@ -1,0 +1,178 @@
+//! One publisher of video and many viewers around a real plane: what benchmarks and tests of the hot path run on.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use aforo_cluster::id::TrackId;
+use aforo_node::media::codec::{CodecKind, MediaKind};
+use aforo_node::media::extension::{ExtensionKind, ExtensionMap};
+use aforo_node::media::keys::{MasterKey, SrtpKeys, SrtpProfile};
+use aforo_node::media::negotiated::{Codec, Feedback, NegotiatedMedia, SsrcPair};
+use aforo_node::media::outbox::{SendBatch, Transmit};
+use aforo_node::media::path::{Path, PeerKey, ShardId};
+use aforo_node::media::plane::Plane;
+use aforo_node::media::rtp::{HeaderFields, write_header};
+use aforo_node::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
+use aforo_node::media::srtp::RtpSealer;
+
+const TRACK: TrackId = TrackId(1);
+const PUBLISHER: PeerKey = PeerKey { index: 0, generation: 1 };
+const PUBLISHER_SSRC: u32 = 0xA000;
+
+/// Bytes of the header that viewers get: fixed part, MID and transport-wide sequence number.
+pub const HEADER_BYTES: usize = 24;
+
+/// A plane with its clients.
+pub struct Stage {
+    /// The plane.
+    pub plane: Plane,
+    /// Its time; stands still.
+    pub now: Instant,
+    /// How many viewers there are.
+    pub viewers: usize,
+    /// The space it sends from.
+    pub batch: SendBatch,
+    sealer: RtpSealer,
+    payload_bytes: usize,
+    sequence: u64,
+}
+
+/// Sends nothing and counts.
+#[derive(Default)]
+pub struct Nowhere {
+    /// Datagrams that would have been sent.
+    pub datagrams: usize,
+    /// Runs that they formed.
+    pub runs: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl Transmit for Nowhere {
+    fn transmit(&mut self, batch: &SendBatch) {
+        self.runs += batch.runs().len();
+        for run in batch.runs() {
+            self.datagrams += run.len.div_ceil(run.segment);
+            self.bytes += run.len;
+        }
+    }
+}
+
+/// Key and salt of the peer at `index`, in one direction.
+pub fn master(profile: SrtpProfile, index: u32, direction: u8) -> MasterKey {
+    let bytes = |count: usize, salt: u8| {
+        let mut bytes = vec![direction ^ salt; count];
+        bytes.iter_mut().zip(index.to_be_bytes()).for_each(|(byte, index)| *byte ^= index);
+        bytes
+    };
+    MasterKey { key: bytes(profile.key_bytes(), 1), salt: bytes(profile.salt_bytes(), 2) }
+}
+
+fn keys(profile: SrtpProfile, index: u32) -> SrtpKeys {
+    SrtpKeys { profile, local: master(profile, index, 0x10), remote: master(profile, index, 0x60) }
+}
+
+fn path(index: u32) -> Path {
+    let [_, high, middle, low] = index.to_be_bytes();
+    Path::Udp(SocketAddr::from(([10, high, middle, low], 40_000)))
+}
+
+fn media(payload_type: u8, mid_id: u8, transport_id: u8) -> NegotiatedMedia {
+    let mut extensions = ExtensionMap::default();
+    extensions.set(ExtensionKind::Mid, mid_id);
+    extensions.set(ExtensionKind::TransportWideCc, transport_id);
+    NegotiatedMedia {
+        kind: MediaKind::Video,
+        mid: "1".to_owned(),
+        codec: Codec { kind: CodecKind::Vp8, payload_type, fmtp: String::new() },
+        rtx_payload_type: Some(payload_type + 1),
+        extensions,
+        feedback: Feedback { nack: true, pli: true, transport_cc: true, ..Feedback::default() },
+        rids: Vec::new(),
+        remote_ssrcs: Vec::new(),
+        local_ssrc: None,
+    }
+}
+
+impl Stage {
+    /// `viewers` viewers, and packets that have `packet_bytes` when they leave, tags not counted.
+    pub fn new(profile: SrtpProfile, viewers: u32, packet_bytes: usize) -> Self {
+        let now = Instant::now();
+        let mut plane = Plane::new(ShardId(0), 1, now);
+        let mut ingest = media(96, 9, 3);
+        ingest.remote_ssrcs = vec![SsrcPair { primary: PUBLISHER_SSRC, rtx: None }];
+        let spec = IngestSpec {
+            peer: PUBLISHER,
+            path: path(0),
+            keys: keys(profile, 0),
+            tracks: vec![IngestTrack { id: TRACK, media: ingest }],
+        };
+        plane.add_ingest(now, spec).unwrap();
+        // Viewers join in another order than their places have, as they do after an hour of coming and going.
+        for index in (0..viewers).map(|step| (step * 7_919) % viewers + 1) {
+            let mut egress = media(101, 4, 5);
+            egress.local_ssrc = Some(SsrcPair { primary: index * 2, rtx: Some(index * 2 + 1) });
+            let spec = EgressSpec {
+                peer: PeerKey { index, generation: 1 },
+                path: path(index),
+                keys: keys(profile, index),
+                tracks: vec![EgressTrack { id: TRACK, origin: ShardId(0), media: egress }],
+            };
+            plane.add_egress(now, spec).unwrap();
+        }
+        let sealer = RtpSealer::new(profile, &master(profile, 0, 0x60)).unwrap();
+        let payload_bytes = packet_bytes - HEADER_BYTES;
+        let mut stage = Self {
+            plane,
+            now,
+            viewers: viewers as usize,
+            batch: SendBatch::new(),
+            sealer,
+            payload_bytes,
+            sequence: 0,
+        };
+        // The keyframe that all legs begin with.
+        stage.forward(1, &mut Nowhere::default());
+        stage
+    }
+
+    /// The publisher's next `count` datagrams. Every packet is a keyframe of its own.
+    pub fn publish(&mut self, count: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|_| self.datagram()).collect()
+    }
+
+    fn datagram(&mut self) -> Vec<u8> {
+        self.sequence += 1;
+        let fields = HeaderFields {
+            marker: false,
+            padding: false,
+            payload_type: 96,
+            sequence: self.sequence as u16,
+            timestamp: self.sequence as u32 * 300,
+            ssrc: PUBLISHER_SSRC,
+        };
+        let transport_sequence = (self.sequence as u16).to_be_bytes();
+        let mut packet = vec![0; 64];
+        let header = write_header(&mut packet, &fields, &[(9, b"1"), (3, &transport_sequence)]).unwrap().len;
+        packet.truncate(header);
+        let mut payload = vec![0x10, 0, 0, 0, 0x9D, 0x01, 0x2A];
+        payload.resize(self.payload_bytes, self.sequence as u8);
+        packet.resize(header + payload.len() + self.sealer.overhead_bytes(), 0);
+        self.sealer.seal((PUBLISHER_SSRC, self.sequence), &mut packet, header, &payload).unwrap();
+        packet
+    }
+
+    /// Hands `datagrams` to the plane as one window and flushes.
+    pub fn run(&mut self, datagrams: &mut [Vec<u8>], transmit: &mut impl Transmit) {
+        for datagram in datagrams {
+            self.plane.receive(self.now, self.now, PUBLISHER, datagram);
+        }
+        self.plane.flush(self.now, &mut self.batch, transmit);
+    }
+
+    /// Publishes and forwards `count` packets as one window.
+    pub fn forward(&mut self, count: usize, transmit: &mut impl Transmit) {
+        let mut datagrams = self.publish(count);
+        self.run(&mut datagrams, transmit);
+    }
+}
