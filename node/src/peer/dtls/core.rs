@@ -7,17 +7,17 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::state::State;
 use rtc_shared::TransportProtocol;
-use smallvec::SmallVec;
 
 use super::error::DtlsError;
-use super::reassembly::{Inserted, Reassembly};
-use super::record::{ALERT, CHANGE_CIPHER_SPEC, Fragments, HANDSHAKE, Record, Records, write_record};
+use super::inbound::Inbound;
+use super::record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records, write_record};
+use super::repetition::LastFlight;
 use super::{DtlsIdentity, export, hello};
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::{DtlsRole, Fingerprint};
@@ -25,32 +25,6 @@ use crate::media::negotiated::{DtlsRole, Fingerprint};
 /// The library keys associations by address; ours outlives changes of address, so it gets one that never changes (from
 /// the documentation prefix, RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
-
-/// When a server's flight is first repeated: above the round trip between neighbouring continents, while a repetition for
-/// nothing costs a kilobyte. (RFC 6347's one second is felt by everyone who joins over a lossy network.)
-const FIRST_REPEAT_SERVER: Duration = Duration::from_millis(200);
-
-/// When a client's flight is first repeated, as browsers do: nothing else brings a lost hello back, and ffmpeg's muxer
-/// loses the first, because it opens its DTLS only once ICE is done.
-const FIRST_REPEAT_CLIENT: Duration = Duration::from_millis(50);
-
-/// The interval between repetitions doubles up to this, so that some are left until the join times out.
-const LAST_REPEAT: Duration = Duration::from_millis(3_200);
-
-/// Repetitions of one flight that the library makes before it gives up (`DEFAULT_MAXIMUM_RETRANSMIT_NUMBER`).
-const LIBRARY_REPEATS: u32 = 7;
-
-/// A peer that repeats itself gets our flight again, but not more often than this: its flight may be several datagrams.
-const REPEAT_GUARD: Duration = Duration::from_millis(50);
-
-/// Records (cipher change and Finished) that may wait for the rest of their flight. Full means: dropped, as if lost.
-const EARLY_CAPACITY: usize = 4;
-
-/// Bytes of the longest Finished record that may wait: real ones have some 60.
-const EARLY_MAX_BYTES: usize = 256;
-
-/// Encrypted records handed on while the handshake lasts; each may be a guess. Full means: dropped, the handshake times out.
-const FINISHED_TRIES: u16 = 64;
 
 /// What an association says.
 #[derive(Debug)]
@@ -66,12 +40,7 @@ pub struct Dtls {
     role: DtlsRole,
     identity: Arc<DtlsIdentity>,
     phase: Phase,
-    /// Our last flight.
-    flight: Vec<Bytes>,
-    flight_sent: Option<Instant>,
-    repeat_at: Option<Instant>,
-    repeat_interval: Duration,
-    repeats: u32,
+    last_flight: LastFlight,
     transmits: VecDeque<Bytes>,
 }
 
@@ -87,40 +56,18 @@ enum Phase {
 struct Handshake {
     endpoint: Option<Endpoint>,
     announced: Vec<Fingerprint>,
-    reassembly: Reassembly,
-    /// Whole messages of the peer's current flight.
-    held: Vec<Vec<u8>>,
-    /// Records that came before the flight they belong to was whole.
-    early: SmallVec<[Bytes; EARLY_CAPACITY]>,
-    /// The keys are agreed on; the peer's Finished is awaited.
-    keyed: bool,
-    /// Sequence number of the next plain-text record that the library sees.
-    next_record: u64,
-    finished_tries: u16,
+    inbound: Inbound,
 }
 
 impl Dtls {
     /// An association that has not begun. `announced` is what the peer's certificate must hash to, at least one.
     pub fn new(role: DtlsRole, identity: Arc<DtlsIdentity>, announced: Vec<Fingerprint>) -> Self {
-        let handshake = Handshake {
-            endpoint: None,
-            announced,
-            reassembly: Reassembly::default(),
-            held: Vec::new(),
-            early: SmallVec::new(),
-            keyed: false,
-            next_record: 0,
-            finished_tries: 0,
-        };
+        let handshake = Handshake { endpoint: None, announced, inbound: Inbound::default() };
         Self {
             role,
             identity,
             phase: Phase::Handshaking(Box::new(handshake)),
-            flight: Vec::new(),
-            flight_sent: None,
-            repeat_at: None,
-            repeat_interval: Duration::ZERO,
-            repeats: 0,
+            last_flight: LastFlight::default(),
             transmits: VecDeque::new(),
         }
     }
@@ -174,15 +121,13 @@ impl Dtls {
 
     /// When the last flight is to be repeated.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.repeat_at
+        self.last_flight.repeat_at()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.repeat_at.is_some_and(|at| at <= now) {
+        if self.last_flight.is_overdue(now) {
             self.repeat_flight(now);
-            self.repeat_interval = (self.repeat_interval * 2).min(LAST_REPEAT);
-            self.repeat_at = Some(now + self.repeat_interval);
         }
     }
 
@@ -198,8 +143,7 @@ impl Dtls {
 
     fn forget(&mut self) {
         self.phase = Phase::Over;
-        self.repeat_at = None;
-        self.flight = Vec::new();
+        self.last_flight = LastFlight::default();
     }
 
     fn continue_handshake(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<DtlsEvent>, DtlsError> {
@@ -207,20 +151,16 @@ impl Dtls {
         let mut repeated = false;
         for record in Records::of(datagram) {
             match (record.epoch, record.kind) {
-                (0, HANDSHAKE) => {
-                    for fragment in Fragments::of(record.body) {
-                        repeated |= handshake.reassembly.insert(&fragment) == Inserted::Repeated;
-                    }
-                }
+                (0, HANDSHAKE) => repeated |= handshake.inbound.take(&record),
                 (0, ALERT) => check_alert(&record)?,
-                (0, CHANGE_CIPHER_SPEC) | (1, HANDSHAKE) => handshake.keep_early(&record),
+                (0, CHANGE_CIPHER_SPEC) | (1, HANDSHAKE) => handshake.inbound.keep_early(&record),
                 _ => {}
             }
         }
         let mut event = None;
         while event.is_none() {
             let Phase::Handshaking(handshake) = &mut self.phase else { break };
-            let Some(input) = handshake.next_input() else { break };
+            let Some(input) = handshake.inbound.next_input() else { break };
             repeated = false;
             event = self.feed(now, input)?;
         }
@@ -237,7 +177,7 @@ impl Dtls {
             Some(endpoint) => endpoint,
             // A client's association exists since `start`, so this is a server's first flight.
             None => {
-                let hello = handshake.held.first().map(Vec::as_slice).unwrap_or_default();
+                let hello = handshake.inbound.first_message();
                 let profile = hello::choose_profile(hello).inspect_err(|_| {
                     let mut alert = BytesMut::new();
                     write_record(&mut alert, ALERT, 0, &[FATAL, HANDSHAKE_FAILURE]);
@@ -247,7 +187,7 @@ impl Dtls {
                 handshake.endpoint.insert(Endpoint::new(PEER, TransportProtocol::UDP, Some(config)))
             }
         };
-        handshake.held.clear();
+        handshake.inbound.handed_on();
         let result = endpoint.read(now, PEER, None, input);
         let answer = drain(endpoint);
         let events = match result {
@@ -267,7 +207,7 @@ impl Dtls {
         if !answer.is_empty() {
             self.send_flight(now, answer);
         } else if self.is_answered() {
-            self.repeat_at = None;
+            self.last_flight.answered();
         }
         Ok(None)
     }
@@ -294,9 +234,9 @@ impl Dtls {
             self.send_flight(now, last_flight);
         } else {
             // The peer's Finished says that it has our last flight; it is never asked for again.
-            self.flight = Vec::new();
+            self.last_flight = LastFlight::default();
         }
-        self.repeat_at = None;
+        self.last_flight.answered();
         Ok(DtlsEvent::Connected(keys))
     }
 
@@ -345,28 +285,21 @@ impl Dtls {
     /// Whether the peer has our last flight but its answer is not whole: then only its timer can help.
     fn is_answered(&self) -> bool {
         match &self.phase {
-            Phase::Handshaking(handshake) => handshake.keyed && self.role == DtlsRole::Server,
+            Phase::Handshaking(handshake) => handshake.inbound.is_keyed() && self.role == DtlsRole::Server,
             _ => false,
         }
     }
 
     fn send_flight(&mut self, now: Instant, flight: Vec<Bytes>) {
         self.transmits.extend(flight.iter().cloned());
-        self.flight = flight;
-        self.flight_sent = Some(now);
-        self.repeats = 0;
-        self.repeat_interval = match self.role {
-            DtlsRole::Client => FIRST_REPEAT_CLIENT,
-            DtlsRole::Server => FIRST_REPEAT_SERVER,
-        };
-        self.repeat_at = Some(now + self.repeat_interval);
+        self.last_flight.set(now, self.role, flight);
     }
 
     fn repeat_flight(&mut self, now: Instant) {
         if !self.repeat_with_new_numbers(now) {
-            self.transmits.extend(self.flight.iter().cloned());
+            self.transmits.extend(self.last_flight.datagrams().iter().cloned());
         }
-        self.flight_sent = Some(now);
+        self.last_flight.repeated(now);
     }
 
     /// As client, lets the library repeat its flight: the records get new numbers, so a server that answered the first
@@ -379,111 +312,22 @@ impl Dtls {
         }
         let Phase::Handshaking(handshake) = &mut self.phase else { return false };
         let Some(endpoint) = &mut handshake.endpoint else { return false };
-        if self.repeats >= LIBRARY_REPEATS || endpoint.handle_timeout(PEER, now).is_err() {
+        if !self.last_flight.takes_library_repeat() || endpoint.handle_timeout(PEER, now).is_err() {
             return false;
         }
         let flight = drain(endpoint);
-        self.repeats += u32::from(!flight.is_empty());
-        self.transmits.extend(flight.iter().cloned());
-        !flight.is_empty()
+        let repeats = !flight.is_empty();
+        self.transmits.extend(flight);
+        repeats
     }
 
     /// The peer repeats itself, so our last flight may be lost.
     fn repeat_if_due(&mut self, now: Instant) {
-        if self.is_answered() {
-            return;
-        }
-        let due = self.flight_sent.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_GUARD);
-        if due {
+        if !self.is_answered() && self.last_flight.may_repeat(now) {
             self.repeat_flight(now);
         }
     }
 }
-
-impl Handshake {
-    /// Keeps a cipher change or Finished until the flight before it is whole.
-    fn keep_early(&mut self, record: &Record<'_>) {
-        if record.whole.len() > EARLY_MAX_BYTES {
-            return;
-        }
-        // The newest are kept: a repetition is more likely to be complete than its forerunner.
-        if self.early.len() >= EARLY_CAPACITY {
-            self.early.remove(0);
-        }
-        self.early.push(Bytes::copy_from_slice(record.whole));
-    }
-
-    /// What the library is to see next: a whole flight, or once keys are agreed on whatever ends the handshake.
-    fn next_input(&mut self) -> Option<BytesMut> {
-        while let Some(message) = self.reassembly.pop() {
-            let kind = message.first().copied().unwrap_or_default();
-            self.held.push(message);
-            if self.ends_flight(kind) {
-                return Some(self.flight());
-            }
-        }
-        if self.keyed && !self.early.is_empty() {
-            return self.finished();
-        }
-        None
-    }
-
-    /// Whether the peer's flight is whole with a message of this type; notes when keys are agreed on with it.
-    fn ends_flight(&mut self, kind: u8) -> bool {
-        match kind {
-            CLIENT_HELLO | HELLO_VERIFY_REQUEST => true,
-            SERVER_HELLO_DONE | CERTIFICATE_VERIFY => {
-                self.keyed = true;
-                true
-            }
-            CLIENT_KEY_EXCHANGE => {
-                let certified = self.held.iter().any(|message| {
-                    message.first() == Some(&CERTIFICATE) && message.len() > EMPTY_CERTIFICATE_BYTES
-                });
-                self.keyed |= !certified;
-                !certified
-            }
-            _ => false,
-        }
-    }
-
-    /// The held messages as one datagram.
-    fn flight(&mut self) -> BytesMut {
-        let mut datagram = BytesMut::new();
-        for message in &self.held {
-            write_record(&mut datagram, HANDSHAKE, self.next_record, message);
-            self.next_record += 1;
-        }
-        datagram
-    }
-
-    /// The early records as one datagram; `None` once there were too many.
-    fn finished(&mut self) -> Option<BytesMut> {
-        let mut datagram = BytesMut::new();
-        for early in std::mem::take(&mut self.early) {
-            let Some(record) = Records::of(&early).next() else { continue };
-            self.finished_tries += 1;
-            if record.epoch == 0 {
-                write_record(&mut datagram, record.kind, self.next_record, record.body);
-                self.next_record += 1;
-            } else {
-                datagram.extend_from_slice(record.whole);
-            }
-        }
-        Some(datagram).filter(|_| self.finished_tries <= FINISHED_TRIES)
-    }
-}
-
-/// Handshake types (RFC 5246 §7.4, RFC 6347 §4.3.2).
-const CLIENT_HELLO: u8 = 1;
-const HELLO_VERIFY_REQUEST: u8 = 3;
-const CERTIFICATE: u8 = 11;
-const SERVER_HELLO_DONE: u8 = 14;
-const CERTIFICATE_VERIFY: u8 = 15;
-const CLIENT_KEY_EXCHANGE: u8 = 16;
-
-/// Bytes of a Certificate message without a certificate: header and an empty list.
-const EMPTY_CERTIFICATE_BYTES: usize = super::record::HANDSHAKE_HEADER_BYTES + 3;
 
 /// Everything that `endpoint` wants to send.
 fn drain(endpoint: &mut Endpoint) -> Vec<Bytes> {

@@ -21,7 +21,7 @@ pub enum DtlsError {
     /// No keys could be taken from the finished handshake.
     #[error("exporting srtp keys failed")]
     Export(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It repeats ending flights that we never asked for, or similar: the handshake library gave up silently.
+    /// We told the peer by this alert that its part of the handshake will not do.
     #[error("the handshake was refused with alert {0}")]
     Refused(u8),
 }

@@ -1,0 +1,142 @@
+//! What the peer sent of its current flight, until it is whole.
+//!
+//! In: plain-text handshake records, and the cipher change and Finished that end a handshake. Out: datagrams that
+//! `rtc-dtls` can take in one piece, in order and once.
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::reassembly::{Inserted, Reassembly};
+use super::record::{Fragments, HANDSHAKE, HANDSHAKE_HEADER_BYTES, Record, Records, write_record};
+
+/// Records (cipher change and Finished) that may wait for the rest of their flight. Full means: the oldest is dropped, as
+/// if lost; a repetition is more likely to be complete than its forerunner.
+const EARLY_CAPACITY: usize = 4;
+
+/// Bytes of the longest Finished record that may wait: real ones have some 60.
+const EARLY_MAX_BYTES: usize = 256;
+
+/// Encrypted records handed on while the handshake lasts; each may be a guess. Full means: dropped, the handshake times out.
+const FINISHED_TRIES: u16 = 64;
+
+/// Handshake types (RFC 5246 §7.4, RFC 6347 §4.3.2).
+const CLIENT_HELLO: u8 = 1;
+const HELLO_VERIFY_REQUEST: u8 = 3;
+const CERTIFICATE: u8 = 11;
+const SERVER_HELLO_DONE: u8 = 14;
+const CERTIFICATE_VERIFY: u8 = 15;
+const CLIENT_KEY_EXCHANGE: u8 = 16;
+
+/// Bytes of a Certificate message without a certificate: header and an empty list.
+const EMPTY_CERTIFICATE_BYTES: usize = HANDSHAKE_HEADER_BYTES + 3;
+
+/// The peer's side of a handshake.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    reassembly: Reassembly,
+    /// Whole messages of the current flight.
+    held: Vec<Vec<u8>>,
+    /// Records that came before the flight they belong to was whole.
+    early: SmallVec<[Bytes; EARLY_CAPACITY]>,
+    keyed: bool,
+    /// Sequence number of the next plain-text record that the library sees.
+    next_record: u64,
+    finished_tries: u16,
+}
+
+impl Inbound {
+    /// Takes a plain-text handshake record. Returns whether the peer repeats what was handed on before.
+    pub fn take(&mut self, record: &Record<'_>) -> bool {
+        let mut repeated = false;
+        for fragment in Fragments::of(record.body) {
+            repeated |= self.reassembly.insert(&fragment) == Inserted::Repeated;
+        }
+        repeated
+    }
+
+    /// Whether keys are agreed on: only the peer's Finished is awaited.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// The first message of the flight that [`Self::next_input`] gave last.
+    pub fn first_message(&self) -> &[u8] {
+        self.held.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Forgets the flight that [`Self::next_input`] gave last.
+    pub fn handed_on(&mut self) {
+        self.held.clear();
+    }
+
+    /// Keeps a cipher change or Finished until the flight before it is whole.
+    pub fn keep_early(&mut self, record: &Record<'_>) {
+        if record.whole.len() > EARLY_MAX_BYTES {
+            return;
+        }
+        if self.early.len() >= EARLY_CAPACITY {
+            self.early.remove(0);
+        }
+        self.early.push(Bytes::copy_from_slice(record.whole));
+    }
+
+    /// What the library is to see next: a whole flight, or once keys are agreed on whatever ends the handshake.
+    pub fn next_input(&mut self) -> Option<BytesMut> {
+        while let Some(message) = self.reassembly.pop() {
+            let kind = message.first().copied().unwrap_or_default();
+            self.held.push(message);
+            if self.ends_flight(kind) {
+                return Some(self.flight());
+            }
+        }
+        if self.keyed && !self.early.is_empty() {
+            return self.finished();
+        }
+        None
+    }
+
+    /// Whether the peer's flight is whole with a message of this type; notes when keys are agreed on with it.
+    fn ends_flight(&mut self, kind: u8) -> bool {
+        match kind {
+            CLIENT_HELLO | HELLO_VERIFY_REQUEST => true,
+            SERVER_HELLO_DONE | CERTIFICATE_VERIFY => {
+                self.keyed = true;
+                true
+            }
+            CLIENT_KEY_EXCHANGE => {
+                let certified = self.held.iter().any(|message| {
+                    message.first() == Some(&CERTIFICATE) && message.len() > EMPTY_CERTIFICATE_BYTES
+                });
+                self.keyed |= !certified;
+                !certified
+            }
+            _ => false,
+        }
+    }
+
+    /// The held messages as one datagram.
+    fn flight(&mut self) -> BytesMut {
+        let mut datagram = BytesMut::new();
+        for message in &self.held {
+            write_record(&mut datagram, HANDSHAKE, self.next_record, message);
+            self.next_record += 1;
+        }
+        datagram
+    }
+
+    /// The early records as one datagram; `None` once there were too many.
+    fn finished(&mut self) -> Option<BytesMut> {
+        let mut datagram = BytesMut::new();
+        for early in std::mem::take(&mut self.early) {
+            let Some(record) = Records::of(&early).next() else { continue };
+            self.finished_tries += 1;
+            if record.epoch == 0 {
+                write_record(&mut datagram, record.kind, self.next_record, record.body);
+                self.next_record += 1;
+            } else {
+                datagram.extend_from_slice(record.whole);
+            }
+        }
+        Some(datagram).filter(|_| self.finished_tries <= FINISHED_TRIES)
+    }
+}
