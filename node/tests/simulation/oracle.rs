@@ -1,0 +1,145 @@
+//! What must be true after every step, and what must have been true in the end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use aforo_node::media::codec::MediaKind;
+use aforo_node::media::rtp::is_rtcp;
+
+use crate::footage::Shape;
+use crate::publisher::Publisher;
+use crate::viewer::Viewer;
+
+/// Gaps that a retransmission may still fill when a run ends.
+const REPAIR_TIME: Duration = Duration::from_secs(2);
+
+/// A hash that is the same in every run.
+pub fn digest(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What left the node towards one client, as the wire shows it: headers are readable, payloads are not.
+#[derive(Default)]
+pub struct Tap {
+    streams: HashMap<u32, BTreeMap<u64, Sealed>>,
+    reports: HashMap<(u32, u32), u64>,
+    pub media_packets: u64,
+}
+
+struct Sealed {
+    timestamp: u32,
+    digest: u64,
+}
+
+impl Tap {
+    /// The first sequence number on a stream.
+    pub fn first_sequence(&self, ssrc: u32) -> Option<u16> {
+        self.streams.get(&ssrc)?.keys().next().map(|index| *index as u16)
+    }
+
+    /// Checks one datagram of media against all before. `rtx` are the SSRCs of retransmissions, `gcm` says how the key
+    /// protects.
+    pub fn observe(&mut self, datagram: &[u8], rtx: &[u32], gcm: bool) -> Result<(), String> {
+        let word =
+            |at: usize| datagram.get(at..at + 4).map(|word| u32::from_be_bytes(word.try_into().unwrap()));
+        if is_rtcp(datagram) {
+            let (Some(ssrc), Some(index)) = (word(4), word(datagram.len() - if gcm { 4 } else { 14 })) else {
+                return Err("rtcp of no length".to_owned());
+            };
+            return match self.reports.insert((ssrc, index), digest(datagram)) {
+                Some(_) => Err(format!("srtcp index {index:x} of {ssrc} was used before")),
+                None => Ok(()),
+            };
+        }
+        let (Some(first), Some(timestamp), Some(ssrc)) = (word(0), word(4), word(8)) else {
+            return Err("rtp of no length".to_owned());
+        };
+        self.media_packets += 1;
+        let sequence = first as u16;
+        let stream = self.streams.entry(ssrc).or_default();
+        let newest = stream.last_key_value().map_or(u64::from(sequence) + (1 << 16), |(index, _)| *index);
+        let index = newest.saturating_add_signed(i64::from(sequence.wrapping_sub(newest as u16) as i16));
+        let digest = digest(datagram);
+        if let Some(before) = stream.get(&index) {
+            return if before.digest == digest {
+                Ok(())
+            } else {
+                Err(format!("nonce {ssrc}/{index} was used for two packets"))
+            };
+        }
+        if !rtx.contains(&ssrc) {
+            let older = stream.range(..index).next_back();
+            let newer = stream.range(index..).next();
+            let ahead = |from: u32, to: u32| to.wrapping_sub(from) as i32 >= 0;
+            let in_order = older.is_none_or(|(_, sealed)| ahead(sealed.timestamp, timestamp))
+                && newer.is_none_or(|(_, sealed)| ahead(timestamp, sealed.timestamp));
+            if !in_order {
+                return Err(format!("the timestamp of {ssrc}/{index} goes backwards"));
+            }
+        }
+        stream.insert(index, Sealed { timestamp, digest });
+        Ok(())
+    }
+}
+
+/// How well a viewer was served.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Service {
+    pub expected: usize,
+    pub missing: usize,
+    pub repaired: usize,
+}
+
+/// Checks all that a viewer got of `kind` against what the publisher sent.
+pub fn served(
+    viewer: &Viewer,
+    tap: &Tap,
+    publisher: &Publisher,
+    kind: MediaKind,
+    until: Instant,
+) -> Result<Service, String> {
+    let packets = &viewer.stream(kind).packets;
+    let records = publisher.records(kind);
+    let (Some((first_index, first)), Some((_, last))) = (packets.first_key_value(), packets.last_key_value())
+    else {
+        return Err(format!("no {kind:?} arrived"));
+    };
+    // The viewer may have missed what the node sent first; numbers and sequence numbers go together, as is checked below.
+    let sent_first = tap.first_sequence(viewer.stream(kind).ssrc()).ok_or("the node sent nothing")?;
+    let missed = (*first_index as u16).wrapping_sub(sent_first);
+    let begun = first.number.checked_sub(u32::from(missed)).and_then(|number| records.get(number as usize));
+    let begun = begun.ok_or("the node began before the publisher did")?.shape;
+    if !matches!(begun, Shape::KeyframeStart | Shape::Sound) {
+        return Err(format!("the first picture packet is {begun:?}"));
+    }
+    let mut shift = None;
+    for (index, got) in packets {
+        let Some(record) = records.get(got.number as usize) else {
+            return Err(format!("{kind:?} {} was never sent", got.number));
+        };
+        if index - first_index != u64::from(got.number.wrapping_sub(first.number)) {
+            return Err(format!("{kind:?} {} came as {index}: gaps must stay gaps", got.number));
+        }
+        if (got.shape, got.len) != (record.shape, record.len) {
+            return Err(format!("{kind:?} {} changed from {record:?} to {got:?}", got.number));
+        }
+        let offset = got.timestamp.wrapping_sub(record.timestamp);
+        if *shift.get_or_insert(offset) != offset {
+            return Err(format!("the timestamp of {kind:?} {} moved by {offset}", got.number));
+        }
+    }
+    // What came before the viewer had keys is not missed, and what was sent too late to be repaired is not counted.
+    let arrived = viewer.stream(kind).first_arrived.and_then(|index| packets.get(&index)).unwrap_or(first);
+    let begin = arrived.number as usize;
+    let end = records.partition_point(|record| record.at + REPAIR_TIME < until).min(last.number as usize + 1);
+    let numbers = begin..end.max(begin);
+    let got: std::collections::BTreeSet<usize> = packets.values().map(|got| got.number as usize).collect();
+    Ok(Service {
+        expected: numbers.len(),
+        missing: numbers.filter(|number| !got.contains(number)).count(),
+        repaired: packets.values().filter(|got| got.repaired).count(),
+    })
+}

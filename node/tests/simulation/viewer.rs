@@ -1,0 +1,275 @@
+//! A viewer: asks again for what is missing, reports, and writes down everything that it was given.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aforo_node::media::codec::MediaKind;
+use aforo_node::media::rtcp::Writer;
+use aforo_node::media::twcc::{ArrivalRecorder, MAX_FEEDBACK_BYTES};
+use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc_rtcp::receiver_report::ReceiverReport;
+use rtc_rtcp::reception_report::ReceptionReport;
+use rtc_rtcp::sender_report::SenderReport;
+use rtc_rtcp::transport_feedbacks::transport_layer_nack::{
+    TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
+use rtc_rtp::packet::Packet;
+use rtc_shared::marshal::{Marshal, Unmarshal};
+
+use crate::client::{Client, Incoming};
+use crate::footage::{self, Shape};
+use crate::session::{MID_EXTENSION, TWCC_EXTENSION, TrackPlan};
+
+const ASK_EVERY: Duration = Duration::from_millis(60);
+const REORDER: Duration = Duration::from_millis(10);
+const ASK_FOR: Duration = Duration::from_millis(1_500);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A packet as the viewer got it.
+#[derive(Debug, Clone, Copy)]
+pub struct Got {
+    pub number: u32,
+    pub shape: Shape,
+    pub len: usize,
+    pub timestamp: u32,
+    pub repaired: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    noticed: Instant,
+    asked: Option<Instant>,
+}
+
+/// One track as it arrives.
+pub struct Stream {
+    plan: TrackPlan,
+    /// By sequence number without wraps.
+    pub packets: BTreeMap<u64, Got>,
+    /// The index that came first; older ones may follow, but nobody misses them.
+    pub first_arrived: Option<u64>,
+    missing: BTreeMap<u64, Missing>,
+    pub asked: u32,
+}
+
+/// See the module.
+pub struct Viewer {
+    pub client: Client,
+    pub streams: [Stream; 2],
+    recorder: ArrivalRecorder,
+    next_report: Instant,
+    next_look: Option<Instant>,
+    pub complaints: Vec<String>,
+    pub sender_reports: u32,
+    pub last_media: Option<Instant>,
+    ssrc: u32,
+}
+
+impl Viewer {
+    pub fn new(client: Client, plans: [TrackPlan; 2], ssrc: u32, now: Instant) -> Self {
+        let stream = |plan| Stream {
+            plan,
+            packets: BTreeMap::new(),
+            first_arrived: None,
+            missing: BTreeMap::new(),
+            asked: 0,
+        };
+        Self {
+            client,
+            streams: plans.map(stream),
+            recorder: ArrivalRecorder::new(now),
+            next_report: now + REPORT_EVERY,
+            next_look: None,
+            complaints: Vec::new(),
+            sender_reports: 0,
+            last_media: None,
+            ssrc,
+        }
+    }
+
+    pub fn stream(&self, kind: MediaKind) -> &Stream {
+        &self.streams[kind as usize]
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let connected = self.client.is_connected() && !self.client.closed;
+        let media = [Some(self.next_report), self.next_look, self.recorder.poll_timeout()];
+        let media = media.into_iter().flatten().min().filter(|_| connected);
+        [media, self.client.poll_timeout()].into_iter().flatten().min()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.client.handle_timeout(now);
+        if self.client.closed {
+            return;
+        }
+        if self.next_report <= now {
+            self.next_report = now + REPORT_EVERY;
+            self.report();
+        }
+        if self.next_look.is_some_and(|at| at <= now) {
+            self.look_for_missing(now);
+        }
+        if self.recorder.poll_timeout().is_some_and(|at| at <= now) {
+            loop {
+                let mut buffer = [0; MAX_FEEDBACK_BYTES];
+                let mut writer = Writer::new(&mut buffer);
+                let more =
+                    self.recorder.write_feedback(&mut writer, self.ssrc, self.streams[1].plan.ssrc).unwrap();
+                let len = writer.len();
+                self.client.send_rtcp(&buffer[..len]);
+                if !more {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes a datagram; what it was, for the trace.
+    pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<String> {
+        match self.client.handle(now, datagram)? {
+            Incoming::Rtp(packet) => {
+                self.last_media = Some(now);
+                match self.handle_rtp(now, &packet) {
+                    Ok(seen) => Some(seen),
+                    Err(complaint) => {
+                        self.complaints.push(complaint);
+                        None
+                    }
+                }
+            }
+            Incoming::Rtcp(compound) => {
+                match rtc_rtcp::packet::unmarshal(&mut &compound[..]) {
+                    Ok(packets) => {
+                        let reports = packets.iter().filter(|packet| packet.as_any().is::<SenderReport>());
+                        self.sender_reports += reports.count() as u32;
+                    }
+                    Err(error) => self.complaints.push(format!("rtcp that cannot be read: {error}")),
+                }
+                None
+            }
+        }
+    }
+
+    fn handle_rtp(&mut self, now: Instant, bytes: &[u8]) -> Result<String, String> {
+        let packet = Packet::unmarshal(&mut &bytes[..]).map_err(|error| error.to_string())?;
+        let header = &packet.header;
+        let extension = |id| header.extensions.iter().find(|extension| extension.id == id);
+        if let Some(twcc) = extension(TWCC_EXTENSION) {
+            let twcc: [u8; 2] =
+                twcc.payload.as_ref().try_into().map_err(|_| "a twcc number of another length")?;
+            self.recorder.record(u16::from_be_bytes(twcc), now);
+        }
+        let matches = |stream: &&mut Stream| {
+            stream.plan.ssrc == header.ssrc || stream.plan.rtx.is_some_and(|rtx| rtx.ssrc == header.ssrc)
+        };
+        let stream =
+            self.streams.iter_mut().find(matches).ok_or(format!("ssrc {} is unknown", header.ssrc))?;
+        if let Some(mid) = extension(MID_EXTENSION).filter(|mid| mid.payload != stream.plan.mid) {
+            return Err(format!("mid {:?} on {}", mid.payload, stream.plan.mid));
+        }
+        let (sequence, payload, repaired) = stream.unwrap(&packet)?;
+        let (number, shape) = footage::recognise(stream.plan.kind, payload)?;
+        let index = stream.index(sequence);
+        stream.first_arrived.get_or_insert(index);
+        let got = Got { number, shape, len: payload.len(), timestamp: header.timestamp, repaired };
+        if let Some(before) = stream.packets.insert(index, got)
+            && before.number != number
+        {
+            return Err(format!("{index} was {} and is now {number}", before.number));
+        }
+        stream.notice_gap(now, index);
+        if !stream.missing.is_empty() {
+            self.next_look.get_or_insert(now + REORDER);
+        }
+        Ok(format!("{:?} {index} {number} {} {repaired}", stream.plan.kind, header.timestamp))
+    }
+
+    fn look_for_missing(&mut self, now: Instant) {
+        self.next_look = None;
+        let ssrc = self.ssrc;
+        for stream in &mut self.streams {
+            let before = stream.missing.len();
+            stream.missing.retain(|_, missing| now - missing.noticed < ASK_FOR);
+            let gave_up = stream.missing.len() < before;
+            if gave_up && stream.plan.kind == MediaKind::Video {
+                let pli = PictureLossIndication { sender_ssrc: ssrc, media_ssrc: stream.plan.ssrc };
+                self.client.send_rtcp(&pli.marshal().unwrap());
+            }
+            let due = |missing: &Missing| {
+                missing.asked.unwrap_or(missing.noticed) + ASK_EVERY <= now
+                    || missing.asked.is_none() && missing.noticed + REORDER <= now
+            };
+            let mut sequences = Vec::new();
+            for (index, missing) in stream.missing.iter_mut().filter(|(_, missing)| due(missing)).take(100) {
+                missing.asked = Some(now);
+                sequences.push(*index as u16);
+            }
+            stream.asked += sequences.len() as u32;
+            if stream.plan.nack && !sequences.is_empty() {
+                let nacks = nack_pairs_from_sequence_numbers(&sequences);
+                let nack = TransportLayerNack { sender_ssrc: ssrc, media_ssrc: stream.plan.ssrc, nacks };
+                self.client.send_rtcp(&nack.marshal().unwrap());
+            }
+            if !stream.missing.is_empty() {
+                self.next_look = Some(now + REORDER);
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let blocks = self.streams.iter().filter_map(|stream| {
+            let (first, last) = (stream.packets.first_key_value()?, stream.packets.last_key_value()?);
+            let expected = last.0 - first.0 + 1;
+            Some(ReceptionReport {
+                ssrc: stream.plan.ssrc,
+                total_lost: (expected - stream.packets.len() as u64) as u32,
+                last_sequence_number: *last.0 as u32,
+                ..ReceptionReport::default()
+            })
+        });
+        let report =
+            ReceiverReport { ssrc: self.ssrc, reports: blocks.collect(), ..ReceiverReport::default() };
+        self.client.send_rtcp(&report.marshal().unwrap());
+    }
+}
+
+impl Stream {
+    pub fn ssrc(&self) -> u32 {
+        self.plan.ssrc
+    }
+
+    /// Sequence number and payload of the media packet, which a retransmission carries inside.
+    fn unwrap<'a>(&self, packet: &'a Packet) -> Result<(u16, &'a [u8], bool), String> {
+        let header = &packet.header;
+        if header.ssrc == self.plan.ssrc {
+            if header.payload_type != self.plan.payload_type {
+                return Err(format!("payload type {} on {}", header.payload_type, self.plan.mid));
+            }
+            return Ok((header.sequence_number, &packet.payload, false));
+        }
+        if self.plan.rtx.is_none_or(|rtx| rtx.payload_type != header.payload_type) {
+            return Err(format!("rtx with payload type {}", header.payload_type));
+        }
+        let (sequence, payload) =
+            packet.payload.split_first_chunk().ok_or("rtx without a sequence number")?;
+        Ok((u16::from_be_bytes(*sequence), payload, true))
+    }
+
+    fn index(&self, sequence: u16) -> u64 {
+        let newest =
+            self.packets.last_key_value().map_or(u64::from(sequence) + (1 << 16), |(index, _)| *index);
+        newest.saturating_add_signed(i64::from(sequence.wrapping_sub(newest as u16) as i16))
+    }
+
+    fn notice_gap(&mut self, now: Instant, index: u64) {
+        self.missing.remove(&index);
+        let Some((before, _)) = self.packets.range(..index).next_back() else { return };
+        let newest = self.packets.last_key_value().is_some_and(|(newest, _)| *newest == index);
+        if newest {
+            for lost in before + 1..index {
+                self.missing.insert(lost, Missing { noticed: now, asked: None });
+            }
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! A whole broadcast on virtual time: one publisher, some viewers, the node between them, and the network around it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use aforo_cluster::id::{SessionId, TrackId};
+use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
+use aforo_node::media::path::{Path, ShardId};
+use aforo_node::media::spec::{EgressTrack, IngestTrack};
+use aforo_node::peer::ice;
+use aforo_node::peer::message::{EndReason, PeerConfig};
+use aforo_node::shard::message::PeerMedia;
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+
+use crate::client::Client;
+use crate::dice::Dice;
+use crate::member::{Member, Place, Role};
+use crate::network::{Class, Link, Weather};
+use crate::node::Node;
+use crate::oracle::{Tap, digest};
+use crate::publisher::Publisher;
+use crate::scenario::{Act, Scenario, ViewerPlan};
+use crate::session::{PlanOptions, TrackPlan, negotiated, plans};
+use crate::viewer::Viewer;
+
+const AUDIO: TrackId = TrackId(1);
+const VIDEO: TrackId = TrackId(2);
+
+/// Rounds without time passing that are still work; more is a timer that is never satisfied.
+const ROUNDS_PER_INSTANT: u32 = 1_000;
+
+enum Event {
+    ToNode { shard: ShardId, from: SocketAddr, datagram: Vec<u8> },
+    ToMember { member: usize, address: SocketAddr, datagram: Vec<u8> },
+    Act(Act),
+}
+
+/// See the module.
+pub struct World {
+    seed: u64,
+    start: Instant,
+    now: Instant,
+    node: Node,
+    members: Vec<Member>,
+    addresses: HashMap<SocketAddr, usize>,
+    events: BinaryHeap<Reverse<(Instant, u64)>>,
+    pending: HashMap<u64, Event>,
+    order: u64,
+    dice: Dice,
+    trace: u64,
+    steps: u64,
+    stop_at: Instant,
+}
+
+/// On what terms a client joins.
+struct Terms {
+    shard: ShardId,
+    /// The client's own.
+    role: DtlsRole,
+    profile: SrtpProtectionProfile,
+}
+
+/// What a run leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of everything that media did, when and to whom.
+    pub trace: u64,
+    pub steps: u64,
+    pub media_packets: u64,
+    pub expected: usize,
+    pub missing: usize,
+    pub repaired: usize,
+    pub keyframe_requests: u32,
+}
+
+impl World {
+    /// Plays `scenario` to its end. An error is what the oracle saw, and when.
+    pub fn run(scenario: &Scenario) -> Result<Outcome, String> {
+        let start = Instant::now();
+        let mut world = Self {
+            seed: scenario.seed,
+            start,
+            now: start,
+            node: Node::new(scenario.shards, scenario.gather, scenario.seed, start),
+            members: Vec::new(),
+            addresses: HashMap::new(),
+            events: BinaryHeap::new(),
+            pending: HashMap::new(),
+            order: 0,
+            dice: Dice::new(scenario.seed, 99),
+            trace: 0,
+            steps: 0,
+            stop_at: start + scenario.duration,
+        };
+        world.add_publisher(scenario);
+        for (at, act) in &scenario.acts {
+            world.schedule(start + *at, Event::Act(act.clone()));
+        }
+        let end = world.stop_at;
+        world.play(end).and_then(|()| world.judge(scenario)).map_err(|complaint| {
+            format!("seed {} at {:?}: {complaint}\n{scenario:#?}", scenario.seed, world.now - world.start)
+        })
+    }
+
+    fn schedule(&mut self, at: Instant, event: Event) {
+        self.order += 1;
+        self.events.push(Reverse((at, self.order)));
+        self.pending.insert(self.order, event);
+    }
+
+    fn add_publisher(&mut self, scenario: &Scenario) {
+        let plans = plans(PlanOptions {
+            ssrc: self.dice.next() as u32 & !0xF,
+            mids: ["0", "1"],
+            payload_types: [111, 96],
+            rtx: scenario.publisher_rtx,
+            transport_cc: true,
+            announced: scenario.announced,
+        });
+        let tracks = [AUDIO, VIDEO].into_iter().zip(&plans);
+        let tracks = tracks.map(|(id, plan)| IngestTrack { id, media: plan.negotiated(Direction::Publish) });
+        let media = PeerMedia::Ingest(tracks.collect());
+        let terms = Terms { shard: ShardId(0), role: scenario.publisher_role, profile: scenario.profile };
+        let (client, place) = self.join(terms, Direction::Publish, &plans, media);
+        // It stops early enough for repair to end before the run does.
+        let stop_at = self.stop_at - Duration::from_millis(500);
+        let publisher = Publisher::new(client, plans, Dice::new(self.seed, 50), self.now, stop_at);
+        let weather = [scenario.publisher_up, scenario.publisher_down];
+        self.add_member(place, weather, Role::Publisher(Box::new(publisher)), Vec::new());
+    }
+
+    fn add_viewer(&mut self, plan: &ViewerPlan) {
+        let plans = plans(PlanOptions {
+            ssrc: self.dice.next() as u32 & !0xF,
+            mids: ["a", "v"],
+            payload_types: plan.payload_types,
+            rtx: plan.rtx,
+            transport_cc: plan.transport_cc,
+            announced: true,
+        });
+        let tracks = [AUDIO, VIDEO].into_iter().zip(&plans).map(|(id, plan)| EgressTrack {
+            id,
+            origin: ShardId(0),
+            media: plan.negotiated(Direction::Play),
+        });
+        let media = PeerMedia::Egress(tracks.collect());
+        let terms = Terms { shard: ShardId(plan.shard), role: plan.role, profile: plan.profile };
+        let rtx = plans.iter().filter_map(|plan| plan.rtx.map(|rtx| rtx.ssrc)).collect();
+        let (client, place) = self.join(terms, Direction::Play, &plans, media);
+        let viewer = Viewer::new(client, plans, self.dice.next() as u32, self.now);
+        self.add_member(place, [plan.up, plan.down], Role::Viewer(Box::new(viewer)), rtx);
+    }
+
+    /// What signalling does for a new session.
+    fn join(
+        &mut self,
+        terms: Terms,
+        direction: Direction,
+        plans: &[TrackPlan; 2],
+        media: PeerMedia,
+    ) -> (Client, Place) {
+        let Terms { shard, role, profile } = terms;
+        let ours = ice::credentials(shard).unwrap();
+        let theirs = IceCredentials {
+            ufrag: format!("c{:03}", self.members.len()),
+            password: format!("{:024x}", self.dice.next()),
+        };
+        let client = Client::new(theirs.clone(), ours.clone(), role, profile, self.now);
+        let agreed = negotiated(direction, theirs, role, client.fingerprint(), plans);
+        let session = SessionId::random();
+        let config = PeerConfig { local_ice: ours, negotiated: agreed };
+        let key = self.node.add_peer(self.now, shard, session, config, media);
+        let gcm = profile != SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
+        (client, Place { shard, key, session, gcm })
+    }
+
+    fn add_member(&mut self, place: Place, [up, down]: [Weather; 2], role: Role, rtx_ssrcs: Vec<u32>) {
+        let index = self.members.len();
+        let address = SocketAddr::from(([10, 0, 0, index as u8 + 1], 5_000));
+        let link = |weather, way| Link::new(weather, self.seed, 100 + 2 * index as u64 + way, self.now);
+        self.members.push(Member {
+            address,
+            place,
+            up: link(up, 0),
+            down: link(down, 1),
+            role,
+            tap: Tap::default(),
+            rtx_ssrcs,
+            left_at: None,
+            moved_at: None,
+        });
+        self.addresses.insert(address, index);
+    }
+
+    fn play(&mut self, end: Instant) -> Result<(), String> {
+        let mut rounds = 0;
+        loop {
+            let members = self.members.iter().filter_map(Member::poll_timeout);
+            let event = self.events.peek().map(|Reverse((at, _))| *at);
+            let next = members.chain(event).chain(self.node.poll_timeout()).min();
+            let Some(next) = next.filter(|next| *next < end) else {
+                self.now = end;
+                return Ok(());
+            };
+            rounds = if next > self.now { 0 } else { rounds + 1 };
+            if rounds > ROUNDS_PER_INSTANT {
+                return Err("time stands still".to_owned());
+            }
+            self.now = self.now.max(next);
+            self.steps += 1;
+            self.round()?;
+        }
+    }
+
+    /// Everything that is due now.
+    fn round(&mut self) -> Result<(), String> {
+        while let Some(Reverse((at, order))) = self.events.peek().copied() {
+            if at > self.now {
+                break;
+            }
+            self.events.pop();
+            let event = self.pending.remove(&order).unwrap();
+            self.happen(event);
+        }
+        for member in &mut self.members {
+            if member.poll_timeout().is_some_and(|at| at <= self.now) {
+                member.handle_timeout(self.now);
+            }
+        }
+        self.carry_up();
+        for (shard, path, datagram) in self.node.step(self.now) {
+            self.carry_down(shard, path, datagram)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::ToNode { shard, from, datagram } => {
+                self.node.receive(self.now, shard, Path::Udp(from), datagram);
+            }
+            Event::ToMember { member, address, datagram } => {
+                let now = self.now;
+                let target = &mut self.members[member];
+                // What was on its way to an address that the client has left is lost.
+                if target.address == address
+                    && let Some(seen) = target.handle(now, &datagram)
+                {
+                    self.trace = digest((self.trace, now - self.start, member, seen));
+                }
+            }
+            Event::Act(act) => self.act(act),
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Join(plan) => {
+                let live = self.members.first().is_some_and(|member| match &member.role {
+                    Role::Publisher(publisher) => publisher.client.is_connected(),
+                    Role::Viewer(_) => false,
+                });
+                if live {
+                    self.add_viewer(&plan);
+                } else {
+                    // Signalling answers 409 until there is a stream; the page asks again.
+                    self.schedule(self.now + Duration::from_millis(100), Event::Act(Act::Join(plan)));
+                }
+            }
+            Act::Leave(index) => {
+                if let Some(member) = self.members.get_mut(index) {
+                    member.left_at = Some(self.now);
+                    self.node.close(member.place.shard, member.place.key, EndReason::Deleted);
+                }
+            }
+            Act::Move(index) => {
+                if let Some(member) = self.members.get_mut(index) {
+                    self.addresses.remove(&member.address);
+                    member.address.set_port(member.address.port() + 1);
+                    member.moved_at = Some(self.now);
+                    member.moved(self.now);
+                    self.addresses.insert(member.address, index);
+                }
+            }
+            Act::Garbage(len) => {
+                let mut datagram: Vec<u8> = (0..len).map(|_| self.dice.next() as u8).collect();
+                // From a stranger or, spoofed, from a member; of any protocol.
+                let from = self.dice.between(0, self.members.len() as u64) as u8;
+                if let Some(first) = datagram.first_mut() {
+                    *first = self.dice.pick(&[*first, 0x00, 0x16, 0x80, 0x90]);
+                }
+                let address = SocketAddr::from(([10, 0, 0, from], 5_000));
+                self.node.receive(self.now, ShardId(0), Path::Udp(address), datagram);
+            }
+        }
+    }
+
+    fn carry_up(&mut self) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            let (shard, from) = (member.place.shard, member.address);
+            let mut arrivals = Vec::new();
+            for (class, datagram) in member.client().take_outbox() {
+                for at in member.up.carry(self.now, class, datagram.len()) {
+                    arrivals.push((at, datagram.to_vec()));
+                }
+            }
+            for (at, datagram) in arrivals {
+                self.schedule(at, Event::ToNode { shard, from, datagram });
+            }
+        }
+    }
+
+    fn carry_down(&mut self, shard: ShardId, path: Path, datagram: Vec<u8>) -> Result<(), String> {
+        let address = path.remote();
+        let Some(index) = self.addresses.get(&address).copied() else { return Ok(()) };
+        let member = &mut self.members[index];
+        if member.place.shard != shard {
+            return Err(format!("shard {shard:?} sends to {address}, which is of {:?}", member.place.shard));
+        }
+        let class = Class::of(&datagram);
+        if class == Class::Media {
+            if member.left_at.is_some_and(|at| at < self.now) {
+                return Err(format!("media for {address}, which has left"));
+            }
+            let observed = member.tap.observe(&datagram, &member.rtx_ssrcs, member.place.gcm);
+            observed.map_err(|complaint| format!("to {address}: {complaint}"))?;
+        }
+        let arrivals = member.down.carry(self.now, class, datagram.len());
+        for at in arrivals {
+            self.schedule(at, Event::ToMember { member: index, address, datagram: datagram.clone() });
+        }
+        Ok(())
+    }
+
+    /// What must be true of the run as a whole, and that everything is gone after it.
+    fn judge(&mut self, scenario: &Scenario) -> Result<Outcome, String> {
+        let mut outcome = Outcome {
+            trace: self.trace,
+            steps: self.steps,
+            media_packets: self.members.iter().map(|member| member.tap.media_packets).sum(),
+            expected: 0,
+            missing: 0,
+            repaired: 0,
+            keyframe_requests: 0,
+        };
+        let (publisher, viewers) = self.members.split_first().ok_or("nobody came")?;
+        let Role::Publisher(source) = &publisher.role else { return Err("no publisher".to_owned()) };
+        source.complaints.first().map_or(Ok(()), |complaint| Err(format!("publisher: {complaint}")))?;
+        outcome.keyframe_requests = source.keyframe_requests;
+        let clear_up = !publisher.up.weather.loses() && !publisher.down.weather.loses();
+        if source.acknowledged() < if clear_up { 0.85 } else { 0.5 } {
+            return Err(format!("feedback covers {} of what was published", source.acknowledged()));
+        }
+        if viewers.len() != scenario.viewers() {
+            return Err(format!("{} viewers came", viewers.len()));
+        }
+        for (place, member) in viewers.iter().enumerate() {
+            let clear = clear_up && !member.down.weather.loses() && !member.up.weather.loses();
+            let notices = self.node.notices.iter().filter(|notice| notice.session == member.place.session);
+            let served =
+                member.judge(source, clear, self.stop_at, notices.map(|notice| notice.event).collect());
+            let served = served.map_err(|complaint| format!("viewer {}: {complaint}", place + 1))?;
+            outcome.expected += served.expected;
+            outcome.missing += served.missing;
+            outcome.repaired += served.repaired;
+        }
+        self.end()?;
+        Ok(outcome)
+    }
+
+    /// Ends every session; nothing may remain.
+    fn end(&mut self) -> Result<(), String> {
+        for member in self.members.iter().filter(|member| member.left_at.is_none()) {
+            self.node.close(member.place.shard, member.place.key, EndReason::StreamEnded);
+        }
+        self.node.step(self.now);
+        let (known, live) = self.node.peers();
+        if (known, live) != (0, 0) {
+            return Err(format!("{known} peers are still known, {live} live"));
+        }
+        for shard in self.node.shards() {
+            let plane = shard.plane();
+            if [AUDIO, VIDEO].into_iter().any(|track| plane.track_report(self.now, track).is_some()) {
+                return Err(format!("{:?} still has tracks", shard.id()));
+            }
+            if plane.counters().seal_failed > 0 || shard.counters().transmit_full > 0 {
+                return Err(format!("{:?} dropped what it should have sent", shard.id()));
+            }
+        }
+        Ok(())
+    }
+}
