@@ -160,6 +160,36 @@ test('an ICE restart keeps the session and the picture', async () => {
   expect(posts).toEqual([]);
 });
 
+test('a server that crashes and returns finds its publisher and its viewers again', async () => {
+  const name = nextRoom();
+  const publisher = await studio(name);
+  await goLive(publisher, 'VP8');
+  const viewer = await watch(name);
+  await expectMovingPicture(viewer);
+  await server.crashAndRestart();
+  await waitForState(publisher, 'reconnecting');
+  await waitForState(publisher, 'live');
+  await waitForState(viewer, 'playing');
+  await expectMovingPicture(viewer);
+});
+
+test('a viewer whose publisher vanished without a word plays on when there is another', async () => {
+  const name = nextRoom();
+  const other = await startBrowser();
+  const publisher = await openPage(other, `${server.url}/studio/${name}`);
+  await goLive(publisher, 'VP8');
+  const viewer = await watch(name);
+  await expectMovingPicture(viewer);
+  // A crashed renderer sends no DELETE and no DTLS alert: the server learns of it when consent expires.
+  publisher.goto('chrome://crash').catch(() => undefined);
+  await waitForState(viewer, 'stalled');
+  await viewer.waitForFunction(() => document.body.dataset.state === 'waiting', null, { timeout: 60_000 });
+  await other.close();
+  await goLive(await studio(name), 'VP8');
+  await waitForState(viewer, 'playing');
+  await expectMovingPicture(viewer);
+});
+
 test('a viewer behind mDNS names connects', async () => {
   const name = nextRoom();
   const publisher = await studio(name);

@@ -13,6 +13,8 @@ export interface Server {
   /** `http://127.0.0.1:port` of `/metrics` and `/readyz`. */
   readonly admin: string;
   stop(): Promise<void>;
+  /** Kills the server without a farewell and starts another on the same ports. */
+  crashAndRestart(): Promise<void>;
 }
 
 const BINARY = process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debug/aforo', import.meta.url));
@@ -24,21 +26,33 @@ export async function startServer(): Promise<Server> {
   const [http, admin, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPorts()];
   const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', String(udp)];
   flags.push('--shards', String(SHARDS), '--advertise', '127.0.0.1');
-  const child = spawn(BINARY, ['dev', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const readiness = `http://127.0.0.1:${admin}/readyz`;
   const output: string[] = [];
+  let child = await spawnReady(flags, readiness, output);
+  return {
+    url: `http://127.0.0.1:${http}`,
+    admin: `http://127.0.0.1:${admin}`,
+    stop: () => stop(child, output),
+    async crashAndRestart() {
+      const ended = once(child, 'exit');
+      child.kill('SIGKILL');
+      await ended;
+      child = await spawnReady(flags, readiness, output);
+    },
+  };
+}
+
+async function spawnReady(flags: string[], readiness: string, output: string[]): Promise<ChildProcess> {
+  const child = spawn(BINARY, ['dev', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => output.push(String(text)));
   await Promise.race([
-    ready(`http://127.0.0.1:${admin}/readyz`),
+    ready(readiness),
     // `error` when there is no binary, `exit` when it does not like its flags.
     once(child, 'exit').then(() =>
       Promise.reject(new Error(`${BINARY} ended at its start:\n${output.join('')}`)),
     ),
   ]);
-  return {
-    url: `http://127.0.0.1:${http}`,
-    admin: `http://127.0.0.1:${admin}`,
-    stop: () => stop(child, output),
-  };
+  return child;
 }
 
 async function stop(child: ChildProcess, output: string[]): Promise<void> {

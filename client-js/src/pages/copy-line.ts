@@ -27,7 +27,8 @@ export function copyLine(host: HTMLElement, what: string): (text: string) => voi
     }, CONFIRM_MS);
   });
   host.replaceChildren(code, button);
-  return (text) => setText(code, text);
+  // A break after a slash reads better than one in the middle of a word; it is not part of what is copied.
+  return (text) => code.replaceChildren(...text.split(/(?<=\/)/).flatMap((part) => [part, make('wbr')]));
 }
 
 /** Copies, or selects where the page may not write to the clipboard, so that a key press does the rest. */

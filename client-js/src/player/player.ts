@@ -14,7 +14,7 @@ import { type Flow, STALL_LIMITS, StallWatch } from '../stats/stall.ts';
 /**
  * - `waiting`: the stream is not live; the player asks again by itself
  * - `playing`: media flows
- * - `stalled`: the connection is up and nothing comes: the publisher is away
+ * - `stalled`: the connection is up and nothing comes (any more): the publisher is away
  * - `reconnecting`: the path broke
  */
 export type PlayerState =
@@ -67,6 +67,9 @@ export class Player extends Emitter<PlayerEvents> {
   #flow: Flow = 'flowing';
   #media: MediaStream | null = null;
   #waitingSinceMs: number | null = null;
+  /** Whether media came in this session, and in any. */
+  #mediaCame = false;
+  #mediaEverCame = false;
 
   constructor(options: PlayerOptions) {
     super();
@@ -116,6 +119,7 @@ export class Player extends Emitter<PlayerEvents> {
    * PlayerEvents.firstframe}. More than one report does no harm.
    */
   frameShown(): void {
+    this.#mediaFlows();
     if (this.#waitingSinceMs === null) return;
     const elapsedMs = performance.now() - this.#waitingSinceMs;
     this.#waitingSinceMs = null;
@@ -147,15 +151,24 @@ export class Player extends Emitter<PlayerEvents> {
   #adopt(session: WhipWhepSession): void {
     this.#sampler?.stop();
     this.#flow = 'flowing';
+    this.#mediaCame = false;
     const stall = new StallWatch(STALL_LIMITS, Date.now());
     const hasVideo = this.#media?.getVideoTracks().length !== 0;
     this.#sampler = new StatsSampler(session.connection, readPlayback, (sample) => {
       this.emit('stats', sample);
       const { atMs, packets, framesDecoded } = sample.counters;
+      if (packets > 0) this.#mediaFlows();
       this.#flowed(stall.observe(atMs, { packets, frames: hasVideo ? framesDecoded : null }));
     });
     session.on('restarted', () => this.emit('restarted', undefined));
     if (this.#media !== null) this.emit('stream', this.#media);
+  }
+
+  #mediaFlows(): void {
+    if (this.#mediaCame) return;
+    this.#mediaCame = true;
+    this.#mediaEverCame = true;
+    this.#update();
   }
 
   #flowed(flow: Flow): void {
@@ -167,14 +180,19 @@ export class Player extends Emitter<PlayerEvents> {
     else this.#update();
   }
 
+  /** A publisher that vanished leaves a stream that can be joined for a while although nothing comes. */
+  #connectedState(): PlayerState {
+    if (!this.#mediaCame) return this.#mediaEverCame ? 'stalled' : 'connecting';
+    return this.#flow === 'silent' || this.#flow === 'dead' ? 'stalled' : 'playing';
+  }
+
   #update(): void {
     const keeper = this.#keeper.state;
     if (this.#keeper.session === null) {
       this.#sampler?.stop();
       this.#flow = 'flowing';
     }
-    const silent = this.#flow === 'silent' || this.#flow === 'dead';
-    const state = keeper === 'connected' ? (silent ? 'stalled' : 'playing') : PLAYER_STATES[keeper];
+    const state = keeper === 'connected' ? this.#connectedState() : PLAYER_STATES[keeper];
     if (state === this.#state) return;
     this.#state = state;
     this.emit('state', state);

@@ -14,7 +14,8 @@ export function describePublishProblem(failure: Pick<SessionFailure, 'kind' | 'm
     case 'taken':
       return {
         headline: 'Somebody is live in this room',
-        detail: 'Wait until they end, or take another room name.',
+        detail:
+          'Wait until they end, or take another room name. If it was you a moment ago, try again in half a minute.',
       };
     case 'unauthorized':
       return {
