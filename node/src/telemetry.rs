@@ -14,7 +14,8 @@ use crate::startup::StartupError;
 ///
 /// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
 pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
-    let filter = EnvFilter::try_new(&log.level)
+    // The HTTP library tells of each of its threads at INFO; a filter that names it overrides this.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", log.level))
         .map_err(|source| StartupError::LogFilter { text: log.level.clone(), source })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {

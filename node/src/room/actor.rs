@@ -1,39 +1,32 @@
 //! The shell of one room: carries what its core decides to the shards, the cluster and the journal.
 
+mod join;
+mod requests;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, ResponseActFuture,
-    ResponseFuture, WrapFuture,
-};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use aforo_cluster::control::Role;
-use aforo_cluster::id::{RoomName, SessionId, StreamName, TrackId};
+use aforo_cluster::id::{RoomName, StreamName};
 use aforo_cluster::metric::Metrics;
-use rand::RngExt;
 use tracing::error;
 
-use super::core::{Entrant, LiveStream, PatchKind, RoomCore, RoomOutput, StreamTrack};
+use super::core::{Entrant, RoomCore, RoomOutput};
 use super::error::RoomError;
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::message::{
-    CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched, Play, Publish,
-};
-use super::report::{self, RoomReport};
 use super::rooms::RoomEmptied;
-use crate::actor::lane::{AskError, NoticeLane, ask};
+use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
-use crate::cluster_agent::{ClaimStream, ClusterAgent, ClusterError, ReleaseStream};
+use crate::cluster_agent::{ClusterAgent, ReleaseStream};
 use crate::media::path::{PeerKey, ShardId};
-use crate::media::spec::{EgressTrack, IngestTrack};
-use crate::peer::ice;
-use crate::peer::message::{PeerConfig, PeerInput, PeerNotice};
+use crate::peer::message::{PeerInput, PeerNotice};
 use crate::shard;
-use crate::shard::message::{AddPeer, AddPeerError, PeerMedia, TellPeer};
+use crate::shard::message::{AddPeer, TellPeer};
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
 /// requests wait in their HTTP worker up to [`DEADLINE`].
@@ -141,80 +134,6 @@ impl Room {
         self.journal.entered(session, &stream, role);
         Ok(())
     }
-
-    /// Asks the shard to take the peer.
-    fn add_peer(
-        &self,
-        shard: ShardId,
-        session: SessionId,
-        config: PeerConfig,
-        media: PeerMedia,
-        context: &Context<Self>,
-    ) -> impl Future<Output = Result<PeerKey, RoomError>> + use<> {
-        let notices = context.address().recipient();
-        let link = self.around.shards.get(usize::from(shard.0)).cloned();
-        async move {
-            let link = link.ok_or(RoomError::Shard(AddPeerError::Stopping))?;
-            let asked = link.add_peer.send(AddPeer { session, config, media, notices });
-            match actix_rt::time::timeout(DEADLINE, asked).await {
-                Ok(Ok(added)) => added.map_err(RoomError::Shard),
-                Ok(Err(_)) => Err(RoomError::Unanswered(AskError::Closed)),
-                Err(_) => Err(RoomError::Unanswered(AskError::Timeout)),
-            }
-        }
-    }
-
-    /// The shard has answered: the session has its peer, or is withdrawn.
-    fn peer_added(
-        &mut self,
-        session: SessionId,
-        shard: ShardId,
-        added: Result<PeerKey, RoomError>,
-        context: &mut Context<Self>,
-    ) -> Result<(), RoomError> {
-        match &added {
-            Ok(peer) => {
-                self.around.ledger.borrow_mut().added(session, *peer);
-                self.core.peer_added(session, shard, *peer);
-            }
-            Err(_) => self.core.withdraw(crate::actor::now(), session),
-        }
-        self.drain(context);
-        added.map(|_| ())
-    }
-
-    /// The tracks that a publisher's agreement makes, for the room and for the shard.
-    fn new_tracks(&self, config: &PeerConfig) -> (Vec<StreamTrack>, Vec<IngestTrack>) {
-        let mut ledger = self.around.ledger.borrow_mut();
-        let media = &config.negotiated.media;
-        let tracks = media.iter().map(|media| {
-            let id = TrackId(ledger.next_track());
-            let (codec, rids) = (media.codec.clone(), media.rids.clone());
-            (StreamTrack { id, codec, rids }, IngestTrack { id, media: media.clone() })
-        });
-        tracks.unzip()
-    }
-}
-
-fn entrant(
-    session: SessionId,
-    stream: StreamName,
-    shard: ShardId,
-    etag: u64,
-    config: &PeerConfig,
-) -> Entrant {
-    let (ufrag, media) = (config.negotiated.remote_ice.ufrag.clone(), config.negotiated.media.clone());
-    Entrant { session, stream, shard, ufrag, etag, media }
-}
-
-/// The tracks of `live` that a viewer's agreement has.
-fn played_tracks(live: &LiveStream, config: &PeerConfig) -> Vec<EgressTrack> {
-    let media = config.negotiated.media.iter();
-    let played = media.filter_map(|media| {
-        let track = live.tracks.iter().find(|track| track.kind() == media.kind)?;
-        Some(EgressTrack { id: track.id, origin: live.origin, media: media.clone() })
-    });
-    played.collect()
 }
 
 impl Actor for Room {
@@ -248,134 +167,5 @@ impl Handler<PeerNotice> for Room {
     fn handle(&mut self, notice: PeerNotice, context: &mut Context<Self>) {
         self.core.handle_notice(notice);
         self.drain(context);
-    }
-}
-
-impl Handler<FindStream> for Room {
-    type Result = Result<LiveStream, RoomError>;
-
-    fn handle(&mut self, FindStream { stream }: FindStream, _: &mut Context<Self>) -> Self::Result {
-        self.core.find(&stream).cloned()
-    }
-}
-
-impl Handler<CheckFree> for Room {
-    type Result = Result<(), RoomError>;
-
-    fn handle(&mut self, CheckFree { stream }: CheckFree, _: &mut Context<Self>) -> Self::Result {
-        if self.core.is_free(&stream) { Ok(()) } else { Err(RoomError::Taken) }
-    }
-}
-
-impl Handler<Publish> for Room {
-    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
-
-    fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
-        let Publish { session, stream, shard, etag, config } = publish;
-        let entrant = entrant(session, stream.clone(), shard, etag, &config);
-        let (tracks, ingest) = self.new_tracks(&config);
-        let claimed = tracks.clone();
-        let entered =
-            self.enter(entrant, Role::Publisher, |core, now, entrant| core.publish(now, entrant, tracks));
-        if let Err(error) = entered {
-            return Box::pin(actix::fut::ready(Err(error)));
-        }
-        self.journal.claimed(&claimed);
-        let claim = ClaimStream { room: self.name.clone(), stream };
-        let agent = self.around.agent.clone();
-        let added = self.add_peer(shard, session, config, PeerMedia::Ingest(ingest), context);
-        let claimed_and_added = async move {
-            match ask(&agent, claim, DEADLINE).await {
-                Ok(Ok(())) => added.await,
-                Ok(Err(ClusterError::Claimed { .. })) => Err(RoomError::Taken),
-                Ok(Err(error)) => Err(RoomError::Cluster(error)),
-                Err(error) => Err(RoomError::Unanswered(error)),
-            }
-        };
-        Box::pin(
-            claimed_and_added
-                .into_actor(self)
-                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
-        )
-    }
-}
-
-impl Handler<Play> for Room {
-    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
-
-    fn handle(&mut self, play: Play, context: &mut Context<Self>) -> Self::Result {
-        let Play { session, stream, publisher, shard, etag, config } = play;
-        let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config));
-        let entrant = entrant(session, stream, shard, etag, &config);
-        let entered =
-            self.enter(entrant, Role::Viewer, |core, now, entrant| core.play(now, entrant, publisher));
-        let tracks = match entered.and(tracks) {
-            Ok(tracks) => tracks,
-            Err(error) => return Box::pin(actix::fut::ready(Err(error))),
-        };
-        let added = self.add_peer(shard, session, config, PeerMedia::Egress(tracks), context);
-        Box::pin(
-            added
-                .into_actor(self)
-                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
-        )
-    }
-}
-
-impl Handler<PatchSession> for Room {
-    type Result = Result<Patched, RoomError>;
-
-    fn handle(&mut self, patch: PatchSession, context: &mut Context<Self>) -> Self::Result {
-        let PatchSession { session, if_match, remote } = patch;
-        let kind = self.core.patch(session, &if_match, remote.as_ref())?;
-        let (PatchKind::Restart(shard), Some(remote)) = (kind, remote) else { return Ok(Patched::Trickled) };
-        let local = ice::credentials(shard).map_err(|_| RoomError::Randomness)?;
-        let etag = rand::rng().random();
-        let restarted = self.core.restart(session, local.clone(), remote, etag);
-        let result = if restarted.is_ok() { "ok" } else { "failed" };
-        self.around.metrics.ice_restarts_total.with_label_values(&[result]).inc();
-        self.drain(context);
-        restarted.map(|media| Patched::Restarted { shard, local, etag, media })
-    }
-}
-
-impl Handler<EndSession> for Room {
-    type Result = Result<(), RoomError>;
-
-    fn handle(&mut self, EndSession { session }: EndSession, context: &mut Context<Self>) -> Self::Result {
-        let ended = self.core.delete(crate::actor::now(), session);
-        self.drain(context);
-        ended
-    }
-}
-
-impl Handler<CloseAll> for Room {
-    type Result = ();
-
-    fn handle(&mut self, CloseAll(reason): CloseAll, context: &mut Context<Self>) {
-        self.core.close_all(crate::actor::now(), reason);
-        self.drain(context);
-    }
-}
-
-impl Handler<GetReport> for Room {
-    type Result = ResponseFuture<Result<RoomReport, RoomError>>;
-
-    fn handle(&mut self, question: GetReport, _: &mut Context<Self>) -> Self::Result {
-        let report = report::of_room(&self.name, &self.core, crate::actor::now());
-        let origins = if question.with_figures { report::origins(&self.core) } else { Vec::new() };
-        let links = Rc::clone(&self.around.shards);
-        Box::pin(async move {
-            let mut report = report;
-            for (shard, tracks) in origins {
-                let Some(link) = links.get(usize::from(shard.0)) else { continue };
-                let asked = link.report.send(shard::message::GetReport { tracks });
-                // A shard that does not answer leaves its figures out; the rest of the report is good.
-                if let Ok(Ok(answer)) = actix_rt::time::timeout(DEADLINE, asked).await {
-                    report.fill(&answer);
-                }
-            }
-            Ok(report)
-        })
     }
 }

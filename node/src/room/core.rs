@@ -349,3 +349,6 @@ impl RoomCore {
         self.sessions.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

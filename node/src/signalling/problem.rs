@@ -129,6 +129,19 @@ impl Problem {
         }
     }
 
+    /// Whether a part of the node or the cluster failed, in contrast to limits and drains that work as they should.
+    fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Room(
+                RoomError::Cluster(_)
+                    | RoomError::Unanswered(_)
+                    | RoomError::Shard(_)
+                    | RoomError::Randomness
+            )
+        )
+    }
+
     /// The label `result` of session attempts.
     pub(super) fn result(&self) -> &'static str {
         match self {
@@ -196,8 +209,8 @@ impl ResponseError for Problem {
             detail.push_str("; ");
             detail.push_str(advice);
         }
-        if status.is_server_error() {
-            tracing::warn!(%detail, status = status.as_u16(), "request refused");
+        if self.is_fault() {
+            tracing::warn!(%detail, status = status.as_u16(), "request failed");
         }
         let title = status.canonical_reason().unwrap_or("Error");
         let body =

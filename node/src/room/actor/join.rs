@@ -1,0 +1,147 @@
+//! How sessions come into a room: the core lets them in, the cluster and the shard agree, or they are withdrawn.
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use aforo_cluster::control::Role;
+use aforo_cluster::id::{SessionId, StreamName, TrackId};
+
+use super::{DEADLINE, Room};
+use crate::actor::lane::{AskError, ask};
+use crate::cluster_agent::{ClaimStream, ClusterError};
+use crate::media::path::{PeerKey, ShardId};
+use crate::media::spec::{EgressTrack, IngestTrack};
+use crate::peer::message::PeerConfig;
+use crate::room::core::{Entrant, LiveStream, StreamTrack};
+use crate::room::error::RoomError;
+use crate::room::message::{Play, Publish};
+use crate::shard::message::{AddPeer, AddPeerError, PeerMedia};
+
+impl Room {
+    /// Asks the shard to take the peer.
+    fn add_peer(
+        &self,
+        shard: ShardId,
+        session: SessionId,
+        config: PeerConfig,
+        media: PeerMedia,
+        context: &Context<Self>,
+    ) -> impl Future<Output = Result<PeerKey, RoomError>> + use<> {
+        let notices = context.address().recipient();
+        let link = self.around.shards.get(usize::from(shard.0)).cloned();
+        async move {
+            let link = link.ok_or(RoomError::Shard(AddPeerError::Stopping))?;
+            let asked = link.add_peer.send(AddPeer { session, config, media, notices });
+            match actix_rt::time::timeout(DEADLINE, asked).await {
+                Ok(Ok(added)) => added.map_err(RoomError::Shard),
+                Ok(Err(_)) => Err(RoomError::Unanswered(AskError::Closed)),
+                Err(_) => Err(RoomError::Unanswered(AskError::Timeout)),
+            }
+        }
+    }
+
+    /// The shard has answered: the session has its peer, or is withdrawn.
+    fn peer_added(
+        &mut self,
+        session: SessionId,
+        shard: ShardId,
+        added: Result<PeerKey, RoomError>,
+        context: &mut Context<Self>,
+    ) -> Result<(), RoomError> {
+        match &added {
+            Ok(peer) => {
+                self.around.ledger.borrow_mut().added(session, *peer);
+                self.core.peer_added(session, shard, *peer);
+            }
+            Err(_) => self.core.withdraw(crate::actor::now(), session),
+        }
+        self.drain(context);
+        added.map(|_| ())
+    }
+
+    /// The tracks that a publisher's agreement makes, for the room and for the shard.
+    fn new_tracks(&self, config: &PeerConfig) -> (Vec<StreamTrack>, Vec<IngestTrack>) {
+        let mut ledger = self.around.ledger.borrow_mut();
+        let media = &config.negotiated.media;
+        let tracks = media.iter().map(|media| {
+            let id = TrackId(ledger.next_track());
+            let (codec, rids) = (media.codec.clone(), media.rids.clone());
+            (StreamTrack { id, codec, rids }, IngestTrack { id, media: media.clone() })
+        });
+        tracks.unzip()
+    }
+}
+
+fn entrant(
+    session: SessionId,
+    stream: StreamName,
+    shard: ShardId,
+    etag: u64,
+    config: &PeerConfig,
+) -> Entrant {
+    let (ufrag, media) = (config.negotiated.remote_ice.ufrag.clone(), config.negotiated.media.clone());
+    Entrant { session, stream, shard, ufrag, etag, media }
+}
+
+/// The tracks of `live` that a viewer's agreement has.
+fn played_tracks(live: &LiveStream, config: &PeerConfig) -> Vec<EgressTrack> {
+    let media = config.negotiated.media.iter();
+    let played = media.filter_map(|media| {
+        let track = live.tracks.iter().find(|track| track.kind() == media.kind)?;
+        Some(EgressTrack { id: track.id, origin: live.origin, media: media.clone() })
+    });
+    played.collect()
+}
+
+impl Handler<Publish> for Room {
+    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
+
+    fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
+        let Publish { session, stream, shard, etag, config } = publish;
+        let entrant = entrant(session, stream.clone(), shard, etag, &config);
+        let (tracks, ingest) = self.new_tracks(&config);
+        let claimed = tracks.clone();
+        let entered =
+            self.enter(entrant, Role::Publisher, |core, now, entrant| core.publish(now, entrant, tracks));
+        if let Err(error) = entered {
+            return Box::pin(actix::fut::ready(Err(error)));
+        }
+        self.journal.claimed(&claimed);
+        let claim = ClaimStream { room: self.name.clone(), stream };
+        let agent = self.around.agent.clone();
+        let added = self.add_peer(shard, session, config, PeerMedia::Ingest(ingest), context);
+        let claimed_and_added = async move {
+            match ask(&agent, claim, DEADLINE).await {
+                Ok(Ok(())) => added.await,
+                Ok(Err(ClusterError::Claimed { .. })) => Err(RoomError::Taken),
+                Ok(Err(error)) => Err(RoomError::Cluster(error)),
+                Err(error) => Err(RoomError::Unanswered(error)),
+            }
+        };
+        Box::pin(
+            claimed_and_added
+                .into_actor(self)
+                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
+        )
+    }
+}
+
+impl Handler<Play> for Room {
+    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
+
+    fn handle(&mut self, play: Play, context: &mut Context<Self>) -> Self::Result {
+        let Play { session, stream, publisher, shard, etag, config } = play;
+        let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config));
+        let entrant = entrant(session, stream, shard, etag, &config);
+        let entered =
+            self.enter(entrant, Role::Viewer, |core, now, entrant| core.play(now, entrant, publisher));
+        let tracks = match entered.and(tracks) {
+            Ok(tracks) => tracks,
+            Err(error) => return Box::pin(actix::fut::ready(Err(error))),
+        };
+        let added = self.add_peer(shard, session, config, PeerMedia::Egress(tracks), context);
+        Box::pin(
+            added
+                .into_actor(self)
+                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
+        )
+    }
+}

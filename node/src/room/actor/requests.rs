@@ -1,0 +1,88 @@
+//! What clients and operators ask of a room: what is in it, PATCH and DELETE of sessions, its end.
+
+use std::rc::Rc;
+
+use actix::{Context, Handler, ResponseFuture};
+use rand::RngExt;
+
+use super::{DEADLINE, Room};
+use crate::peer::ice;
+use crate::room::core::{LiveStream, PatchKind};
+use crate::room::error::RoomError;
+use crate::room::message::{CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched};
+use crate::room::report::{self, RoomReport};
+use crate::shard;
+
+impl Handler<FindStream> for Room {
+    type Result = Result<LiveStream, RoomError>;
+
+    fn handle(&mut self, FindStream { stream }: FindStream, _: &mut Context<Self>) -> Self::Result {
+        self.core.find(&stream).cloned()
+    }
+}
+
+impl Handler<CheckFree> for Room {
+    type Result = Result<(), RoomError>;
+
+    fn handle(&mut self, CheckFree { stream }: CheckFree, _: &mut Context<Self>) -> Self::Result {
+        if self.core.is_free(&stream) { Ok(()) } else { Err(RoomError::Taken) }
+    }
+}
+
+impl Handler<PatchSession> for Room {
+    type Result = Result<Patched, RoomError>;
+
+    fn handle(&mut self, patch: PatchSession, context: &mut Context<Self>) -> Self::Result {
+        let PatchSession { session, if_match, remote } = patch;
+        let kind = self.core.patch(session, &if_match, remote.as_ref())?;
+        let (PatchKind::Restart(shard), Some(remote)) = (kind, remote) else { return Ok(Patched::Trickled) };
+        let local = ice::credentials(shard).map_err(|_| RoomError::Randomness)?;
+        let etag = rand::rng().random();
+        let restarted = self.core.restart(session, local.clone(), remote, etag);
+        let result = if restarted.is_ok() { "ok" } else { "failed" };
+        self.around.metrics.ice_restarts_total.with_label_values(&[result]).inc();
+        self.drain(context);
+        restarted.map(|media| Patched::Restarted { shard, local, etag, media })
+    }
+}
+
+impl Handler<EndSession> for Room {
+    type Result = Result<(), RoomError>;
+
+    fn handle(&mut self, EndSession { session }: EndSession, context: &mut Context<Self>) -> Self::Result {
+        let ended = self.core.delete(crate::actor::now(), session);
+        self.drain(context);
+        ended
+    }
+}
+
+impl Handler<CloseAll> for Room {
+    type Result = ();
+
+    fn handle(&mut self, CloseAll(reason): CloseAll, context: &mut Context<Self>) {
+        self.core.close_all(crate::actor::now(), reason);
+        self.drain(context);
+    }
+}
+
+impl Handler<GetReport> for Room {
+    type Result = ResponseFuture<Result<RoomReport, RoomError>>;
+
+    fn handle(&mut self, question: GetReport, _: &mut Context<Self>) -> Self::Result {
+        let report = report::of_room(&self.name, &self.core, crate::actor::now());
+        let origins = if question.with_figures { report::origins(&self.core) } else { Vec::new() };
+        let links = Rc::clone(&self.around.shards);
+        Box::pin(async move {
+            let mut report = report;
+            for (shard, tracks) in origins {
+                let Some(link) = links.get(usize::from(shard.0)) else { continue };
+                let asked = link.report.send(shard::message::GetReport { tracks });
+                // A shard that does not answer leaves its figures out; the rest of the report is good.
+                if let Ok(Ok(answer)) = actix_rt::time::timeout(DEADLINE, asked).await {
+                    report.fill(&answer);
+                }
+            }
+            Ok(report)
+        })
+    }
+}
