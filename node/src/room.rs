@@ -11,7 +11,11 @@ mod journal;
 mod ledger;
 mod message;
 mod report;
+#[cfg(test)]
+pub(crate) mod rig;
 mod rooms;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{Room, ShardLink};
 pub use core::{IfMatch, LiveStream, StreamTrack};

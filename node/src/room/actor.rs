@@ -65,6 +65,7 @@ pub struct Room {
     rooms: Recipient<RoomEmptied>,
     /// The room is empty and has said so: its root forgets it, and whoever still comes must ask again.
     closed: bool,
+    /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
     lifeline: Lifeline,
     timer: Timer,
 }
@@ -130,7 +131,8 @@ impl Room {
         }
         let (session, stream, shard) = (entrant.session, entrant.stream.clone(), entrant.shard);
         enter(&mut self.core, crate::actor::now(), entrant)?;
-        self.around.ledger.borrow_mut().enter(session, self.name.clone(), shard);
+        let published = (role == Role::Publisher).then(|| stream.clone());
+        self.around.ledger.borrow_mut().enter(session, self.name.clone(), shard, published);
         self.journal.entered(session, &stream, role);
         Ok(())
     }
@@ -141,10 +143,6 @@ impl Actor for Room {
 
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(ROOM_MAILBOX_CAPACITY);
-    }
-
-    fn stopped(&mut self, _: &mut Context<Self>) {
-        self.lifeline.finish();
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use aforo_cluster::id::{RoomName, SessionId};
+use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use crate::media::path::{PeerKey, ShardId};
 
@@ -15,6 +15,8 @@ pub(super) struct Place {
     pub room: RoomName,
     /// Its shard.
     pub shard: ShardId,
+    /// The stream that it publishes, if it does.
+    pub published: Option<StreamName>,
     /// Its peer, once the shard has taken it.
     pub peer: Option<PeerKey>,
 }
@@ -51,11 +53,17 @@ impl Ledger {
     }
 
     /// Takes note of a session.
-    pub fn enter(&mut self, session: SessionId, room: RoomName, shard: ShardId) {
+    pub fn enter(
+        &mut self,
+        session: SessionId,
+        room: RoomName,
+        shard: ShardId,
+        published: Option<StreamName>,
+    ) {
         if let Some(load) = self.load.get_mut(usize::from(shard.0)) {
             *load += 1;
         }
-        self.sessions.insert(session, Place { room, shard, peer: None });
+        self.sessions.insert(session, Place { room, shard, published, peer: None });
     }
 
     /// The shard took the session's peer.
@@ -106,7 +114,7 @@ mod tests {
         let sessions: Vec<SessionId> = (0..30).map(|_| SessionId::random()).collect();
         for session in &sessions {
             let shard = ledger.least_loaded().unwrap();
-            ledger.enter(*session, room.clone(), shard);
+            ledger.enter(*session, room.clone(), shard, None);
         }
         assert_eq!(ledger.load, [10, 10, 10]);
         assert_eq!(ledger.least_loaded(), Err(30));
@@ -121,11 +129,11 @@ mod tests {
         let mut ledger = Ledger::new(2, 30);
         let room: RoomName = "a".parse().unwrap();
         for shard in [0, 0, 0, 1] {
-            ledger.enter(SessionId::random(), room.clone(), ShardId(shard));
+            ledger.enter(SessionId::random(), room.clone(), ShardId(shard), None);
         }
         for _ in 0..2 {
             assert_eq!(ledger.least_loaded(), Ok(ShardId(1)));
-            ledger.enter(SessionId::random(), room.clone(), ShardId(1));
+            ledger.enter(SessionId::random(), room.clone(), ShardId(1), None);
         }
         assert_eq!(ledger.of_room(&room).len(), 6);
     }

@@ -27,7 +27,7 @@ use super::message::{
 use super::report::RoomReport;
 use crate::actor::lane::{AskError, ask};
 use crate::actor::supervise::{Exit, lifeline};
-use crate::cluster_agent::{ClusterAgent, GetPlacement};
+use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
 use crate::config::Limits;
 use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerInput};
@@ -95,6 +95,11 @@ pub struct GetRooms;
 #[rtype(result = "()")]
 pub(super) struct RoomEmptied(pub RoomName);
 
+/// The room is forgotten: end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(super) struct End;
+
 /// The root actor of the control arbiter.
 pub struct Rooms {
     rooms: HashMap<RoomName, Addr<Room>>,
@@ -142,22 +147,28 @@ impl Rooms {
         let emptied = context.address().recipient();
         let room = Room::new(name.clone(), self.around.clone(), emptied, line).start();
         self.rooms.insert(name.clone(), room.clone());
-        context.spawn(watch.exit().into_actor(self).map(move |exit, rooms, _| {
+        context.spawn(watch.exit().into_actor(self).map(move |exit, rooms, context| {
             if exit == Exit::Died {
-                rooms.bury(&name);
+                rooms.bury(&name, context);
             }
         }));
         Ok(room)
     }
 
-    /// A room died of a fault of ours: nobody would ever end its peers, so they are ended now.
-    fn bury(&mut self, name: &RoomName) {
+    /// A room died of a fault of ours: nobody would ever end its peers or give its streams back, so it is done now.
+    fn bury(&mut self, name: &RoomName, context: &mut Context<Self>) {
         self.rooms.remove(name);
         self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
         let orphans = self.around.ledger.borrow().of_room(name);
         error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
         for (session, place) in orphans {
             self.around.ledger.borrow_mut().leave(session);
+            if let Some(stream) = place.published {
+                let (agent, room) = (self.around.agent.clone(), name.clone());
+                let released = async move { ask(&agent, ReleaseStream { room, stream }, DEADLINE).await };
+                // The agent answers, or the node is stopping.
+                context.spawn(released.into_actor(self).map(|_, _, _| ()));
+            }
             let shard = self.around.shards.get(usize::from(place.shard.0));
             if let (Some(shard), Some(peer)) = (shard, place.peer) {
                 let close = TellPeer { peer, input: PeerInput::Close(EndReason::Internal) };
@@ -268,9 +279,12 @@ where
 impl Handler<RoomEmptied> for Rooms {
     type Result = ();
 
-    /// Without an address in our map the room ends as soon as its mailbox is empty.
+    /// Whatever was handed to the room before is answered first. A mailbox that is full keeps it alive until all who
+    /// know its address are gone, which is as good.
     fn handle(&mut self, RoomEmptied(room): RoomEmptied, _: &mut Context<Self>) {
-        self.rooms.remove(&room);
+        if let Some(room) = self.rooms.remove(&room) {
+            let _ = room.try_send(End);
+        }
     }
 }
 

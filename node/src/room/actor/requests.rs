@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use actix::{Context, Handler, ResponseFuture};
+use actix::{ActorContext, Context, Handler, ResponseFuture};
 use rand::RngExt;
 
 use super::{DEADLINE, Room};
@@ -11,6 +11,7 @@ use crate::room::core::{LiveStream, PatchKind};
 use crate::room::error::RoomError;
 use crate::room::message::{CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched};
 use crate::room::report::{self, RoomReport};
+use crate::room::rooms::End;
 use crate::shard;
 
 impl Handler<FindStream> for Room {
@@ -62,6 +63,15 @@ impl Handler<CloseAll> for Room {
     fn handle(&mut self, CloseAll(reason): CloseAll, context: &mut Context<Self>) {
         self.core.close_all(crate::actor::now(), reason);
         self.drain(context);
+    }
+}
+
+impl Handler<End> for Room {
+    type Result = ();
+
+    fn handle(&mut self, End: End, context: &mut Context<Self>) {
+        self.lifeline.finish();
+        context.stop();
     }
 }
 

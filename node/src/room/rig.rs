@@ -1,0 +1,114 @@
+//! The control side of a node with shards that only take notes: for tests of rooms and of HTTP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Addr, Context, Handler, Recipient};
+use aforo_cluster::bus::Bus;
+use aforo_cluster::bus::memory::MemoryBus;
+use aforo_cluster::id::SessionId;
+use aforo_cluster::metric::Metrics;
+
+use super::{Rooms, ShardLink};
+use crate::cluster_agent::ClusterAgent;
+use crate::config::Limits;
+use crate::media::path::PeerKey;
+use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
+use crate::shard::message::{AddPeer, AddPeerError, GetLoad, GetReport, ShardLoad, ShardReport, TellPeer};
+
+/// What the rooms did to the shard.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// Peers that were added, with whom to tell of their life.
+    pub(crate) added: Vec<(SessionId, Recipient<PeerNotice>)>,
+    /// What peers were told, by index.
+    pub(crate) told: Vec<(u32, PeerInput)>,
+    /// Whether the shard is full.
+    pub(crate) full: bool,
+}
+
+struct NotingShard(Arc<Mutex<Notes>>);
+
+impl Actor for NotingShard {
+    type Context = Context<Self>;
+}
+
+impl Handler<AddPeer> for NotingShard {
+    type Result = Result<PeerKey, AddPeerError>;
+
+    fn handle(&mut self, add: AddPeer, _: &mut Context<Self>) -> Self::Result {
+        let mut notes = self.0.lock().unwrap();
+        if notes.full {
+            return Err(AddPeerError::Full);
+        }
+        notes.added.push((add.session, add.notices));
+        Ok(PeerKey { index: u32::try_from(notes.added.len() - 1).unwrap(), generation: 0 })
+    }
+}
+
+impl Handler<TellPeer> for NotingShard {
+    type Result = ();
+
+    fn handle(&mut self, tell: TellPeer, _: &mut Context<Self>) {
+        self.0.lock().unwrap().told.push((tell.peer.index, tell.input));
+    }
+}
+
+impl Handler<GetReport> for NotingShard {
+    type Result = actix::MessageResult<GetReport>;
+
+    fn handle(&mut self, _: GetReport, _: &mut Context<Self>) -> Self::Result {
+        actix::MessageResult(ShardReport { tracks: Vec::new() })
+    }
+}
+
+impl Handler<GetLoad> for NotingShard {
+    type Result = actix::MessageResult<GetLoad>;
+
+    fn handle(&mut self, _: GetLoad, _: &mut Context<Self>) -> Self::Result {
+        actix::MessageResult(ShardLoad::default())
+    }
+}
+
+/// Rooms, a cluster of one node, and one shard.
+pub(crate) struct Rig {
+    pub(crate) rooms: Addr<Rooms>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) notes: Arc<Mutex<Notes>>,
+    pub(crate) load: Recipient<GetLoad>,
+}
+
+impl Rig {
+    /// Starts all of it on this thread's system.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let (bus, metrics) = (Arc::new(MemoryBus::new()), Arc::new(Metrics::new().unwrap()));
+        actix::spawn({
+            let bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
+            async move { aforo_coordinator::service::serve(bus).await.unwrap() }
+        });
+        let node: aforo_cluster::id::NodeId = "here".parse().unwrap();
+        let agent = ClusterAgent::new(bus, Arc::clone(&metrics), node.clone()).start();
+        let notes = Arc::new(Mutex::new(Notes::default()));
+        let shard = NotingShard(Arc::clone(&notes)).start();
+        let link = ShardLink {
+            add_peer: shard.clone().recipient(),
+            tell_peer: shard.clone().recipient(),
+            report: shard.clone().recipient(),
+        };
+        let rooms = Rooms::new(node, vec![link], agent, Arc::clone(&metrics), limits).start();
+        Self { rooms, metrics, notes, load: shard.recipient() }
+    }
+
+    /// The peer that was added last says this.
+    pub(crate) async fn last_peer_says(&self, event: PeerEvent) {
+        let index = self.notes.lock().unwrap().added.len() - 1;
+        self.peer_says(index, event).await;
+    }
+
+    /// The peer with this index says this.
+    pub(crate) async fn peer_says(&self, index: usize, event: PeerEvent) {
+        let (session, notices) = self.notes.lock().unwrap().added[index].clone();
+        notices.send(PeerNotice { session, event, at: crate::actor::now() }).await.unwrap();
+    }
+}

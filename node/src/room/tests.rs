@@ -1,0 +1,167 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use actix::Handler;
+use aforo_cluster::control::Role;
+use aforo_cluster::id::{RoomName, SessionId, StreamName};
+
+use super::rig::Rig;
+use super::*;
+use crate::actor::virtual_time;
+use crate::config::Limits;
+use crate::media::negotiated::IceCredentials;
+use crate::media::path::ShardId;
+use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput};
+use crate::signalling::sdp::{self, Capabilities, LocalTransport};
+
+fn room() -> RoomName {
+    "demo".parse().unwrap()
+}
+
+fn config(offer: &str) -> PeerConfig {
+    let local_ice = IceCredentials { ufrag: "A1234567".to_owned(), password: "p".repeat(24) };
+    let digest = vec![0; 32];
+    let algorithm = crate::media::negotiated::FingerprintAlgorithm::Sha256;
+    let local = LocalTransport {
+        ice: local_ice.clone(),
+        fingerprint: crate::media::negotiated::Fingerprint { algorithm, digest },
+        candidates: Vec::new(),
+        session_id: 1,
+        session_version: 1,
+        cname: "test".to_owned(),
+    };
+    let (_, negotiated) = sdp::answer(offer, &Capabilities::publish(local)).unwrap();
+    PeerConfig { local_ice, negotiated }
+}
+
+fn published(session: SessionId) -> InRoom<Publish> {
+    let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
+    let publish = Publish { session, stream: StreamName::default(), shard: ShardId(0), etag: 1, config };
+    InRoom { room: room(), message: publish }
+}
+
+fn place(role: Role) -> Place {
+    Place { room: room(), stream: StreamName::default(), role }
+}
+
+async fn live(rig: &Rig) -> SessionId {
+    let session = SessionId::random();
+    rig.rooms.send(place(Role::Publisher)).await.unwrap().unwrap();
+    rig.rooms.send(published(session)).await.unwrap().unwrap();
+    rig.last_peer_says(PeerEvent::Connected).await;
+    rig.last_peer_says(PeerEvent::FirstMedia).await;
+    session
+}
+
+#[test]
+fn a_viewer_gets_the_tracks_of_a_live_stream() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let missing = rig.rooms.send(place(Role::Viewer)).await.unwrap();
+        assert!(matches!(missing, Err(RoomError::NotLive)));
+        let publisher = live(&rig).await;
+        let placed = rig.rooms.send(place(Role::Viewer)).await.unwrap().unwrap();
+        let stream = placed.live.unwrap();
+        assert_eq!((stream.publisher, stream.tracks.len()), (publisher, 2));
+        assert_eq!(rig.metrics.streams.get(), 1);
+        let text = rig.metrics.render().unwrap();
+        assert!(text.contains("stage=\"dtls\""), "{text}");
+    });
+}
+
+#[test]
+fn a_room_closes_with_its_last_session_and_opens_again() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        for _ in 0..2 {
+            let session = live(&rig).await;
+            assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 1);
+            assert_eq!(rig.metrics.rooms.get(), 1);
+            let end = InRoom { room: room(), message: EndSession { session } };
+            rig.rooms.send(end.clone()).await.unwrap().unwrap();
+            let again = rig.rooms.send(end).await.unwrap();
+            assert!(matches!(again, Err(RoomError::NoSession | RoomError::Closed)), "{again:?}");
+            assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
+            tokio::task::yield_now().await;
+            assert_eq!(rig.metrics.rooms.get(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_shard_that_refuses_leaves_no_trace() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        rig.notes.lock().unwrap().full = true;
+        let refused = rig.rooms.send(published(SessionId::random())).await.unwrap();
+        assert!(matches!(refused, Err(RoomError::Shard(_))), "{refused:?}");
+        assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
+        rig.notes.lock().unwrap().full = false;
+        live(&rig).await;
+    });
+}
+
+#[test]
+fn limits_are_refused_with_their_number() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits { sessions: 1, ..Limits::default() });
+        live(&rig).await;
+        let refused = rig.rooms.send(place(Role::Viewer)).await.unwrap();
+        assert!(matches!(refused, Err(RoomError::SessionLimit(1))), "{refused:?}");
+    });
+}
+
+#[test]
+fn draining_ends_every_session_and_lets_nobody_in() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        live(&rig).await;
+        rig.rooms.send(CloseAll(EndReason::Shutdown)).await.unwrap();
+        tokio::task::yield_now().await;
+        let told =
+            rig.notes.lock().unwrap().told.iter().map(|(_, input)| format!("{input:?}")).collect::<Vec<_>>();
+        assert_eq!(told, ["Close(Shutdown)"]);
+        let refused = rig.rooms.send(place(Role::Publisher)).await.unwrap();
+        assert!(matches!(refused, Err(RoomError::Refused(_))), "{refused:?}");
+        let late = rig.rooms.send(published(SessionId::random())).await.unwrap();
+        assert!(matches!(late, Err(RoomError::Refused(_))), "{late:?}");
+    });
+}
+
+/// A fault for the test below.
+#[derive(Debug, Clone, actix::Message)]
+#[rtype(result = "Result<(), RoomError>")]
+struct Panic;
+
+impl RoomMessage for Panic {
+    fn refused(error: RoomError) -> Self::Result {
+        Err(error)
+    }
+
+    fn missing() -> RoomError {
+        RoomError::NotLive
+    }
+}
+
+impl Handler<Panic> for Room {
+    type Result = Result<(), RoomError>;
+
+    fn handle(&mut self, _: Panic, _: &mut actix::Context<Self>) -> Self::Result {
+        panic!("a fault for the test");
+    }
+}
+
+#[test]
+fn the_peers_of_a_room_that_dies_are_ended_and_its_name_is_free_again() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        live(&rig).await;
+        let died = rig.rooms.send(InRoom { room: room(), message: Panic }).await.unwrap();
+        assert!(matches!(died, Err(RoomError::Closed)), "{died:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let told = rig.notes.lock().unwrap().told.clone();
+        assert!(matches!(told[..], [(0, PeerInput::Close(EndReason::Internal))]), "{told:?}");
+        assert_eq!((rig.metrics.rooms.get(), rig.metrics.streams.get()), (0, 0));
+        assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
+        live(&rig).await;
+    });
+}
