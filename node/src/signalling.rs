@@ -24,3 +24,6 @@ pub use admin::Operations;
 pub use app::{App, Parts, candidates};
 pub use listener::{ListenError, serve_operators, serve_public};
 pub use problem::Problem;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::App as WebApp;
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service as _, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::from_fn;
+use actix_web::test::{TestRequest, init_service};
+use actix_web::web::Data;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::*;
+use crate::actor::virtual_time;
+use crate::config::{Config, Secret};
+use crate::lifecycle::{Lifecycle, NodeState};
+use crate::media::negotiated::{Fingerprint, FingerprintAlgorithm};
+use crate::peer::message::{PeerEvent, PeerInput};
+use crate::room::rig::Rig;
+
+const OFFER: &str = include_str!("sdp/fixtures/chromium-publish.sdp");
+const PLAY_OFFER: &str = include_str!("sdp/fixtures/chromium-play.sdp");
+const SDP: (&str, &str) = ("content-type", "application/sdp");
+const FRAGMENT: (&str, &str) = ("content-type", "application/trickle-ice-sdpfrag");
+
+/// Answers a request.
+type Service = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
+
+/// The public listener in front of rooms whose shard only takes notes.
+struct Server {
+    service: Service,
+    rig: Rig,
+    lifecycle: Arc<Lifecycle>,
+}
+
+/// What a request was answered.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+async fn server(config: Config) -> Server {
+    let rig = Rig::new(&config.limits);
+    let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&rig.metrics)));
+    lifecycle.set(NodeState::Ready);
+    let app = App::new(
+        &config,
+        Parts {
+            rooms: rig.rooms.clone(),
+            candidates: vec![candidates(&["192.0.2.1".parse().unwrap()], 7800, Some(7800))],
+            fingerprint: Fingerprint { algorithm: FingerprintAlgorithm::Sha256, digest: vec![7; 32] },
+            metrics: Arc::clone(&rig.metrics),
+            lifecycle: Arc::clone(&lifecycle),
+        },
+    );
+    let app = WebApp::new().app_data(Data::new(app)).wrap(from_fn(guard::public)).configure(routes::public);
+    let service = Rc::new(init_service(app).await);
+    let service: Service = Box::new(move |request| {
+        let service = Rc::clone(&service);
+        Box::pin(async move { service.call(request.to_request()).await.unwrap().map_into_boxed_body() })
+    });
+    Server { service, rig, lifecycle }
+}
+
+impl Server {
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let mut request = TestRequest::with_uri(path)
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .peer_addr("198.51.100.1:1".parse().unwrap())
+            .insert_header(("host", "live.example"))
+            .set_payload(body.into());
+        for (name, value) in headers {
+            request = request.append_header((HeaderName::try_from(*name).unwrap(), *value));
+        }
+        let response = (self.service)(request).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = actix_web::body::to_bytes(response.into_body()).await.ok().unwrap();
+        Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    /// A publisher on `path` whose media flows. Returns the 201.
+    async fn publish(&self, path: &str) -> Answer {
+        let created = self.ask("POST", path, &[SDP], OFFER).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        self.rig.last_peer_says(PeerEvent::Connected).await;
+        self.rig.last_peer_says(PeerEvent::FirstMedia).await;
+        created
+    }
+}
+
+/// The path of the session that a 201 names.
+fn session(created: &Answer) -> String {
+    created.header("location").trim_start_matches("http://live.example").to_owned()
+}
+
+#[test]
+fn a_publisher_is_answered_with_location_tag_and_candidates() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let created = server.publish("/whip/demo").await;
+        assert_eq!(created.header("content-type"), "application/sdp");
+        let location = created.header("location");
+        assert!(location.starts_with("http://live.example/whip/demo/main/"), "{location}");
+        let tag = created.header("etag");
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 18, "{tag}");
+        assert!(created.body.contains("a=recvonly") && created.body.contains("192.0.2.1 7800 typ host"));
+        let rooms = server.ask("GET", "/v1/rooms", &[], "").await;
+        let rooms: serde_json::Value = serde_json::from_str(&rooms.body).unwrap();
+        assert_eq!(rooms["rooms"][0]["name"], "demo");
+        assert_eq!(rooms["rooms"][0]["live"], true);
+        assert_eq!(rooms["rooms"][0]["viewers"], 0);
+        assert_eq!(rooms["rooms"][0]["streams"][0]["tracks"][0]["layers"].as_array().unwrap().len(), 1);
+        assert_eq!(server.ask("GET", "/v1/rooms/demo", &[], "").await.status, 200);
+        assert_eq!(server.ask("GET", "/v1/rooms/other", &[], "").await.status, 404);
+    });
+}
+
+#[test]
+fn a_viewer_plays_what_is_live_and_is_told_to_wait_for_what_is_not() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        for path in ["/whep/demo", "/whep/nobody/knows"] {
+            let waiting = server.ask("POST", path, &[SDP], PLAY_OFFER).await;
+            assert_eq!((waiting.status, waiting.header("retry-after")), (409, "2"));
+        }
+        let created = server.ask("POST", "/whip/demo", &[SDP], OFFER).await;
+        assert_eq!(created.status, 201);
+        assert_eq!(server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await.status, 409);
+        server.rig.last_peer_says(PeerEvent::FirstMedia).await;
+        let played = server.ask("POST", "/whep/demo/main", &[SDP], PLAY_OFFER).await;
+        assert_eq!(played.status, 201, "{}", played.body);
+        assert!(played.body.contains("a=sendonly"));
+        assert_eq!(server.ask("POST", "/whip/demo", &[SDP], OFFER).await.status, 409);
+    });
+}
+
+#[test]
+fn a_stream_without_a_codec_that_the_viewer_has_is_406_and_says_which_it_has() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        server.publish("/whip/demo").await;
+        let other = PLAY_OFFER
+            .lines()
+            .map(|line| if line.contains("VP8") { line.replace("VP8", "XYZ") } else { line.to_owned() });
+        let offer: String = other.map(|line| line.replace("H264", "ABC") + "\r\n").collect();
+        let refused = server.ask("POST", "/whep/demo", &[SDP], offer).await;
+        assert_eq!(refused.status, 406, "{}", refused.body);
+        assert!(refused.body.contains("no common video codec"), "{}", refused.body);
+    });
+}
+
+#[test]
+fn delete_ends_a_session_once() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let session = session(&server.publish("/whip/demo").await);
+        assert_eq!(server.ask("DELETE", &session, &[("if-match", "\"stale\"")], "").await.status, 200);
+        assert_eq!(server.ask("DELETE", &session, &[], "").await.status, 404);
+        assert_eq!(server.ask("DELETE", "/whip/demo/main/nonsense", &[], "").await.status, 404);
+        assert_eq!(server.ask("POST", "/whip/demo", &[SDP], OFFER).await.status, 201);
+    });
+}
+
+#[test]
+fn patch_follows_the_rules_of_rfc_9725() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let created = server.publish("/whip/demo").await;
+        let (path, tag) = (session(&created), created.header("etag").to_owned());
+        let ours = |field: &str| OFFER.lines().find_map(|line| line.strip_prefix(field)).unwrap().to_owned();
+        let (ufrag, password) = (ours("a=ice-ufrag:"), ours("a=ice-pwd:"));
+        let trickle = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=end-of-candidates\r\n");
+        let restart = format!("a=ice-ufrag:new1\r\na=ice-pwd:{}\r\n", "n".repeat(24));
+        let ask = |tag: &str, body: &str| {
+            let (path, tag, body) = (path.clone(), tag.to_owned(), body.to_owned());
+            let server = &server;
+            async move { server.ask("PATCH", &path, &[FRAGMENT, ("if-match", &tag)], body).await }
+        };
+        assert_eq!(server.ask("PATCH", &path, &[FRAGMENT], trickle.clone()).await.status, 428);
+        assert_eq!(server.ask("PATCH", &path, &[SDP, ("if-match", &tag)], trickle.clone()).await.status, 415);
+        assert_eq!(ask("\"stale\"", &trickle).await.status, 412);
+        assert_eq!(ask("unquoted", &trickle).await.status, 400);
+        assert_eq!(ask(&tag, "nonsense").await.status, 400);
+        let trickled = ask(&tag, &trickle).await;
+        assert_eq!((trickled.status, trickled.body.as_str(), trickled.header("etag")), (204, "", ""));
+        let restarted = ask("*", &restart).await;
+        assert_eq!(
+            (restarted.status, restarted.header("content-type")),
+            (200, FRAGMENT.1),
+            "{}",
+            restarted.body
+        );
+        let new_tag = restarted.header("etag").to_owned();
+        assert!(new_tag != tag && restarted.body.contains("a=ice-ufrag:"));
+        assert_eq!(ask(&tag, &trickle).await.status, 412, "the old tag is stale");
+        assert_eq!(ask(&new_tag, &restart).await.status, 204);
+        let told = server.rig.notes.lock().unwrap().told.len();
+        assert_eq!(told, 1, "the peer was restarted once");
+        assert!(matches!(server.rig.notes.lock().unwrap().told[0].1, PeerInput::RestartIce { .. }));
+        let unknown = "/whip/demo/main/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(server.ask("PATCH", unknown, &[FRAGMENT, ("if-match", "*")], trickle).await.status, 404);
+    });
+}
+
+#[test]
+fn endpoints_say_what_they_take() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        for path in ["/whip/demo", "/whip/demo/cam", "/whep/demo", "/whep/demo/cam"] {
+            for method in ["GET", "HEAD"] {
+                let looked = server.ask(method, path, &[], "").await;
+                assert_eq!((looked.status, looked.body.as_str()), (200, ""), "{method} {path}");
+            }
+            let options = server.ask("OPTIONS", path, &[], "").await;
+            assert_eq!((options.status, options.header("accept-post")), (204, "application/sdp"));
+            let put = server.ask("PUT", path, &[], "x").await;
+            assert_eq!((put.status, put.header("allow")), (405, "POST, GET, HEAD, OPTIONS"));
+        }
+        assert_eq!(server.ask("HEAD", "/whep/demo", &[], "").await.header("content-type"), "application/sdp");
+        let session = "/whip/demo/main/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let get = server.ask("GET", session, &[], "").await;
+        assert_eq!((get.status, get.header("allow")), (405, "PATCH, DELETE, OPTIONS"));
+        assert_eq!(server.ask("OPTIONS", session, &[], "").await.header("accept-patch"), FRAGMENT.1);
+    });
+}
+
+#[test]
+fn pages_of_other_origins_may_use_the_api_and_read_its_headers() {
+    virtual_time::run(async {
+        let turn = crate::config::Turn {
+            urls: vec!["turn:relay.example".to_owned()],
+            secret: Some(Secret::new("north")),
+            ..crate::config::Turn::default()
+        };
+        let server = server(Config { turn, ..Config::default() }).await;
+        let headers = [("origin", "https://other.example"), ("access-control-request-method", "POST")];
+        let preflight = server.ask("OPTIONS", "/whip/demo", &headers, "").await;
+        assert_eq!(preflight.header("access-control-allow-origin"), "*");
+        assert!(preflight.header("access-control-allow-methods").contains("PATCH"));
+        assert!(preflight.header("access-control-allow-headers").contains("If-Match"));
+        assert_eq!(preflight.header("link"), "", "no credentials on a preflight");
+        let created = server.ask("POST", "/whip/demo", &[SDP, headers[0]], OFFER).await;
+        assert!(created.header("link").starts_with("<turn:relay.example>; rel=\"ice-server\"; username=\""));
+        for exposed in ["Location", "ETag", "Link", "Retry-After"] {
+            assert!(created.header("access-control-expose-headers").contains(exposed));
+        }
+        let refused = server.ask("POST", "/whep/other", &[SDP, headers[0]], PLAY_OFFER).await;
+        assert_eq!(refused.header("access-control-allow-origin"), "*", "errors can be read too");
+    });
+}
+
+#[test]
+fn only_listed_origins_are_allowed_where_there_is_a_list() {
+    virtual_time::run(async {
+        let mut config = Config::default();
+        config.http.cors_origins = vec!["https://a.example".to_owned()];
+        let server = server(config).await;
+        let allowed = |origin: &'static str| {
+            let server = &server;
+            async move {
+                let answer = server.ask("GET", "/v1/rooms", &[("origin", origin)], "").await;
+                answer.header("access-control-allow-origin").to_owned()
+            }
+        };
+        assert_eq!(allowed("https://a.example").await, "https://a.example");
+        assert_eq!(allowed("https://b.example").await, "");
+    });
+}
+
+#[test]
+fn bad_requests_are_refused_with_their_reason() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16)> = vec![
+            ("/whip/demo", vec![], OFFER.into(), 415),
+            ("/whip/demo", vec![("content-type", "text/plain")], OFFER.into(), 415),
+            ("/whip/demo", vec![SDP], vec![], 400),
+            ("/whip/demo", vec![SDP], vec![0xff, 0xfe], 400),
+            ("/whip/demo", vec![SDP], vec![b'v'; 65_537], 413),
+            ("/whip/demo", vec![SDP], PLAY_OFFER.into(), 400),
+            ("/whip/.demo", vec![SDP], OFFER.into(), 400),
+            ("/whip/a%2Fb", vec![SDP], OFFER.into(), 400),
+            ("/whip/%ff%fe", vec![SDP], OFFER.into(), 400),
+            ("/whip/demo/a%20b", vec![SDP], OFFER.into(), 400),
+            ("/whip/", vec![SDP], OFFER.into(), 400),
+            ("/nothing", vec![SDP], OFFER.into(), 405),
+        ];
+        for (path, headers, body, status) in cases {
+            let refused = server.ask("POST", path, &headers, body).await;
+            assert_eq!(refused.status, status, "{path} {headers:?}: {}", refused.body);
+            assert_eq!(refused.header("content-type"), "application/problem+json");
+            assert!(refused.body.contains("\"detail\":\""), "{}", refused.body);
+        }
+        assert_eq!(server.rig.notes.lock().unwrap().added.len(), 0);
+    });
+}
+
+#[test]
+fn parameters_of_the_content_type_do_not_matter() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let header = ("content-type", "Application/SDP; charset=utf-8");
+        assert_eq!(server.ask("POST", "/whip/demo", &[header], OFFER).await.status, 201);
+    });
+}
+
+#[test]
+fn one_address_may_not_ask_without_end() {
+    virtual_time::run(async {
+        let mut config = Config::default();
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 2;
+        let server = server(config).await;
+        let mut last = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
+        for _ in 0..2 {
+            last = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
+        }
+        assert_eq!((last.status, last.header("retry-after")), (429, "1"));
+        assert_eq!(server.ask("GET", "/v1/rooms", &[], "").await.status, 200);
+        let metrics = server.rig.metrics.render().unwrap();
+        assert!(metrics.contains("aforo_rate_limited_total{scope=\"address\"} 1"));
+    });
+}
+
+#[test]
+fn a_draining_node_takes_no_offer_but_lets_sessions_end() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let session = session(&server.publish("/whip/demo").await);
+        server.lifecycle.set(NodeState::Draining);
+        let refused = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "5"));
+        assert_eq!(server.ask("DELETE", &session, &[], "").await.status, 200);
+    });
+}
+
+#[test]
+fn requests_are_counted_by_route_and_never_by_what_a_client_invents() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        server.publish("/whip/demo").await;
+        server.ask("BREW", "/coffee/pot", &[], "").await;
+        let metrics = server.rig.metrics.render().unwrap();
+        assert!(
+            metrics.contains("method=\"POST\",route=\"/whip/{room}\",status_class=\"2xx\"} 1"),
+            "{metrics}"
+        );
+        assert!(metrics.contains("protocol=\"whip\",result=\"ok\",role=\"publisher\"} 1"), "{metrics}");
+        for invented in ["BREW", "coffee", "demo"] {
+            assert!(!metrics.contains(invented), "{invented}");
+        }
+    });
+}
+
+#[test]
+fn pages_come_with_a_policy_and_can_be_kept() {
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        for path in ["/", "/studio/demo", "/watch/demo"] {
+            let page = server.ask("GET", path, &[], "").await;
+            // Without a build of the pages there is a text that says so.
+            if page.status == StatusCode::NOT_IMPLEMENTED.as_u16() {
+                assert!(page.body.contains("make build"));
+                continue;
+            }
+            assert_eq!(page.status, 200);
+            assert!(page.header("content-security-policy").contains("default-src 'none'"));
+            assert_eq!(page.header("cache-control"), "no-cache");
+            let again = server.ask("GET", path, &[("if-none-match", page.header("etag"))], "").await;
+            assert_eq!((again.status, again.body.as_str()), (304, ""));
+        }
+        assert_eq!(server.ask("GET", "/studio/.x", &[], "").await.status, 400);
+        assert_eq!(server.ask("GET", "/assets/missing.js", &[], "").await.status, 404);
+        assert_eq!(server.ask("GET", "/../Cargo.toml", &[], "").await.status, 404);
+        assert_eq!(server.ask("GET", "/index.html", &[], "").await.status, 404);
+    });
+}
