@@ -114,8 +114,7 @@ impl Joiner {
 async fn join(endpoint: &str, fleet: &Fleet, signaller: &Signaller, shared: &Shared) {
     let seat = fleet.reserve();
     let offer = sdp::offer(&seat.ice, &fleet.fingerprint(), seat.address);
-    let posted_at = Instant::now();
-    let posted = signaller.post(endpoint, &offer).await;
+    let (posted_at, posted) = signaller.post_until_live(endpoint, &offer).await;
     let answered_after = posted_at.elapsed();
     let answer = posted.and_then(|posted| Ok((Answer::parse(&posted.answer)?, posted.session)));
     let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
