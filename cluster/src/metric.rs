@@ -165,7 +165,7 @@ metrics! {
     counter udp_receive_buffer_errors_total []: "Datagrams that the kernel dropped because the receive buffer was full.";
     counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped.";
     counter srtp_failures_total ["kind"]: "Packets that failed authentication or were replayed.";
-    counter stun_requests_total ["result"]: "STUN requests answered, refused or dropped.";
+    counter stun_requests_total ["result"]: "STUN requests by what became of them: unknown to us, or routed to a peer, which answered, refused or dropped them.";
     counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol.";
 
     // Cluster.

@@ -9,7 +9,7 @@ pub mod stun;
 
 pub use core::IceLite;
 pub use credentials::{credentials, shard_of_ufrag};
-pub use stun::ufrag_of_check;
+pub use stun::{Verdict, ufrag_of_check, verdict_of_answer};
 
 #[cfg(test)]
 mod tests;

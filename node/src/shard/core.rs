@@ -13,7 +13,7 @@ use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::Plane;
 use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
-use crate::peer::ice::ufrag_of_check;
+use crate::peer::ice::{Verdict, ufrag_of_check, verdict_of_answer};
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
 use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::{AddPeerError, PeerMedia};
@@ -56,6 +56,10 @@ pub struct ShardCounters {
     pub stun_routed: u64,
     /// STUN datagrams that name no peer of ours.
     pub stun_unknown: u64,
+    /// Checks that peers answered with success.
+    pub stun_answered: u64,
+    /// Checks that peers answered with an error. Those that were routed and are in neither were dropped.
+    pub stun_refused: u64,
     /// Datagrams that are neither STUN, DTLS nor RTP (RFC 7983).
     pub protocol_unknown: u64,
     /// DTLS, RTP and RTCP from an address that no peer has proved to be its own.
@@ -292,6 +296,11 @@ impl ShardCore {
     }
 
     fn transmit(&mut self, path: Path, bytes: Bytes) {
+        match verdict_of_answer(&bytes) {
+            Some(Verdict::Answered) => self.counters.stun_answered += 1,
+            Some(Verdict::Refused) => self.counters.stun_refused += 1,
+            None => {}
+        }
         if self.transmits.len() >= TRANSMIT_CAPACITY {
             self.counters.transmit_full += 1;
             return;

@@ -137,6 +137,8 @@ impl Telemetry {
         let (now, last, metrics) = (&self.last.shard, &last.shard, &*self.metrics);
         add(&metrics.stun_requests_total, &["routed"], now.stun_routed, last.stun_routed);
         add(&metrics.stun_requests_total, &["unknown"], now.stun_unknown, last.stun_unknown);
+        add(&metrics.stun_requests_total, &["answered"], now.stun_answered, last.stun_answered);
+        add(&metrics.stun_requests_total, &["refused"], now.stun_refused, last.stun_refused);
         let dropped = &metrics.datagrams_dropped_total;
         add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
         add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);

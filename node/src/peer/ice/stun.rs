@@ -179,6 +179,24 @@ pub fn ufrag_of_check(datagram: &[u8]) -> Option<&str> {
     std::str::from_utf8(username.value).ok()?.split_once(':').map(|(ours, _)| ours)
 }
 
+/// How a check was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// With success.
+    Answered,
+    /// With an error.
+    Refused,
+}
+
+/// How the check was answered that `datagram` of ours answers; `None` for every other datagram.
+pub fn verdict_of_answer(datagram: &[u8]) -> Option<Verdict> {
+    match u16::from_be_bytes(*datagram.first_chunk()?) {
+        BINDING_SUCCESS => Some(Verdict::Answered),
+        BINDING_ERROR => Some(Verdict::Refused),
+        _ => None,
+    }
+}
+
 /// The transaction id, if `bytes` starts with the header of a Binding request of exactly this length.
 fn header_of_request(bytes: &[u8]) -> Option<[u8; TRANSACTION_ID_SIZE]> {
     let [kind_0, kind_1, length_0, length_1, cookie_0, cookie_1, cookie_2, cookie_3, transaction @ ..] =

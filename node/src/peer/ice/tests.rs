@@ -18,7 +18,7 @@ use rtc_stun::message::{BINDING_ERROR, BINDING_SUCCESS, Getter, Message};
 use rtc_stun::xoraddr::XorMappedAddress;
 
 use super::core::{CONSENT_TIMEOUT, PATHS_CAPACITY};
-use super::{IceLite, credentials, shard_of_ufrag, ufrag_of_check};
+use super::{IceLite, Verdict, credentials, shard_of_ufrag, ufrag_of_check, verdict_of_answer};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::{Path, ShardId, TcpConnection};
 use crate::peer::message::{PeerInput, PeerOutput};
@@ -53,6 +53,7 @@ fn answer(session: &mut Session) -> Message {
 
 /// Asserts an error answer with `code`; signed says whether it must prove to know the password.
 fn assert_error(session: &mut Session, code: u16, signed: bool) {
+    assert_eq!(verdict_of_answer(&session.to_client[0].1), Some(Verdict::Refused));
     let message = answer(session);
     assert_eq!(message.typ, BINDING_ERROR);
     let mut error = ErrorCodeAttribute::default();
@@ -93,6 +94,8 @@ fn an_answer_has_the_transaction_of_its_check() {
     let mut session = session();
     let check = session.check(true);
     session.input(udp(1), check.clone());
+    assert_eq!(verdict_of_answer(&session.to_client[0].1), Some(Verdict::Answered));
+    assert_eq!(verdict_of_answer(&check), None);
     assert_eq!(answer(&mut session).transaction_id.0, check[8..20]);
 }
 
