@@ -11,12 +11,18 @@ use aforo_node::media::negotiated::{Codec, Feedback, NegotiatedMedia, SsrcPair};
 use aforo_node::media::outbox::{SendBatch, Transmit};
 use aforo_node::media::path::{Path, PeerKey, ShardId};
 use aforo_node::media::plane::Plane;
+use aforo_node::media::rtcp::Writer;
 use aforo_node::media::rtp::{HeaderFields, write_header};
 use aforo_node::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
-use aforo_node::media::srtp::RtpSealer;
+use aforo_node::media::srtp::{RtcpSealer, RtpSealer};
 
 const TRACK: TrackId = TrackId(1);
 const PUBLISHER: PeerKey = PeerKey { index: 0, generation: 1 };
+const FIRST_VIEWER: PeerKey = PeerKey { index: 1, generation: 1 };
+
+/// SSRC of the first viewer's video.
+pub const FIRST_VIEWER_SSRC: u32 = 2;
+
 const PUBLISHER_SSRC: u32 = 0xA000;
 
 /// Bytes of the header that viewers get: fixed part, MID and transport-wide sequence number.
@@ -28,11 +34,10 @@ pub struct Stage {
     pub plane: Plane,
     /// Its time; stands still.
     pub now: Instant,
-    /// How many viewers there are.
-    pub viewers: usize,
     /// The space it sends from.
     pub batch: SendBatch,
     sealer: RtpSealer,
+    viewer_sealer: RtcpSealer,
     payload_bytes: usize,
     sequence: u64,
 }
@@ -121,16 +126,10 @@ impl Stage {
             plane.add_egress(now, spec).unwrap();
         }
         let sealer = RtpSealer::new(profile, &master(profile, 0, 0x60)).unwrap();
+        let viewer_sealer = RtcpSealer::new(profile, &master(profile, FIRST_VIEWER.index, 0x60)).unwrap();
         let payload_bytes = packet_bytes - HEADER_BYTES;
-        let mut stage = Self {
-            plane,
-            now,
-            viewers: viewers as usize,
-            batch: SendBatch::new(),
-            sealer,
-            payload_bytes,
-            sequence: 0,
-        };
+        let batch = SendBatch::new();
+        let mut stage = Self { plane, now, batch, sealer, viewer_sealer, payload_bytes, sequence: 0 };
         // The keyframe that all legs begin with.
         stage.forward(1, &mut Nowhere::default());
         stage
@@ -174,5 +173,16 @@ impl Stage {
     pub fn forward(&mut self, count: usize, transmit: &mut impl Transmit) {
         let mut datagrams = self.publish(count);
         self.run(&mut datagrams, transmit);
+    }
+
+    /// The first viewer asks for `sequences` again; nothing is allocated for it.
+    pub fn nack_by_first_viewer(&mut self, sequences: &[u16]) {
+        let mut packet = [0; 200];
+        let mut writer = Writer::new(&mut packet);
+        writer.receiver_report(1, &[]).unwrap();
+        writer.nack(1, FIRST_VIEWER_SSRC, sequences).unwrap();
+        let len = writer.len() + self.viewer_sealer.overhead_bytes();
+        self.viewer_sealer.seal(&mut packet[..len]).unwrap();
+        self.plane.receive(self.now, self.now, FIRST_VIEWER, &mut packet[..len]);
     }
 }

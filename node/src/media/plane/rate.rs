@@ -26,6 +26,10 @@ impl RateMeter {
 
     /// The rate at `now`; 0 once nothing flowed for two windows.
     pub(super) fn per_second(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= 2 * WINDOW {
+            return 0.0;
+        }
         let mut settled = *self;
         settled.roll(now);
         settled.per_second
@@ -57,6 +61,6 @@ mod tests {
         (0..300).for_each(|step| meter.add(start + Duration::from_millis(step * 10), 5));
         let at = |ms| start + Duration::from_millis(ms);
         assert!((meter.per_second(at(3_000)) - 500.0).abs() < 1.0);
-        assert!(meter.per_second(at(60_000)) < 10.0);
+        assert!(meter.per_second(at(5_000)) < f64::EPSILON);
     }
 }

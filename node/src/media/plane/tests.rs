@@ -2,7 +2,11 @@
 //! Whole planes on virtual time, with clients whose SRTP is `rtc-srtp`, written by others.
 
 mod client;
+mod feedback;
 mod forwarding;
+mod retransmission;
+mod shards;
+mod simulcast;
 
 use std::time::{Duration, Instant};
 

@@ -79,8 +79,9 @@ fn media(
 }
 
 fn keys(profile: SrtpProfile, index: u32) -> SrtpKeys {
-    let bytes =
-        |count: usize, salt: u8| (0..count as u8).map(|byte| byte ^ salt ^ (index as u8 * 3)).collect();
+    let bytes = |count: usize, salt: u8| {
+        (0..count as u8).map(|byte| byte ^ salt ^ (index as u8).wrapping_mul(3)).collect()
+    };
     let master =
         |salt| MasterKey { key: bytes(profile.key_bytes(), salt), salt: bytes(profile.salt_bytes(), salt) };
     SrtpKeys { profile, local: master(0x11), remote: master(0x77) }

@@ -1,0 +1,232 @@
+use super::*;
+use crate::media::rtcp::{self, Packet, ReportBlock, SenderInfo};
+
+fn packets(client: &mut Client) -> Vec<Vec<u8>> {
+    std::mem::take(&mut client.rtcp)
+}
+
+/// How often any of `compounds` has a packet that `pick` likes.
+fn count(compounds: &[Vec<u8>], pick: impl Fn(&Packet<'_>) -> bool) -> usize {
+    compounds
+        .iter()
+        .flat_map(|compound| rtcp::packets(compound))
+        .filter(|packet| pick(packet.as_ref().unwrap()))
+        .count()
+}
+
+fn plis(compounds: &[Vec<u8>]) -> usize {
+    count(
+        compounds,
+        |packet| matches!(packet, Packet::PictureLoss(loss) if loss.media_ssrc == PUBLISHER_VIDEO_SSRC),
+    )
+}
+
+fn sequences_asked_for(compounds: &[Vec<u8>]) -> Vec<u16> {
+    let packets = compounds.iter().flat_map(|compound| rtcp::packets(compound)).map(Result::unwrap);
+    packets
+        .flat_map(|packet| match packet {
+            Packet::Nack(nack) => nack.sequences().collect(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn a_thousand_viewers_that_join_at_once_cause_one_keyframe_request_per_half_second() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let packet = publisher.video(&Sent::frame(1, true));
+    rig.publish(&mut publisher, &packet, &mut []);
+    let mut viewers: Vec<_> = (1..=200).map(|index| rig.viewer(index, &setup)).collect();
+    rig.flush(&mut [&mut publisher], &mut []);
+    assert_eq!(plis(&packets(&mut publisher.client)), 1, "at once");
+    rig.wait(Duration::from_millis(499), &mut [&mut publisher], &mut []);
+    assert_eq!(plis(&packets(&mut publisher.client)), 0);
+    rig.wait(Duration::from_millis(20), &mut [&mut publisher], &mut []);
+    assert_eq!(plis(&packets(&mut publisher.client)), 1, "it did not come: again");
+    let packet = publisher.video(&Sent::frame(2, true));
+    rig.publish(&mut publisher, &packet, &mut viewers.iter_mut().collect::<Vec<_>>());
+    assert!(viewers.iter_mut().all(|viewer| viewer.client.packets().len() == 1));
+    rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut []);
+    assert_eq!(plis(&packets(&mut publisher.client)), 0, "it came: nobody waits");
+    // A burst of losses at many viewers is one request again.
+    for viewer in &mut viewers {
+        let pli = viewer.pli();
+        rig.receive(&viewer.client, pli);
+    }
+    rig.flush(&mut [&mut publisher], &mut []);
+    assert_eq!(plis(&packets(&mut publisher.client)), 1);
+    assert_eq!(rig.plane.counters().keyframe_requests_received, 200);
+}
+
+#[test]
+fn a_publisher_is_asked_for_what_was_lost_and_told_how_it_arrives() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    for sequence in 1..=40_u16 {
+        if ![7, 8, 20].contains(&sequence) {
+            let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+            rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        }
+        rig.wait(Duration::from_millis(10), &mut [&mut publisher], &mut []);
+    }
+    let told = packets(&mut publisher.client);
+    let mut asked = sequences_asked_for(&told);
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, [7, 8, 20]);
+    let arrivals: usize = told
+        .iter()
+        .flat_map(|compound| rtcp::packets(compound))
+        .filter_map(|packet| match packet.unwrap() {
+            Packet::TransportCc(feedback) => Some(feedback.packets().count()),
+            _ => None,
+        })
+        .sum();
+    assert!(arrivals >= 25, "{arrivals} packets reported within 400 ms");
+    // Repaired in time, nothing is asked for any more, and the report says what was lost on the way.
+    for (sequence, rtx) in [(7, 1), (8, 2), (20, 3)] {
+        let packet = publisher.video_rtx(&Sent::frame(sequence, false), rtx);
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    assert_eq!(viewer.client.packets().len(), 40);
+    rig.wait(Duration::from_secs(1), &mut [&mut publisher], &mut []);
+    let told = packets(&mut publisher.client);
+    assert!(sequences_asked_for(&told).is_empty());
+    let block = told
+        .iter()
+        .flat_map(|compound| rtcp::packets(compound))
+        .find_map(|packet| match packet.unwrap() {
+            Packet::ReceiverReport(report) => report.blocks().next(),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!((block.ssrc, block.cumulative_lost), (PUBLISHER_VIDEO_SSRC, 3));
+    assert_eq!(rig.plane.track_report(rig.now, VIDEO).unwrap().lost, 0, "all repaired");
+}
+
+#[test]
+fn viewers_hear_the_publishers_clock_once_a_second_each_at_a_time_of_its_own() {
+    let setup = Setup { audio: true, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewers: Vec<_> = (1..=50).map(|index| rig.viewer(index, &setup)).collect();
+    let report = publisher.client.rtcp(|writer| {
+        let info = SenderInfo { ntp: 1_000 << 32, rtp_timestamp: 90_000, packet_count: 1, octet_count: 1 };
+        writer.sender_report(PUBLISHER_VIDEO_SSRC, &info, &[]).unwrap();
+    });
+    rig.receive(&publisher.client, report);
+    let packet = publisher.video(&Sent::frame(30, true));
+    rig.publish(&mut publisher, &packet, &mut viewers.iter_mut().collect::<Vec<_>>());
+    let mut at_most_together = 0;
+    for _ in 0..101 {
+        let before = rig.plane.counters().rtcp_sent_packets;
+        rig.wait(
+            Duration::from_millis(10),
+            &mut [&mut publisher],
+            &mut viewers.iter_mut().collect::<Vec<_>>(),
+        );
+        at_most_together = at_most_together.max(rig.plane.counters().rtcp_sent_packets - before);
+    }
+    assert!(at_most_together <= 8, "{at_most_together} of 50 reports at once");
+    let told: Vec<_> = viewers.iter_mut().map(|viewer| packets(&mut viewer.client)).collect();
+    for (viewer, told) in viewers.iter().zip(&told) {
+        assert!((1..=2).contains(&told.len()), "{} compounds in a second", told.len());
+        let mut packets = rtcp::packets(&told[0]).map(Result::unwrap);
+        let Some(Packet::SenderReport(report)) = packets.next() else { panic!("a sender report first") };
+        assert_eq!(report.ssrc, viewer.ssrc);
+        assert_eq!((report.info.packet_count, report.info.octet_count), (1, 900));
+        let elapsed = report.info.ntp.wrapping_sub(1_000 << 32);
+        let units = report.info.rtp_timestamp - 90_000;
+        let expected = (elapsed as f64 / f64::from(u32::MAX) * 90_000.0) as u32;
+        assert!(units.abs_diff(expected) <= 2, "the two clocks go together: {units} {expected}");
+        assert!(matches!(packets.next(), Some(Packet::SourceDescription(_))));
+        assert!(packets.next().is_none(), "no report of sound, whose clock is not known");
+    }
+}
+
+#[test]
+fn loss_and_round_trip_are_read_from_a_viewers_report() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let report = publisher.client.rtcp(|writer| {
+        let info = SenderInfo { ntp: 77 << 32, rtp_timestamp: 0, packet_count: 1, octet_count: 1 };
+        writer.sender_report(PUBLISHER_VIDEO_SSRC, &info, &[]).unwrap();
+    });
+    rig.receive(&publisher.client, report);
+    for sequence in 1..20 {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    while viewer.client.rtcp.is_empty() {
+        rig.wait(Duration::from_millis(10), &mut [&mut publisher], &mut [&mut viewer]);
+    }
+    let told = packets(&mut viewer.client);
+    let Some(Ok(Packet::SenderReport(sent))) = rtcp::packets(&told[0]).next() else {
+        panic!("a sender report")
+    };
+    let (ssrc, last_sender_report) = (viewer.ssrc, sent.info.middle_ntp());
+    // 80 ms of way and 500 ms at the viewer.
+    rig.wait(Duration::from_millis(580), &mut [&mut publisher], &mut []);
+    let report = viewer.client.rtcp(|writer| {
+        let delay_since_last_sender_report = 65_536 / 2;
+        let block = ReportBlock {
+            ssrc,
+            fraction_lost: 64,
+            last_sender_report,
+            delay_since_last_sender_report,
+            ..ReportBlock::default()
+        };
+        writer.receiver_report(1, &[block]).unwrap();
+    });
+    rig.receive(&viewer.client, report);
+    let first = viewer.client.packets()[0].0.sequence;
+    let ask = |rig: &mut Rig, viewer: &mut Viewer| {
+        let nack = viewer.nack(&[first]);
+        rig.receive(&viewer.client, nack);
+        rig.flush(&mut [], &mut [viewer]);
+        viewer.client.packets().len()
+    };
+    // The round trip rules how soon a packet is sent again: three quarters of 80 ms.
+    assert_eq!(ask(&mut rig, &mut viewer), 1);
+    rig.wait(Duration::from_millis(50), &mut [], &mut []);
+    assert_eq!(ask(&mut rig, &mut viewer), 0);
+    rig.wait(Duration::from_millis(25), &mut [], &mut []);
+    assert_eq!(ask(&mut rig, &mut viewer), 1);
+}
+
+#[test]
+fn transport_feedback_of_viewers_is_counted() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut viewer = rig.viewer(1, &setup);
+    let mut recorder = crate::media::twcc::ArrivalRecorder::new(rig.now);
+    [1, 2, 5].into_iter().for_each(|sequence| recorder.record(sequence, rig.now));
+    let feedback = viewer.client.rtcp(|writer| {
+        recorder.write_feedback(writer, 1, 2).unwrap();
+    });
+    rig.receive(&viewer.client, feedback);
+    let counters = rig.plane.counters();
+    assert_eq!((counters.twcc_received, counters.twcc_lost_packets), (1, 2));
+}
+
+#[test]
+fn idle_viewers_cost_no_more_than_their_reports() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    for index in 1..=300 {
+        rig.viewer(index, &setup);
+    }
+    let mut wakes = 0;
+    let end = rig.now + Duration::from_secs(1);
+    while let Some(at) = rig.plane.poll_timeout().filter(|at| *at < end) {
+        rig.plane.handle_timeout(at);
+        wakes += 1;
+    }
+    assert!(wakes <= 100, "{wakes} wakes a second");
+}

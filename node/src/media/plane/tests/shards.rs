@@ -1,0 +1,121 @@
+use super::*;
+use crate::media::rtcp::{self, Packet, SenderInfo};
+use crate::media::spec::ShardMessage;
+
+/// Carries messages between two shards until none is left. Returns how many batches of packets went over.
+fn exchange(near: &mut Rig, far: &mut Rig) -> usize {
+    let mut batches = 0;
+    loop {
+        let mut moved = false;
+        while let Some((shard, message)) = near.plane.poll_shard() {
+            assert_eq!(shard, ShardId(1));
+            batches += usize::from(matches!(message, ShardMessage::Packets(_)));
+            far.plane.receive_shard(far.now, message);
+            moved = true;
+        }
+        while let Some((shard, message)) = far.plane.poll_shard() {
+            assert_eq!(shard, ShardId(0));
+            near.plane.receive_shard(near.now, message);
+            moved = true;
+        }
+        if !moved {
+            return batches;
+        }
+    }
+}
+
+#[test]
+fn viewers_on_another_shard_see_the_same_from_one_batch_per_flush() {
+    let setup = Setup::default();
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    // The viewers are there first: the origin does not know the track yet.
+    let (mut first, mut second) = (far.viewer(1, &setup), far.viewer(2, &setup));
+    assert_eq!(exchange(&mut near, &mut far), 0);
+    let mut publisher = near.publisher(0, &setup);
+    near.flush(&mut [&mut publisher], &mut []);
+    let mut local = near.viewer(3, &setup);
+    for window in 0..5_u16 {
+        for sequence in window * 4..window * 4 + 4 {
+            let packet = publisher.video(&Sent::frame(sequence, sequence == 0));
+            let sealed = publisher.client.seal(&packet);
+            near.receive(&publisher.client, sealed);
+        }
+        near.flush(&mut [&mut publisher], &mut [&mut local]);
+        assert_eq!(exchange(&mut near, &mut far), 1, "one batch for all viewers");
+        far.flush(&mut [], &mut [&mut first, &mut second]);
+    }
+    let seen = [&mut local, &mut first, &mut second].map(|viewer| {
+        let packets = viewer.client.packets();
+        packets.iter().map(|(header, packet)| packet[header.payload()].to_vec()).collect::<Vec<_>>()
+    });
+    assert_eq!(seen[0].len(), 20);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+    // Lost on the last way, a packet comes from the mirror's own ring.
+    let sequence = next_sequence(&mut far, &mut near, &mut publisher, &mut first);
+    let nack = first.nack(&[sequence]);
+    far.receive(&first.client, nack);
+    far.flush(&mut [], &mut [&mut first]);
+    assert_eq!(first.client.packets()[0].0.ssrc, first.rtx_ssrc);
+}
+
+/// Publishes one more packet; the number under which `viewer` got it.
+fn next_sequence(far: &mut Rig, near: &mut Rig, publisher: &mut Publisher, viewer: &mut Viewer) -> u16 {
+    let packet = publisher.video(&Sent::frame(20, false));
+    near.publish(publisher, &packet, &mut []);
+    exchange(near, far);
+    far.flush(&mut [], &mut [viewer]);
+    viewer.client.packets()[0].0.sequence
+}
+
+#[test]
+fn keyframe_requests_of_a_mirror_reach_the_publisher_coalesced() {
+    let setup = Setup::default();
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut publisher = near.publisher(0, &setup);
+    let packet = publisher.video(&Sent::frame(1, true));
+    near.publish(&mut publisher, &packet, &mut []);
+    let mut viewers: Vec<_> = (1..20).map(|index| far.viewer(index, &setup)).collect();
+    exchange(&mut near, &mut far);
+    near.flush(&mut [&mut publisher], &mut []);
+    for viewer in &mut viewers {
+        let pli = viewer.pli();
+        far.receive(&viewer.client, pli);
+    }
+    exchange(&mut near, &mut far);
+    near.flush(&mut [&mut publisher], &mut []);
+    let compounds = std::mem::take(&mut publisher.client.rtcp);
+    let is_pli = |packet: &Packet<'_>| matches!(packet, Packet::PictureLoss(_));
+    let packets = compounds.iter().flat_map(|compound| rtcp::packets(compound)).map(Result::unwrap);
+    assert_eq!(packets.filter(is_pli).count(), 1);
+}
+
+#[test]
+fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
+    let setup = Setup::default();
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut publisher = near.publisher(0, &setup);
+    let report = publisher.client.rtcp(|writer| {
+        let info = SenderInfo { ntp: 5 << 32, rtp_timestamp: 1, packet_count: 1, octet_count: 1 };
+        writer.sender_report(PUBLISHER_VIDEO_SSRC, &info, &[]).unwrap();
+    });
+    near.receive(&publisher.client, report);
+    let mut viewer = far.viewer(1, &setup);
+    exchange(&mut near, &mut far);
+    let packet = publisher.video(&Sent::frame(1, true));
+    near.publish(&mut publisher, &packet, &mut []);
+    exchange(&mut near, &mut far);
+    far.wait(Duration::from_millis(1_010), &mut [], &mut [&mut viewer]);
+    assert_eq!(viewer.client.rtcp.len(), 1, "a sender report from the mirror");
+    assert_eq!(viewer.client.packets().len(), 1);
+    far.plane.remove_peer(far.now, viewer.client.peer);
+    assert_eq!(far.plane.track_report(far.now, VIDEO), None);
+    assert_eq!(exchange(&mut near, &mut far), 0);
+    let packet = publisher.video(&Sent::frame(2, false));
+    near.publish(&mut publisher, &packet, &mut []);
+    assert_eq!(exchange(&mut near, &mut far), 0, "nobody over there wants it");
+    // A batch that crossed the farewell is of no use and does no harm.
+    let batch = crate::media::batch::PacketBatch { track: VIDEO, packets: Vec::new(), bytes: Vec::new() };
+    far.plane.receive_shard(far.now, ShardMessage::Packets(std::sync::Arc::new(batch)));
+    assert_eq!(far.plane.track_report(far.now, VIDEO), None);
+}
