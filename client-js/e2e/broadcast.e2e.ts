@@ -228,6 +228,11 @@ test('a name that is none gets the rule', async () => {
   const answer = await fetch(`${server.url}/watch/${encodeURIComponent('two words')}`);
   expect(answer.status).toBe(400);
   expect(await answer.text()).toContain('A-Z');
+  const page = await openPage(browser, 'about:blank');
+  expect((await page.goto(`${server.url}/studio/${encodeURIComponent('two words')}`))?.status()).toBe(400);
+  await page.getByRole('heading', { name: 'This cannot be a room name' }).waitFor();
+  await page.getByRole('link', { name: 'Choose another name' }).click();
+  await page.waitForURL(`${server.url}/`);
   const home = await openPage(browser, server.url);
   await home.fill('#room-name', 'two words');
   await home.click('button[value=studio]');

@@ -67,7 +67,7 @@ export class Player extends Emitter<PlayerEvents> {
   #flow: Flow = 'flowing';
   #media: MediaStream | null = null;
   #waitingSinceMs: number | null = null;
-  /** Whether media came in this session, and in any. */
+  /** Whether media came in this session, and in any since the stream was last off air. */
   #mediaCame = false;
   #mediaEverCame = false;
 
@@ -188,6 +188,8 @@ export class Player extends Emitter<PlayerEvents> {
 
   #update(): void {
     const keeper = this.#keeper.state;
+    // What comes after a stream that was off air is a beginning, not the end of a pause.
+    if (keeper === 'waiting') this.#mediaEverCame = false;
     if (this.#keeper.session === null) {
       this.#sampler?.stop();
       this.#flow = 'flowing';

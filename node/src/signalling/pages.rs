@@ -1,7 +1,7 @@
 //! The studio and watch pages, embedded into the binary from `client-js/dist`.
 
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EntityTag, HeaderName, HeaderValue,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EntityTag, HeaderName, HeaderValue,
     IfNoneMatch,
 };
 use actix_web::http::{StatusCode, header::Header};
@@ -38,14 +38,35 @@ pub async fn index(request: HttpRequest) -> HttpResponse {
 
 /// `GET /studio/{room}`.
 pub async fn studio(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Target::of(&request)?;
-    Ok(page(&request, "studio.html"))
+    page_of_room(&request, "studio.html")
 }
 
 /// `GET /watch/{room}`.
 pub async fn watch(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Target::of(&request)?;
-    Ok(page(&request, "watch.html"))
+    page_of_room(&request, "watch.html")
+}
+
+/// With a name that is none, a person gets the page, which tells the rule and offers to choose another; a program gets
+/// the problem. Both are a 400.
+fn page_of_room(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
+    match Target::of(request) {
+        Ok(_) => Ok(page(request, name)),
+        Err(problem) if !wants_page(request) => Err(problem),
+        Err(_) => {
+            let mut response = page(request, name);
+            if response.status() == StatusCode::OK {
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// Browsers name HTML when a person opens an address; scripts and tools do not.
+fn wants_page(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// Any other file of the pages.
