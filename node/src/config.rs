@@ -286,6 +286,9 @@ impl Config {
                 format!("{address} is no address that a client can reach, name the host's own"),
             ));
         }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            found.push(("log.level", format!("is not a level and not a filter: {error}")));
+        }
         if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
             found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
         }

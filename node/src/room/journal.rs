@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use aforo_cluster::metric::Metrics;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::core::{RoomOutput, StreamTrack};
 use crate::media::codec::MediaKind;
@@ -54,12 +54,22 @@ impl Journal {
         match output {
             RoomOutput::TellPeer { .. } => {}
             RoomOutput::Stage { session, stream, role, event, elapsed } => {
-                let Some((stage, step)) = stage(*event) else { return };
+                let Some(stage) = stage(*event) else { return };
                 let seconds = elapsed.as_secs_f64();
                 let duration = &self.metrics.join_duration_seconds;
                 duration.with_label_values(&[protocol(*role), stage]).observe(seconds);
-                let (room, role, elapsed_ms) = (&self.room, role.as_str(), elapsed.as_millis());
-                info!(%room, %stream, role, ?session, step, elapsed_ms, "session progressed");
+                let (room, role_of, elapsed_ms) = (&self.room, *role, elapsed.as_millis());
+                let role = role_of.as_str();
+                match (role_of, event) {
+                    (Role::Publisher, PeerEvent::FirstMedia) => {
+                        info!(%room, %stream, elapsed_ms, "stream is live");
+                    }
+                    (_, PeerEvent::Connected) => {
+                        info!(%room, %stream, role, ?session, elapsed_ms, "session connected");
+                    }
+                    // A crowd that joins is no reason for further lines: the histograms have these steps.
+                    _ => debug!(%room, %stream, role, ?session, stage, elapsed_ms, "session progressed"),
+                }
             }
             RoomOutput::SessionEnded { session, stream, role, reason, elapsed, connected } => {
                 self.ended(*role, *reason, elapsed.as_secs_f64());
@@ -114,12 +124,12 @@ impl Drop for Journal {
     }
 }
 
-/// The label `stage` of the join metric, and what the log calls it.
-fn stage(event: PeerEvent) -> Option<(&'static str, &'static str)> {
+/// The label `stage` of the join metric.
+fn stage(event: PeerEvent) -> Option<&'static str> {
     match event {
-        PeerEvent::Connected => Some(("dtls", "connected")),
-        PeerEvent::FirstMedia => Some(("first_rtp", "first media")),
-        PeerEvent::FirstKeyframe => Some(("first_keyframe", "first keyframe")),
+        PeerEvent::Connected => Some("dtls"),
+        PeerEvent::FirstMedia => Some("first_rtp"),
+        PeerEvent::FirstKeyframe => Some("first_keyframe"),
         PeerEvent::Ended(_) => None,
     }
 }

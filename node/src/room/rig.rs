@@ -26,6 +26,8 @@ pub(crate) struct Notes {
     pub(crate) told: Vec<(u32, PeerInput)>,
     /// Whether the shard is full.
     pub(crate) full: bool,
+    /// Whether the shard leaves the question for its load unanswered.
+    pub(crate) stuck: bool,
 }
 
 struct NotingShard(Arc<Mutex<Notes>>);
@@ -64,10 +66,11 @@ impl Handler<GetReport> for NotingShard {
 }
 
 impl Handler<GetLoad> for NotingShard {
-    type Result = actix::MessageResult<GetLoad>;
+    type Result = actix::ResponseFuture<ShardLoad>;
 
     fn handle(&mut self, _: GetLoad, _: &mut Context<Self>) -> Self::Result {
-        actix::MessageResult(ShardLoad::default())
+        let stuck = self.0.lock().unwrap().stuck;
+        Box::pin(async move { if stuck { std::future::pending().await } else { ShardLoad::default() } })
     }
 }
 

@@ -5,9 +5,11 @@ use actix_web::http::header::{
     IfNoneMatch,
 };
 use actix_web::http::{StatusCode, header::Header};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use super::app::App;
 use super::endpoint::Target;
 use super::problem::Problem;
 
@@ -16,12 +18,11 @@ use super::problem::Problem;
 #[folder = "../client-js/dist"]
 struct Pages;
 
-/// Pages load nothing from elsewhere and run no script that is not ours; `blob:` and `data:` are what canvas and video
-/// elements make. Connections go to any origin, as a player may watch a stream of another node.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-    img-src 'self' data: blob:; media-src 'self' blob: mediastream:; font-src 'self'; \
-    connect-src 'self' http: https: ws: wss:; manifest-src 'self'; worker-src 'self' blob:; base-uri 'none'; \
-    form-action 'none'; frame-ancestors 'self'";
+/// Pages load nothing from elsewhere and run no script and no style that is not ours; `blob:` and `data:` are what canvas
+/// and video elements make.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+    media-src 'self' blob: mediastream:; font-src 'self'; manifest-src 'self'; worker-src 'self' blob:; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'self'; connect-src 'self'";
 
 /// Files under this folder have a hash of their content in their name, so they never change.
 const HASHED_FOLDER: &str = "assets/";
@@ -85,10 +86,20 @@ fn page(request: &HttpRequest, name: &str) -> HttpResponse {
     }
 }
 
+/// Sessions live at the configured public address, which need not be the one that the page came from.
+fn policy(request: &HttpRequest) -> String {
+    let app = request.app_data::<Data<App>>();
+    match app.and_then(|app| app.public_url.as_deref()) {
+        Some(url) => format!("{POLICY} {url}"),
+        None => POLICY.to_owned(),
+    }
+}
+
 fn serve(request: &HttpRequest, path: &str, file: &EmbeddedFile) -> HttpResponse {
     let hash: String =
         file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let tag = EntityTag::new_strong(hash);
+    // Weak, as the compressed forms share it.
+    let tag = EntityTag::new_weak(hash);
     let cache =
         if path.starts_with(HASHED_FOLDER) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let known = match IfNoneMatch::parse(request) {
@@ -104,7 +115,7 @@ fn serve(request: &HttpRequest, path: &str, file: &EmbeddedFile) -> HttpResponse
         return response.finish();
     }
     if path.ends_with(".html") {
-        response.insert_header((CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)));
+        response.insert_header((CONTENT_SECURITY_POLICY, policy(request)));
         response.insert_header((
             HeaderName::from_static("permissions-policy"),
             HeaderValue::from_static(

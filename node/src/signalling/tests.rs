@@ -393,3 +393,57 @@ fn pages_come_with_a_policy_and_can_be_kept() {
         assert_eq!(server.ask("GET", "/index.html", &[], "").await.status, 404);
     });
 }
+
+/// What the listener for operators answers to a GET.
+async fn operate(operations: Operations, path: &str) -> (u16, String) {
+    let app = WebApp::new().app_data(Data::new(operations)).configure(routes::operators);
+    let request = TestRequest::with_uri(path).to_request();
+    let response = init_service(app).await.call(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = actix_web::body::to_bytes(response.into_body()).await.ok().unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[test]
+fn probes_tell_starting_from_ready_from_draining() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Config::default().limits);
+        let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&rig.metrics)));
+        let operations = || Operations {
+            metrics: Arc::clone(&rig.metrics),
+            lifecycle: Arc::clone(&lifecycle),
+            shards: vec![rig.load.clone()],
+            rooms: rig.rooms.clone().recipient(),
+        };
+        let expected =
+            [(NodeState::Starting, 503, 503), (NodeState::Ready, 200, 200), (NodeState::Draining, 503, 200)];
+        for (state, ready, started) in expected {
+            lifecycle.set(state);
+            assert_eq!(operate(operations(), "/readyz").await, (ready, format!("{}\n", state.as_str())));
+            assert_eq!(operate(operations(), "/startupz").await.0, started);
+            let alive = (200, "[+] shard 0\n[+] control\n".to_owned());
+            assert_eq!(operate(operations(), "/livez").await, alive);
+        }
+        let verbose = operate(operations(), "/readyz?verbose").await.1;
+        assert!(verbose.contains("[+] bus") && verbose.contains("[-] sessions are taken"), "{verbose}");
+        let metrics = operate(operations(), "/metrics").await;
+        assert_eq!(metrics.0, 200);
+        assert!(metrics.1.contains("aforo_node_state{state=\"draining\"} 1"));
+        assert_eq!(operate(operations(), "/whip/demo").await.0, 404);
+    });
+}
+
+#[test]
+fn a_shard_that_does_not_answer_is_found_out() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Config::default().limits);
+        rig.notes.lock().unwrap().stuck = true;
+        let operations = Operations {
+            metrics: Arc::clone(&rig.metrics),
+            lifecycle: Arc::new(Lifecycle::new(Arc::clone(&rig.metrics))),
+            shards: vec![rig.load.clone()],
+            rooms: rig.rooms.clone().recipient(),
+        };
+        assert_eq!(operate(operations, "/livez").await, (503, "[-] shard 0\n[+] control\n".to_owned()));
+    });
+}

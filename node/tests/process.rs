@@ -1,0 +1,159 @@
+//! The binary as an operator meets it: ports, signals, exit codes and what it says when something is wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+/// A running `aforo dev` on ports that the system chose; killed when the test fails.
+struct Node {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    http: String,
+    admin: String,
+}
+
+fn aforo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
+    command.args(arguments).env_remove("AFORO_CONFIG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } = aforo(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+impl Node {
+    /// Starts a node and reads from its banner where it is.
+    fn start() -> Self {
+        let arguments = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
+        let mut child = aforo(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (mut http, mut admin) = (String::new(), String::new());
+        let mut line = String::new();
+        while !line.contains("Ctrl-C") {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the node ended before it was ready");
+            let host =
+                |line: &str| line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+            if line.contains("Home") {
+                http = host(&line);
+            } else if line.contains("Metrics") {
+                admin = host(&line);
+            }
+        }
+        Self { child, stdout, http, admin }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end of the process, however long its own limit lets it take.
+    fn exit_code(mut self) -> i32 {
+        self.stdout.read_to_end(&mut Vec::new()).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Status line and body of a GET.
+fn get(host: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_node_serves_on_the_ports_that_it_prints_and_stops_with_0_on_sigterm() {
+    let node = Node::start();
+    assert_eq!(get(&node.http, "/v1/rooms"), ("HTTP/1.1 200 OK".to_owned(), "{\"rooms\":[]}".to_owned()));
+    for probe in ["/livez", "/readyz?verbose", "/startupz"] {
+        assert_eq!(get(&node.admin, probe).0, "HTTP/1.1 200 OK", "{probe}");
+    }
+    let (_, metrics) = get(&node.admin, "/metrics");
+    for name in ["aforo_build_info{", "aforo_node_state{state=\"ready\"} 1", "process_resident_memory_bytes"]
+    {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+    assert!(get(&node.http, "/metrics").0.contains("404"), "metrics are not for everybody");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+}
+
+#[test]
+fn ctrl_c_stops_it_too() {
+    let node = Node::start();
+    node.signal("INT");
+    assert_eq!(node.exit_code(), 0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_69_and_names_port_and_flag() {
+    let node = Node::start();
+    let (code, said) = run(&["dev", "--http", &node.http, "--admin", "0", "--udp", "127.0.0.1:0"]);
+    let port = node.http.rsplit(':').next().unwrap();
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains(port) && said.contains("--http"), "{said}");
+    let (code, said) = run(&["dev", "--http", "0", "--admin", &node.admin, "--udp", "127.0.0.1:0"]);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("--admin"), "{said}");
+}
+
+#[test]
+fn a_udp_port_that_is_taken_is_69_and_names_port_and_flag() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = run(&["dev", "--http", "0", "--admin", "0", "--shards", "1", "--udp", &address]);
+    let port = address.rsplit(':').next().unwrap();
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains(port) && said.contains("--udp"), "{said}");
+}
+
+#[test]
+fn a_wrong_configuration_is_78_and_names_every_problem() {
+    let file = std::env::temp_dir().join(format!("aforo-process-test-{}.yaml", std::process::id()));
+    std::fs::write(&file, "http:\n  lisen: 1\nmedia:\n  shards: many\nlog:\n  level: \"a=b=c\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    for command in [&["config", "check", "--config", path][..], &["dev", "--config", path][..]] {
+        let (code, said) = run(command);
+        assert_eq!(code, 78, "{said}");
+        for expected in ["did you mean http.listen?", "media.shards", "log.level"] {
+            assert!(said.contains(expected), "{expected} is missing in {said}");
+        }
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn the_configuration_says_where_it_comes_from() {
+    let shown = aforo(&["config", "show", "--origin", "--http", "9000"])
+        .env("AFORO__LIMITS__ROOMS", "7")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let line = |key: &str| text.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("http.listen: \"127.0.0.1:9000\"").ends_with("# flag --http"), "{text}");
+    assert!(line("limits.rooms: 7").ends_with("# environment AFORO__LIMITS__ROOMS"), "{text}");
+    assert!(line("media.udp").ends_with("# default"), "{text}");
+}
+
+#[test]
+fn a_wrong_command_line_is_2_and_the_version_is_told() {
+    assert_eq!(run(&["dev", "--htp", "1"]).0, 2);
+    assert_eq!(run(&[]).0, 2);
+    assert_eq!(run(&["--version"]), (0, format!("aforo {}\n", env!("CARGO_PKG_VERSION"))));
+}
