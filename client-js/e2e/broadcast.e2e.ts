@@ -183,7 +183,7 @@ test('a viewer whose publisher vanished without a word plays on when there is an
   // A crashed renderer sends no DELETE and no DTLS alert: the server learns of it when consent expires.
   publisher.goto('chrome://crash').catch(() => undefined);
   await waitForState(viewer, 'stalled');
-  await viewer.waitForFunction(() => document.body.dataset.state === 'waiting', null, { timeout: 60_000 });
+  await waitForState(viewer, 'waiting');
   await other.close();
   await goLive(await studio(name), 'VP8');
   await waitForState(viewer, 'playing');

@@ -14,6 +14,9 @@ const BASE_FLAGS = [
   '--disable-quic',
 ];
 
+/** Ends a wait for a state that never comes: far beyond the slowest machine's need, as encoders share its cores. */
+const STATE_TIMEOUT_MS = 60_000;
+
 /** How a browser is started. */
 export interface BrowserOptions {
   /** Hide host addresses behind mDNS names, as browsers do on pages without camera permission. */
@@ -33,6 +36,7 @@ export function startBrowser({ mdns = false, blocked = false }: BrowserOptions =
 /** A page whose uncaught errors fail the test that asks for {@link pageErrors}. */
 export async function openPage(browser: Browser, url: string): Promise<Page> {
   const page = await browser.newPage();
+  page.setDefaultTimeout(STATE_TIMEOUT_MS);
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
   errorsOf.set(page, errors);

@@ -6,7 +6,7 @@ export default defineConfig({
     // Real browsers and encoders on few cores: one file at a time, or their figures disturb each other.
     fileParallelism: false,
     // Ends a run that hangs; every wait inside is for a state.
-    testTimeout: 120_000,
+    testTimeout: 240_000,
     hookTimeout: 60_000,
   },
 });

@@ -57,6 +57,9 @@ export interface PlayerEvents {
 /** Time between questions for a stream that is not live, when the server names none. */
 const NOT_LIVE_RETRY_MS = 2_000;
 
+/** When a stream ends, all who watched it lose it at one moment; they ask again spread over this time. */
+const CROWD_SPREAD_MS = 1_000;
+
 /** Make it, listen to `stream`, {@link start} it, {@link stop} it. */
 export class Player extends Emitter<PlayerEvents> {
   readonly #options: PlayerOptions;
@@ -226,6 +229,13 @@ export const judgePlayer: Judge = (failure, attempt) => {
         state: 'waiting',
         delayMs: politeDelayMs(failure.retryAfterMs ?? NOT_LIVE_RETRY_MS, Math.random),
       };
+    case 'lost': {
+      const delayMs = Math.max(
+        backoffMs(attempt, DEFAULT_BACKOFF, Math.random),
+        Math.random() * CROWD_SPREAD_MS,
+      );
+      return { state: 'reconnecting', delayMs };
+    }
     default: {
       const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
       const delayMs = failure.retryAfterMs === null ? own : politeDelayMs(failure.retryAfterMs, Math.random);
