@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Duration, sleep};
 
 use crate::media::spec::ShardMessage;
-use crate::shard::gather;
+use crate::shard::gather::{self, Wait};
 use crate::shard::pump::{Pump, SharedPump};
 use crate::shard::socket::udp::UdpSocket;
 
@@ -28,6 +28,7 @@ pub(super) async fn run(pump: SharedPump, mut sources: Sources) {
     let mut armed: Option<Instant> = None;
     let mut first: Option<ShardMessage> = None;
     let mut drained = true;
+    let mut last_read = Instant::now();
     loop {
         let deadline = pump.borrow().poll_timeout();
         if deadline != armed || (armed.is_none() && timer.is_elapsed()) {
@@ -35,6 +36,7 @@ pub(super) async fn run(pump: SharedPump, mut sources: Sources) {
             timer.as_mut().reset(at.into());
             armed = deadline;
         }
+        let since = Instant::now();
         tokio::select! {
             readable = sources.udp.readable() => if readable.is_err() {
                 return;
@@ -45,10 +47,12 @@ pub(super) async fn run(pump: SharedPump, mut sources: Sources) {
         }
         // Whatever it was: under load there is at most one round per window, so that a deadline of one peer does not cut
         // the others' runs short.
-        let load = pump.borrow().core.plane().fan_out_per_second();
-        if let Some(wait) = gather::timer(gather::window(load)).filter(|_| drained) {
-            sleep(wait).await;
+        let window = gather::window(pump.borrow().core.plane().fan_out_per_second());
+        let wait = Wait { last_read, since, until: Instant::now() };
+        if let Some(rest) = wait.gather(window).filter(|_| drained) {
+            sleep(rest).await;
         }
+        last_read = Instant::now();
         drained = round(&pump, &mut sources, first.take());
         // Actors of this thread have their turn, however much there is to read.
         tokio::task::yield_now().await;
