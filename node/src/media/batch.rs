@@ -20,6 +20,8 @@ pub struct BatchPacket {
     pub layer: u8,
     /// Its place in the layer: the origin's sequence number without wraps. Two packets never share one.
     pub index: u64,
+    /// Whether a newer one was there before it: it fills a gap.
+    pub late: bool,
     /// Offset of its RTP header in the batch's bytes.
     pub start: u32,
     /// Its bytes: header, extensions, payload, padding.

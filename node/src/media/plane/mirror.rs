@@ -37,6 +37,7 @@ pub(super) fn export(
             batch.packets.push(BatchPacket {
                 layer: index,
                 index: packet.index,
+                late: packet.late,
                 start,
                 len: whole.len() as u16,
             });
@@ -90,6 +91,9 @@ impl Plane {
             let bytes = batch.bytes.get(start..start + usize::from(packet.len));
             let room = bytes.and_then(|bytes| Some((bytes, self.scratch.get_mut(..bytes.len())?)));
             let Some((bytes, room)) = room else { continue };
+            if !track.layer(now, packet.layer).is_some_and(|layer| layer.mirrors(packet.index, packet.late)) {
+                continue;
+            }
             room.copy_from_slice(bytes);
             match track.arrive(now, packet.layer, packet.index, room) {
                 Arrived::New { .. } => self.counters.shard_received_packets += 1,

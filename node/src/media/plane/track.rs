@@ -53,6 +53,8 @@ pub(super) struct WindowPacket {
     pub(super) payload_len: u32,
     /// Whether a leg can begin with it.
     pub(super) starts_keyframe: bool,
+    /// Whether it fills a gap.
+    pub(super) late: bool,
 }
 
 /// One layer.
@@ -65,6 +67,8 @@ pub(super) struct Layer {
     last_keyframe_timestamp: Option<u32>,
     /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
     pub(super) numbering_start: u64,
+    /// Of a mirror: the first packet that came in its turn. `None` before it.
+    mirror_start: Option<u64>,
     pub(super) packets: u64,
     pub(super) bytes: u64,
     /// As the publisher's side counts them.
@@ -80,6 +84,7 @@ impl Layer {
             bytes_rate: RateMeter::new(now),
             last_keyframe_timestamp: None,
             numbering_start: 0,
+            mirror_start: None,
             packets: 0,
             bytes: 0,
             lost: 0,
@@ -89,6 +94,15 @@ impl Layer {
     /// Bits per second, headers included.
     pub(super) fn bitrate_bps(&self, now: Instant) -> u64 {
         (self.bytes_rate.per_second(now) * 8.0) as u64
+    }
+
+    /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it
+    /// and the mirror's first packet is not here, so a leg that began with it could never be given the rest.
+    pub(super) fn mirrors(&mut self, index: u64, late: bool) -> bool {
+        if !late {
+            self.mirror_start.get_or_insert(index);
+        }
+        self.mirror_start.is_some_and(|start| index >= start)
     }
 
     /// The highest packet index so far.
@@ -197,6 +211,7 @@ impl Track {
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
             layer.numbering_start = index - REORDER_BEFORE_FIRST;
         }
+        let late = ring.highest().is_some_and(|highest| index < highest);
         let start = match ring.store(index, packet) {
             Stored::New(start) => start,
             Stored::Duplicate => return Arrived::Duplicate,
@@ -210,6 +225,7 @@ impl Track {
             payload_start: start + header_bytes as u32,
             payload_len: packet.len().saturating_sub(header_bytes) as u32,
             starts_keyframe,
+            late,
         });
         layer.packets += 1;
         layer.bytes += packet.len() as u64;

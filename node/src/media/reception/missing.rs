@@ -21,13 +21,18 @@ const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 /// Requests for one packet. At 10 % loss each way, seven in a row fail once in 100,000.
 const MAX_TRIES: u8 = 8;
 
-/// A packet that is missing for longer would come too late for any receiver's jitter buffer.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// Answers after more requests than this say more about loss than about the round trip.
+const MAX_SAMPLED_TRIES: u8 = 3;
+
+/// How long a packet is asked for: five times on a round trip of 200 ms. By then a viewer's player has given the picture up
+/// and wants a keyframe.
+const MAX_AGE: Duration = Duration::from_millis(1_500);
 
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     index: u64,
     noticed: Instant,
+    first_asked: Option<Instant>,
     asked: Option<Instant>,
     tries: u8,
 }
@@ -81,7 +86,7 @@ impl MissingList {
             self.clear();
             lost = newest.checked_sub(1);
         } else {
-            let missing = |index| Missing { index, noticed: now, asked: None, tries: 0 };
+            let missing = |index| Missing { index, noticed: now, first_asked: None, asked: None, tries: 0 };
             self.entries.extend((first..newest).map(missing));
         }
         if !self.entries.is_empty() {
@@ -94,8 +99,10 @@ impl MissingList {
     pub(super) fn remove(&mut self, now: Instant, index: u64, highest: u64, repaired: bool) {
         let Ok(place) = self.entries.binary_search_by_key(&index, |missing| missing.index) else { return };
         let missing = self.entries.remove(place);
-        if let (true, 1, Some(asked)) = (repaired, missing.tries, missing.asked) {
-            let sample = now.saturating_duration_since(asked).min(MAX_AGE);
+        // Counted from the first request: an estimate that is too short makes us ask again before the answer can be here, and
+        // would never grow if only the latest request counted. A lost request makes the sample too long by one interval.
+        if let (true, 1..=MAX_SAMPLED_TRIES, Some(first)) = (repaired, missing.tries, missing.first_asked) {
+            let sample = now.saturating_duration_since(first).min(MAX_AGE);
             // Smoothed as TCP does (RFC 6298 §2.3).
             self.round_trip = (self.round_trip * 7 + sample) / 8;
         }
@@ -126,6 +133,7 @@ impl MissingList {
                     return false;
                 }
                 missing.tries += 1;
+                missing.first_asked.get_or_insert(now);
                 missing.asked = Some(now);
                 due.push(missing.index as u16);
                 true
@@ -142,7 +150,8 @@ impl MissingList {
 }
 
 impl Missing {
-    /// When to ask next: at once if it cannot be reordering, then after a round trip and its half more each time.
+    /// When to ask next: at once if it cannot be reordering, then after a round trip, from the third time on after half a
+    /// one more each time.
     fn due(&self, highest: u64, round_trip: Duration) -> Instant {
         let Some(asked) = self.asked else {
             let lost = highest >= self.index + REORDER_PACKETS;
@@ -150,7 +159,7 @@ impl Missing {
         };
         // A quarter above the round trip, because half of all answers take longer than the mean.
         let interval = (round_trip + round_trip / 4).max(MIN_INTERVAL);
-        let backed_off = interval * (u32::from(self.tries) + 1) / 2;
+        let backed_off = interval * u32::from(self.tries.max(2)) / 2;
         asked + backed_off.min(MAX_AGE)
     }
 }
