@@ -1,8 +1,9 @@
 //! WHIP and WHEP, requirement by requirement: drives the built server over HTTP and prints one line for each.
 //!
-//! The requirements are those of RFC 9725 and draft-ietf-wish-whep, in the order of `docs/standards.md`: the endpoint,
-//! directions, methods, the end of a session, PATCH, candidates, the shape of offers, DTLS roles, refusals, TURN,
-//! limits, simulcast. A test of its own kind: it has no harness, so that the lines are always seen.
+//! Numbers are those of a dozen points that RFC 9725 and draft-ietf-wish-whep come down to: 1 endpoint, 2 direction,
+//! 3 methods and CORS, 4 end of a session, 5 PATCH, 6 candidates, 7 shape of offers, 8 DTLS roles, 9 refusals, 10 TURN,
+//! 11 secrets and limits, 12 simulcast; and 0 for what any server owes. It has no harness, so that the lines are
+//! always seen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "conformance/client.rs"]
@@ -70,6 +71,7 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     robustness::bodies(report, &client).await?;
     let stream = LiveStream::start(&client).await?;
     live::whep(report, &client, &stream).await?;
+    live::patch(report, &client, &stream).await?;
     live::end(report, &client, stream).await?;
     server.check_no_panic(report)?;
     limits::run(report).await

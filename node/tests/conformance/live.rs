@@ -95,6 +95,27 @@ pub async fn whep(report: &mut Report, client: &Client, stream: &LiveStream) -> 
     Ok(())
 }
 
+/// Point 5 for a viewer: the same rules as for a publisher.
+pub async fn patch(report: &mut Report, client: &Client, stream: &LiveStream) -> Result<()> {
+    let offer = offers::play();
+    let viewer = client.post(&format!("/whep/{}", stream.room), &offer).await?;
+    let (session, tag) = (viewer.session(), viewer.tag());
+    let lines = ["a=candidate:1 1 udp 2130706431 192.0.2.9 5000 typ host"];
+    let fragment = offers::fragment(offers::credentials(&offer), &lines);
+    let reply = client.patch(&session, None, &fragment).await?;
+    report.line("5.22", "WHEP: PATCH without If-Match is 428", reply.status == 428, &reply);
+    let reply = client.patch(&session, Some(&tag), &fragment).await?;
+    report.line("5.23", "WHEP: a candidate is 204", reply.status == 204, &reply);
+    let restart = offers::fragment(("viewersNewUfrag", "viewersNewPasswordOf24Char"), &[]);
+    let reply = client.patch(&session, Some("*"), &restart).await?;
+    let met = reply.status == 200 && !reply.tag().is_empty() && reply.tag() != tag;
+    report.line("5.24", "WHEP: a restart is 200 with a new ETag", met, &reply);
+    let reply = client.patch(&session, Some(&tag), &fragment).await?;
+    report.line("5.25", "WHEP: the ETag of before the restart is 412", reply.status == 412, &reply);
+    client.ask("DELETE", &session).await?;
+    Ok(())
+}
+
 /// What becomes of viewers when the publisher ends its session.
 pub async fn end(report: &mut Report, client: &Client, stream: LiveStream) -> Result<()> {
     let path = format!("/whep/{}", stream.room);
