@@ -31,6 +31,11 @@ const SEALS_PER_TURN: usize = 30_000;
 
 fn main() -> ExitCode {
     println!("{PACKET_BYTES}-byte packets, ns per packet and leg, medians of {TURNS} turns of each side");
+    let before = resident_bytes();
+    let stage = Stage::new(SrtpProfile::AeadAes128Gcm, 5_000, PACKET_BYTES);
+    let grown = resident_bytes() - before;
+    println!("resident memory of a viewer in the plane: {} bytes (ring and batch included)", grown / 5_000);
+    drop(stage);
     println!("profile       legs  packets/flush  bare seal  one hot key  plane   ratio");
     let mut pass = true;
     for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm] {
@@ -117,6 +122,13 @@ fn time_seals(
 fn bare_key(profile: SrtpProfile, index: u32) -> LessSafeKey {
     let algorithm = if profile == SrtpProfile::AeadAes256Gcm { &AES_256_GCM } else { &AES_128_GCM };
     LessSafeKey::new(UnboundKey::new(algorithm, &master(profile, index, 0x10).key).unwrap())
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4_096
 }
 
 /// CPU time that this thread has used.

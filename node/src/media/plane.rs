@@ -212,6 +212,7 @@ impl Plane {
     ) {
         let Some(track) = self.tracks.get_mut(place) else { return };
         let another_layer = track.choose_layer(now);
+        track.drop_overwritten();
         mirror::export(track, &mut self.shard_messages, &mut self.counters);
         if !track.legs.is_empty() {
             track.prepare(send_time);

@@ -22,6 +22,10 @@ pub(super) const LAYERS_MAX: usize = 8;
 /// How often the layer that viewers get is chosen anew.
 const CHOICE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a publisher may take to its first sender report (RFC 3550 §6.2: 5 s between two of them at most) before viewers
+/// get reports on our clock: they need some for their round trip.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(6);
+
 /// A jump of indices beyond which it is a publisher that began anew. Half the sequence space: a receiver of SRTP would lose
 /// count of the wraps if legs took part in it.
 const NEW_NUMBERING: u64 = 1 << 15;
@@ -63,6 +67,9 @@ pub(super) struct Layer {
     pub(super) ring: Option<Ring>,
     pub(super) window: Vec<WindowPacket>,
     pub(super) clock: Option<SenderClock>,
+    /// When the newest packet came, and its timestamp.
+    pub(super) newest: Option<(Instant, u32)>,
+    first_at: Option<Instant>,
     bytes_rate: RateMeter,
     last_keyframe_timestamp: Option<u32>,
     /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
@@ -81,6 +88,8 @@ impl Layer {
             ring: None,
             window: Vec::with_capacity(WINDOW_PACKETS),
             clock: None,
+            newest: None,
+            first_at: None,
             bytes_rate: RateMeter::new(now),
             last_keyframe_timestamp: None,
             numbering_start: 0,
@@ -89,6 +98,17 @@ impl Layer {
             bytes: 0,
             lost: 0,
         }
+    }
+
+    /// The publisher's clocks; ours in their place if it has not told them long after its first packet. `epoch`: from where
+    /// our own wall clock counts, the same for all tracks, so that sound and picture still have a common one.
+    pub(super) fn clock(&self, now: Instant, epoch: Instant) -> Option<SenderClock> {
+        let silent = self.first_at.is_some_and(|at| now >= at + CLOCK_PATIENCE);
+        let guess = self.newest.filter(|_| silent).map(|(at, rtp_timestamp)| {
+            let since = at.saturating_duration_since(epoch).as_nanos();
+            SenderClock { ntp: ((since << 32) / Duration::from_secs(1).as_nanos()) as u64, rtp_timestamp, at }
+        });
+        self.clock.or(guess)
     }
 
     /// Bits per second, headers included.
@@ -227,6 +247,8 @@ impl Track {
             starts_keyframe,
             late,
         });
+        layer.newest = Some((now, header.timestamp));
+        layer.first_at.get_or_insert(now);
         layer.packets += 1;
         layer.bytes += packet.len() as u64;
         layer.bytes_rate.add(now, packet.len() as u64);
@@ -249,6 +271,16 @@ impl Track {
         let best = (0_u8..).zip(&self.layers).max_by_key(|(_, layer)| layer.bitrate_bps(now));
         let Some((best, _)) = best.filter(|(_, layer)| layer.bitrate_bps(now) > 0) else { return false };
         std::mem::replace(&mut self.target, best) != best
+    }
+
+    /// Takes out of the window what the ring has overwritten already: when far more came in one window than it is made for,
+    /// the newest half second goes out and the rest counts as lost.
+    pub(super) fn drop_overwritten(&mut self) {
+        for layer in &mut self.layers {
+            if let Some(ring) = &layer.ring {
+                layer.window.retain(|packet| ring.get(packet.index).is_some());
+            }
+        }
     }
 
     /// Writes the headers of every class for the window. `send_time`: abs-send-time.

@@ -149,6 +149,32 @@ fn viewers_hear_the_publishers_clock_once_a_second_each_at_a_time_of_its_own() {
 }
 
 #[test]
+fn a_publisher_without_sender_reports_is_given_our_clock_after_a_while() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut silent = 0;
+    for sequence in 0..100_u16 {
+        let packet = publisher
+            .video(&Sent { timestamp: u32::from(sequence) * 9_000, ..Sent::frame(sequence, sequence == 0) });
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        rig.wait(Duration::from_millis(100), &mut [&mut publisher], &mut [&mut viewer]);
+        silent += usize::from(viewer.client.rtcp.is_empty());
+    }
+    assert!((60..=71).contains(&silent), "{silent} tenths of a second");
+    let told = packets(&mut viewer.client);
+    let reports = told.iter().map(|compound| match rtcp::packets(compound).next() {
+        Some(Ok(Packet::SenderReport(report))) => report.info,
+        _ => panic!("a sender report"),
+    });
+    let reports: Vec<_> = reports.collect();
+    let seconds = (reports[1].ntp - reports[0].ntp) as f64 / 2_f64.powi(32);
+    let units = reports[1].rtp_timestamp.wrapping_sub(reports[0].rtp_timestamp);
+    assert!((seconds - f64::from(units) / 90_000.0).abs() < 0.001, "{seconds} s are {units} units");
+}
+
+#[test]
 fn loss_and_round_trip_are_read_from_a_viewers_report() {
     let setup = Setup::default();
     let mut rig = Rig::new();

@@ -202,6 +202,29 @@ fn media_follows_a_viewer_to_its_new_path() {
 }
 
 #[test]
+fn a_window_larger_than_the_ring_loses_packets_and_never_mixes_them_up() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let packet = publisher.video(&Sent::frame(0, true));
+    rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    for sequence in 1..900 {
+        let packet = publisher.video(&Sent::frame(sequence, false));
+        let sealed = publisher.client.seal(&packet);
+        rig.receive(&publisher.client, sealed);
+    }
+    rig.flush(&mut [], &mut [&mut viewer]);
+    let packets = viewer.client.packets();
+    assert!((400..900).contains(&packets.len()), "{}", packets.len());
+    let first = packets[0].0.sequence;
+    for (header, packet) in &packets {
+        let step = header.sequence.wrapping_sub(first);
+        assert_eq!(&packet[header.payload()], &vp8(&Sent::frame(step, step == 0))[..]);
+    }
+}
+
+#[test]
 fn specs_that_cannot_be_are_refused_and_leave_nothing() {
     let setup = Setup::default();
     let mut rig = Rig::new();
