@@ -5,7 +5,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 
 BUILD_PACKAGES := clang mold pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core openssl
 
 # Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
 SEEDS ?= 500
@@ -24,7 +24,7 @@ test: test-packages client lint client-test
 	cargo test -p aforo-node --lib
 	cargo test -p aforo-loadtest
 	cargo build -p aforo-node --bin aforo
-	cargo test -p aforo-node --tests
+	cargo test -p aforo-node --test '*'
 	cd client-js && AFORO_BIN=../target/debug/aforo npm run --silent e2e
 
 lint: packages
