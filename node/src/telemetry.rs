@@ -14,8 +14,10 @@ use crate::startup::StartupError;
 ///
 /// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
 pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
-    // The HTTP library tells of each of its threads at INFO; a filter that names it overrides this.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", log.level))
+    // The HTTP library tells of each of its threads at INFO. The DTLS library warns of each extension that it does not
+    // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. A filter that names
+    // them overrides this.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,rtc_dtls=off,{}", log.level))
         .map_err(|source| StartupError::LogFilter { text: log.level.clone(), source })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {

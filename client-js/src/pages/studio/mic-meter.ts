@@ -62,7 +62,9 @@ export class MicMeter {
     this.#level = Math.max(meterLevel(rootMeanSquare(this.#samples)), this.#level * FALL);
     const nowMs = performance.now();
     const muted = !(this.#source?.mediaStream.getAudioTracks()[0]?.enabled ?? true);
-    if (this.#level > QUIET_LEVEL || muted) this.#lastLoudMs = nowMs;
+    // A context that the browser holds back hears nothing, whatever the microphone does.
+    const deaf = this.#context?.state !== 'running';
+    if (this.#level > QUIET_LEVEL || muted || deaf) this.#lastLoudMs = nowMs;
     const quiet = nowMs - this.#lastLoudMs > QUIET_MS;
     this.#show(this.#level, muted ? 'Muted' : quiet ? 'Nothing to hear. Is it the right microphone?' : '');
     requestAnimationFrame(() => this.#tick());
