@@ -15,7 +15,7 @@ use crate::signalling::sdp::{
     Candidate, CandidateProtocol, Capabilities, LocalTransport, PlayTrack, Refusal, answer,
 };
 
-/// What Chromium 14x, aiortc 1.16 and FFmpeg 9 sent, and offers after the manner of Firefox, OBS and GStreamer.
+/// What Chromium 156, aiortc 1.16 and FFmpeg 9 sent, and offers after the manner of Firefox, OBS and GStreamer.
 const FIXTURES: [(&str, &str); 13] = [
     ("aiortc-play", include_str!("fixtures/aiortc-play.sdp")),
     ("aiortc-publish", include_str!("fixtures/aiortc-publish.sdp")),
