@@ -12,6 +12,8 @@ mod dice;
 mod footage;
 #[path = "simulation/member.rs"]
 mod member;
+#[path = "simulation/mischief.rs"]
+mod mischief;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/node.rs"]
@@ -29,7 +31,16 @@ mod viewer;
 #[path = "simulation/world.rs"]
 mod world;
 
-use scenario::Scenario;
+use std::time::{Duration, Instant};
+
+use aforo_cluster::id::SessionId;
+use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
+use aforo_node::media::path::ShardId;
+use aforo_node::peer::ice;
+use aforo_node::peer::message::{EndReason, PeerConfig, PeerEvent};
+use aforo_node::shard::message::PeerMedia;
+use node::Node;
+use scenario::{Act, Scenario};
 use world::World;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -72,4 +83,46 @@ fn one_seed_is_one_run() {
         assert_eq!(first, second, "seed {seed} went two ways");
         assert!(first.media_packets > 100);
     }
+}
+
+#[test]
+fn a_viewer_that_vanishes_is_gone_when_its_consent_ends() {
+    let mut scenario = Scenario::of(0);
+    scenario.duration = Duration::from_secs(45);
+    scenario.acts.retain(|(_, act)| matches!(act, Act::Join(_)));
+    scenario.acts.push((Duration::from_secs(6), Act::Vanish(1)));
+    let outcome = World::run(&scenario).unwrap();
+    assert!(outcome.media_packets > 100);
+}
+
+#[test]
+fn a_client_that_never_comes_is_forgotten_after_15_s() {
+    let start = Instant::now();
+    let mut node = Node::new(1, Duration::ZERO, 0, start);
+    let ours = ice::credentials(ShardId(0)).unwrap();
+    let theirs = IceCredentials { ufrag: "none".to_owned(), password: "0".repeat(24) };
+    let plans = session::plans(session::PlanOptions {
+        ssrc: 1,
+        mids: ["0", "1"],
+        payload_types: [111, 96],
+        rtx: true,
+        transport_cc: true,
+        announced: true,
+    });
+    let fingerprint = aforo_node::media::negotiated::Fingerprint {
+        algorithm: aforo_node::media::negotiated::FingerprintAlgorithm::Sha256,
+        digest: vec![0; 32],
+    };
+    let negotiated = session::negotiated(Direction::Publish, theirs, DtlsRole::Client, fingerprint, &plans);
+    let config = PeerConfig { local_ice: ours, negotiated };
+    node.add_peer(start, ShardId(0), SessionId::random(), config, PeerMedia::Ingest(Vec::new()));
+    let mut now = start;
+    while let Some(next) = node.poll_timeout() {
+        assert_eq!(node.peers(), (1, 1));
+        now = next;
+        node.step(now);
+    }
+    assert_eq!(now - start, Duration::from_secs(15));
+    assert_eq!(node.peers(), (0, 0));
+    assert_eq!(node.notices.last().unwrap().event, PeerEvent::Ended(EndReason::IceTimeout));
 }

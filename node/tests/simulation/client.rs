@@ -131,6 +131,12 @@ impl Client {
         self.next_check = now;
     }
 
+    /// Signalling agreed on new credentials (RFC 9725 §4.3.3); the connection stays.
+    pub fn restart_ice(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
+        (self.local, self.remote) = (local, remote);
+        self.moved(now);
+    }
+
     pub fn take_outbox(&mut self) -> Vec<(Class, Bytes)> {
         std::mem::take(&mut self.outbox)
     }

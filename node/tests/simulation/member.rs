@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::SessionId;
 use aforo_node::media::codec::MediaKind;
 use aforo_node::media::path::{PeerKey, ShardId};
-use aforo_node::peer::message::PeerEvent;
+use aforo_node::peer::message::{EndReason, PeerEvent};
 
 use crate::client::Client;
 use crate::network::Link;
@@ -40,6 +40,7 @@ pub struct Member {
     pub tap: Tap,
     pub rtx_ssrcs: Vec<u32>,
     pub left_at: Option<Instant>,
+    pub vanished: bool,
     pub moved_at: Option<Instant>,
 }
 
@@ -49,10 +50,6 @@ impl Member {
             Role::Publisher(publisher) => &mut publisher.client,
             Role::Viewer(viewer) => &mut viewer.client,
         }
-    }
-
-    pub fn moved(&mut self, now: Instant) {
-        self.client().moved(now);
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -88,6 +85,11 @@ impl Member {
         events: Vec<PeerEvent>,
     ) -> Result<Service, String> {
         let Role::Viewer(viewer) = &self.role else { return Err("a second publisher".to_owned()) };
+        if self.vanished {
+            let expired = PeerEvent::Ended(EndReason::ConsentExpired);
+            let told = events.contains(&expired);
+            return if told { Ok(Service::default()) } else { Err(format!("vanished, but {events:?}")) };
+        }
         if let Some(complaint) = viewer.complaints.first().or(viewer.client.refused.first()) {
             return Err(complaint.clone());
         }

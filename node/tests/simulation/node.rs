@@ -9,7 +9,7 @@ use aforo_node::media::outbox::{SendBatch, Transmit};
 use aforo_node::media::path::{Path, PeerKey, ShardId};
 use aforo_node::peer::core::PeerCore;
 use aforo_node::peer::dtls::DtlsIdentity;
-use aforo_node::peer::message::{EndReason, PeerConfig, PeerInput, PeerNotice};
+use aforo_node::peer::message::{PeerConfig, PeerInput, PeerNotice};
 use aforo_node::shard::core::{ShardCore, ShardCoreConfig, ShardOutput};
 use aforo_node::shard::message::PeerMedia;
 
@@ -82,8 +82,8 @@ impl Node {
         key
     }
 
-    pub fn close(&mut self, shard: ShardId, peer: PeerKey, reason: EndReason) {
-        self.shards[usize::from(shard.0)].core.tell(peer, PeerInput::Close(reason));
+    pub fn tell(&mut self, shard: ShardId, peer: PeerKey, input: PeerInput) {
+        self.shards[usize::from(shard.0)].core.tell(peer, input);
     }
 
     /// A datagram reached the host.

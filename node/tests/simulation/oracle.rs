@@ -143,3 +143,37 @@ pub fn served(
         repaired: packets.values().filter(|got| got.repaired).count(),
     })
 }
+
+mod tests {
+    use super::*;
+
+    fn rtp(sequence: u16, timestamp: u32, payload: u8) -> Vec<u8> {
+        let mut packet = vec![0x80, 96];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend([0, 0, 0, 9, payload]);
+        packet
+    }
+
+    #[test]
+    fn the_tap_sees_a_nonce_that_is_used_twice() {
+        let mut tap = Tap::default();
+        assert!(tap.observe(&rtp(65_535, 5, 1), &[], true).is_ok());
+        assert!(tap.observe(&rtp(0, 5, 1), &[], true).is_ok());
+        assert!(tap.observe(&rtp(65_535, 5, 1), &[], true).is_ok(), "the same bytes may come again");
+        assert!(tap.observe(&rtp(65_535, 5, 2), &[], true).is_err());
+        let report = [[0x80, 200, 0, 0, 0, 0, 0, 1].as_slice(), &[7; 16], &[0x80, 0, 0, 1]].concat();
+        assert!(tap.observe(&report, &[], true).is_ok());
+        assert!(tap.observe(&report, &[], true).is_err(), "an srtcp index never comes again");
+    }
+
+    #[test]
+    fn the_tap_sees_time_go_backwards() {
+        let mut tap = Tap::default();
+        assert!(tap.observe(&rtp(10, u32::MAX, 1), &[], true).is_ok());
+        assert!(tap.observe(&rtp(12, 3, 1), &[], true).is_ok());
+        assert!(tap.observe(&rtp(11, 1, 1), &[], true).is_ok(), "it fills the gap");
+        assert!(tap.observe(&rtp(13, 2, 1), &[], true).is_err());
+        assert!(tap.observe(&rtp(13, 2, 1), &[9], true).is_ok(), "retransmissions are of any time");
+    }
+}

@@ -17,6 +17,12 @@ pub enum Act {
     Leave(usize),
     /// A member goes on from another address.
     Move(usize),
+    /// A member restarts ICE.
+    RestartIce(usize),
+    /// A member is cut off: no datagram reaches or leaves it any more.
+    Vanish(usize),
+    /// A member that has keys seals nonsense with them.
+    Mischief(usize),
     /// So many bytes of nonsense reach the node.
     Garbage(u64),
 }
@@ -92,11 +98,16 @@ impl Scenario {
                 payload_types: dice.pick(&[[111, 96], [109, 120], [96, 102]]),
             };
             scenario.acts.push((dice.millis(300, 2_000), Act::Join(Box::new(plan))));
-            match dice.between(0, 5) {
+            match dice.between(0, 6) {
+                2 => scenario.acts.push((dice.millis(5_000, 7_000), Act::RestartIce(index))),
                 0 => scenario.acts.push((dice.millis(5_000, 6_500), Act::Move(index))),
                 1 if index == viewers => scenario.acts.push((dice.millis(6_500, 8_000), Act::Leave(index))),
                 _ => {}
             }
+        }
+        for _ in 0..dice.pick(&[0, 0, 100]) {
+            let member = dice.between(0, viewers as u64) as usize;
+            scenario.acts.push((dice.millis(2_500, 8_500), Act::Mischief(member)));
         }
         for _ in 0..dice.between(0, 30) {
             let len = dice.between(0, 200);

@@ -10,13 +10,14 @@ use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
 use aforo_node::media::path::{Path, ShardId};
 use aforo_node::media::spec::{EgressTrack, IngestTrack};
 use aforo_node::peer::ice;
-use aforo_node::peer::message::{EndReason, PeerConfig};
+use aforo_node::peer::message::{EndReason, PeerConfig, PeerInput};
 use aforo_node::shard::message::PeerMedia;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::member::{Member, Place, Role};
+use crate::mischief;
 use crate::network::{Class, Link, Weather};
 use crate::node::Node;
 use crate::oracle::{Tap, digest};
@@ -163,10 +164,7 @@ impl World {
     ) -> (Client, Place) {
         let Terms { shard, role, profile } = terms;
         let ours = ice::credentials(shard).unwrap();
-        let theirs = IceCredentials {
-            ufrag: format!("c{:03}", self.members.len()),
-            password: format!("{:024x}", self.dice.next()),
-        };
+        let theirs = self.credentials();
         let client = Client::new(theirs.clone(), ours.clone(), role, profile, self.now);
         let agreed = negotiated(direction, theirs, role, client.fingerprint(), plans);
         let session = SessionId::random();
@@ -189,6 +187,7 @@ impl World {
             tap: Tap::default(),
             rtx_ssrcs,
             left_at: None,
+            vanished: false,
             moved_at: None,
         });
         self.addresses.insert(address, index);
@@ -272,7 +271,8 @@ impl World {
             Act::Leave(index) => {
                 if let Some(member) = self.members.get_mut(index) {
                     member.left_at = Some(self.now);
-                    self.node.close(member.place.shard, member.place.key, EndReason::Deleted);
+                    let Place { shard, key, .. } = member.place;
+                    self.node.tell(shard, key, PeerInput::Close(EndReason::Deleted));
                 }
             }
             Act::Move(index) => {
@@ -280,20 +280,49 @@ impl World {
                     self.addresses.remove(&member.address);
                     member.address.set_port(member.address.port() + 1);
                     member.moved_at = Some(self.now);
-                    member.moved(self.now);
+                    member.client().moved(self.now);
                     self.addresses.insert(member.address, index);
                 }
             }
+            Act::RestartIce(index) => self.restart_ice(index),
+            Act::Vanish(index) => {
+                if let Some(member) = self.members.get_mut(index) {
+                    member.vanished = true;
+                    self.addresses.remove(&member.address);
+                }
+            }
+            Act::Mischief(index) => {
+                let dice = &mut self.dice;
+                if let Some(member) = self.members.get_mut(index).filter(|member| member.left_at.is_none()) {
+                    mischief::play(member.client(), dice);
+                }
+            }
             Act::Garbage(len) => {
-                let mut datagram: Vec<u8> = (0..len).map(|_| self.dice.next() as u8).collect();
                 // From a stranger or, spoofed, from a member; of any protocol.
                 let from = self.dice.between(0, self.members.len() as u64) as u8;
-                if let Some(first) = datagram.first_mut() {
-                    *first = self.dice.pick(&[*first, 0x00, 0x16, 0x80, 0x90]);
-                }
+                let datagram = mischief::garbage(len, &mut self.dice);
                 let address = SocketAddr::from(([10, 0, 0, from], 5_000));
                 self.node.receive(self.now, ShardId(0), Path::Udp(address), datagram);
             }
+        }
+    }
+
+    fn restart_ice(&mut self, index: usize) {
+        let remote = self.credentials();
+        let Some(member) = self.members.get_mut(index).filter(|member| member.left_at.is_none()) else {
+            return;
+        };
+        let Place { shard, key, .. } = member.place;
+        let local = ice::credentials(shard).unwrap();
+        member.client().restart_ice(remote.clone(), local.clone(), self.now);
+        self.node.tell(shard, key, PeerInput::RestartIce { local, remote });
+    }
+
+    /// A client's.
+    fn credentials(&mut self) -> IceCredentials {
+        IceCredentials {
+            ufrag: format!("c{:07x}", self.dice.between(0, 0xFFF_FFFF)),
+            password: format!("{:024x}", self.dice.next()),
         }
     }
 
@@ -303,6 +332,9 @@ impl World {
             let (shard, from) = (member.place.shard, member.address);
             let mut arrivals = Vec::new();
             for (class, datagram) in member.client().take_outbox() {
+                if member.vanished {
+                    continue;
+                }
                 for at in member.up.carry(self.now, class, datagram.len()) {
                     arrivals.push((at, datagram.to_vec()));
                 }
@@ -374,7 +406,8 @@ impl World {
     /// Ends every session; nothing may remain.
     fn end(&mut self) -> Result<(), String> {
         for member in self.members.iter().filter(|member| member.left_at.is_none()) {
-            self.node.close(member.place.shard, member.place.key, EndReason::StreamEnded);
+            let Place { shard, key, .. } = member.place;
+            self.node.tell(shard, key, PeerInput::Close(EndReason::StreamEnded));
         }
         self.node.step(self.now);
         let (known, live) = self.node.peers();
