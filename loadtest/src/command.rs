@@ -88,6 +88,7 @@ impl Args {
                 bitrate_bps: self.bitrate,
                 frames_per_second: self.fps,
                 keyframe_interval: self.gop,
+                silent: false,
             },
             joins_per_second: self.ramp,
             duration: self.duration,

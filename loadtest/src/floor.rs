@@ -249,6 +249,7 @@ mod tests {
             bitrate_bps: 1_500_000,
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
+            silent: false,
         };
         let (to_test, from_thread) = std::sync::mpsc::channel();
         let receiver = std::thread::spawn(move || {

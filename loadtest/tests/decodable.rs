@@ -17,6 +17,7 @@ fn packets(codec: ClipCodec) -> Vec<DuePacket> {
         bitrate_bps: 1_500_000,
         frames_per_second: 30,
         keyframe_interval: Duration::from_secs(1),
+        silent: false,
     };
     let mut schedule = Schedule::new(shape).unwrap();
     std::iter::from_fn(|| schedule.next(&mut false))

@@ -29,6 +29,7 @@ fn run(codec: ClipCodec, viewers: usize, loss: f64) -> Report {
             bitrate_bps: 300_000,
             frames_per_second: 30,
             keyframe_interval: Duration::from_millis(500),
+            silent: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(2),

@@ -27,6 +27,15 @@ pub struct StreamShape {
     pub frames_per_second: u32,
     /// Time from keyframe to keyframe; at most the 300 pictures of a clip.
     pub keyframe_interval: Duration,
+    /// Whether the microphone is silent: Opus then sends a packet every 400 ms only (DTX, RFC 6716 §2.1.9).
+    pub silent: bool,
+}
+
+impl StreamShape {
+    /// Opus packets of 20 ms from one that is sent to the next.
+    fn sound_step(&self) -> u64 {
+        if self.silent { 20 } else { 1 }
+    }
 }
 
 /// Which of the two tracks a packet belongs to.
@@ -94,7 +103,7 @@ impl Schedule {
 
     /// The next packet; with `keyframe_wanted` the next picture is a keyframe, and the flag is cleared.
     pub fn next(&mut self, keyframe_wanted: &mut bool) -> Option<DuePacket> {
-        let sound_due = Duration::from_millis(20 * self.sounds_sent);
+        let sound_due = Duration::from_millis(20 * self.sounds_sent * self.shape.sound_step());
         if self.waiting.is_empty() && !self.pictures.is_empty() {
             self.queue_picture(keyframe_wanted);
         }
@@ -107,7 +116,8 @@ impl Schedule {
     fn next_sound(&mut self, due: Duration) -> Option<DuePacket> {
         let count = self.sounds.len().max(1) as u64;
         let payload = self.sounds.get((self.sounds_sent % count) as usize)?.clone();
-        let timestamp = (self.sounds_sent as u32).wrapping_mul(OPUS_PACKET_SAMPLES);
+        let played = self.sounds_sent * self.shape.sound_step();
+        let timestamp = (played as u32).wrapping_mul(OPUS_PACKET_SAMPLES);
         self.sounds_sent += 1;
         Some(DuePacket { due, kind: TrackKind::Audio, payload, timestamp, marker: false })
     }
@@ -161,6 +171,7 @@ mod tests {
             bitrate_bps: 1_500_000,
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
+            silent: false,
         }
     }
 
@@ -226,5 +237,12 @@ mod tests {
         let packets: Vec<DuePacket> = (0..50).map(|_| schedule.next(&mut false).unwrap()).collect();
         assert!(packets.iter().all(|packet| packet.kind == TrackKind::Audio));
         assert_eq!(packets.last().unwrap().due, Duration::from_millis(980));
+    }
+
+    #[test]
+    fn a_silent_microphone_sends_little() {
+        let mut schedule = Schedule::new(StreamShape { silent: true, ..shape(ClipCodec::Opus) }).unwrap();
+        let last = (0..6).map(|_| schedule.next(&mut false).unwrap()).last().unwrap();
+        assert_eq!((last.due, last.timestamp), (Duration::from_secs(2), 96_000));
     }
 }

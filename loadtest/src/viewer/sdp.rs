@@ -58,6 +58,14 @@ pub struct AnsweredMedia {
     pub capture_time_id: Option<u8>,
 }
 
+/// One m-section of an answer while it is read.
+#[derive(Debug, Default)]
+struct Section {
+    media: AnsweredMedia,
+    /// Rejected (port 0) or inactive.
+    silent: bool,
+}
+
 /// An offer to receive H264 or VP8, and Opus, as DTLS client.
 pub fn offer(ice: &IceCredentials, fingerprint: &[u8; 32], candidate: SocketAddrV4) -> String {
     let mut printed = String::new();
@@ -107,10 +115,13 @@ impl Answer {
         let mut fingerprint = None;
         let mut candidates = Vec::new();
         let mut media = AnsweredMedia::default();
-        let mut rejected = false;
+        let mut section = Section::default();
         for line in sdp.lines().map(str::trim_end) {
-            if let Some(section) = line.strip_prefix("m=") {
-                rejected = section.split(' ').nth(1) == Some("0");
+            if let Some(opening) = line.strip_prefix("m=") {
+                media.merge(&std::mem::take(&mut section));
+                section.silent = opening.split(' ').nth(1) == Some("0");
+            } else if line == "a=inactive" {
+                section.silent = true;
             } else if let Some(value) = line.strip_prefix("a=ice-ufrag:") {
                 ufrag.get_or_insert_with(|| value.to_owned());
             } else if let Some(value) = line.strip_prefix("a=ice-pwd:") {
@@ -121,10 +132,11 @@ impl Answer {
                 bail!("the server wants to be DTLS client, which a viewer that offers setup:active excludes");
             } else if let Some(value) = line.strip_prefix("a=candidate:") {
                 candidates.extend(parse_candidate(value));
-            } else if !rejected {
-                media.read_line(line);
+            } else {
+                section.media.read_line(line);
             }
         }
+        media.merge(&section);
         candidates.sort_by_key(|address: &SocketAddrV4| !address.ip().is_loopback());
         candidates.dedup();
         if candidates.is_empty() {
@@ -155,6 +167,22 @@ impl AnsweredMedia {
     /// Whether `payload_type` carries repairs.
     pub fn is_repair(&self, payload_type: u8) -> bool {
         self.repairs.contains(&Some(payload_type))
+    }
+
+    /// Takes what a section answers, unless nothing will be sent in it.
+    fn merge(&mut self, section: &Section) {
+        if section.silent {
+            return;
+        }
+        let from = section.media;
+        self.h264 = self.h264.or(from.h264);
+        self.vp8 = self.vp8.or(from.vp8);
+        self.audio = self.audio.or(from.audio);
+        self.transport_cc_id = self.transport_cc_id.or(from.transport_cc_id);
+        self.capture_time_id = self.capture_time_id.or(from.capture_time_id);
+        if from.has_video() {
+            self.repairs = from.repairs;
+        }
     }
 
     fn read_line(&mut self, line: &str) {
@@ -206,7 +234,7 @@ fn parse_candidate(value: &str) -> Option<SocketAddrV4> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
 
@@ -229,6 +257,13 @@ mod tests {
         assert!(answer.media.has_video() && answer.media.is_repair(97));
         assert_eq!((answer.media.h264, answer.media.audio), (None, None));
         assert_eq!((answer.media.transport_cc_id, answer.media.capture_time_id), (Some(2), None));
+    }
+
+    #[test]
+    fn an_inactive_section_promises_nothing() {
+        let answer = Answer::parse(&ANSWER.replace("a=sendonly", "a=inactive")).unwrap();
+        assert!(!answer.media.has_video());
+        assert_eq!(answer.fingerprint[31], 0x1f);
     }
 
     #[test]
