@@ -57,6 +57,7 @@ fn viewers_on_every_shard_lose_nothing() {
             bitrate_bps: 1_000_000,
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
+            silent: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(3),

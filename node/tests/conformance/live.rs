@@ -36,6 +36,7 @@ impl LiveStream {
             bitrate_bps: 300_000,
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(1),
+            silent: false,
         };
         let publisher = Publisher::start(target, shape, Arc::new(PublisherCounters::default())).await?;
         wait(client, &room, |room| room["live"] == true).await?;
