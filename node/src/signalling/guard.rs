@@ -17,6 +17,7 @@ use aforo_cluster::metric::Metrics;
 
 use super::app::App;
 use super::problem::Problem;
+use super::routes;
 
 /// Headers that a page of another origin must read (standards of WHIP and WHEP clients).
 const EXPOSED: &str = "Location, ETag, Link, Retry-After, Accept-Post, Accept-Patch, WWW-Authenticate";
@@ -82,8 +83,7 @@ fn cross_origin(headers: &mut HeaderMap, allowed: &[String], origin: Option<&Hea
 
 /// Methods and routes are labels, so whatever a client invents is `other`.
 fn measure(metrics: &Metrics, method: &Method, response: &ServiceResponse, started: Instant) {
-    let pattern = response.request().match_pattern();
-    let route = pattern.as_deref().unwrap_or("other");
+    let route = routes::route_of(response.request().path());
     let method = match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

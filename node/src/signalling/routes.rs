@@ -1,47 +1,76 @@
 //! Which address leads to which handler, and what every other method or address is answered.
 
+use actix_web::http::Method;
 use actix_web::middleware::Compress;
 use actix_web::web::{self, Payload, ServiceConfig};
-use actix_web::{HttpResponse, Resource};
+use actix_web::{HttpResponse, Resource, Scope};
 
 use super::problem::Problem;
 use super::{admin, api, endpoint, pages, session};
 
-/// The public listener.
+/// The public listener. WHEP and WHIP come first and in scopes of their own: each pattern that a request is tried
+/// against costs microseconds, and joins come in crowds.
 pub fn public(config: &mut ServiceConfig) {
     config
+        .service(protocol("/whep", whep_endpoint))
+        .service(protocol("/whip", whip_endpoint))
         .service(reads("/", web::get().to(pages::index), web::head().to(pages::index)))
         .service(reads("/studio/{room}", web::get().to(pages::studio), web::head().to(pages::studio)))
         .service(reads("/watch/{room}", web::get().to(pages::watch), web::head().to(pages::watch)))
         .service(reads("/v1/rooms", web::get().to(api::rooms), web::head().to(api::rooms)))
-        .service(reads("/v1/rooms/{room}", web::get().to(api::room), web::head().to(api::room)));
-    for path in ["/whip/{room}", "/whip/{room}/{stream}"] {
-        let resource = web::resource(path)
-            .route(web::post().to(endpoint::publish))
-            .route(web::get().to(endpoint::look_at_whip))
-            .route(web::head().to(endpoint::look_at_whip));
-        config.service(endpoint_of(resource));
-    }
-    for path in ["/whep/{room}", "/whep/{room}/{stream}"] {
-        let resource = web::resource(path)
-            .route(web::post().to(endpoint::play))
-            .route(web::get().to(endpoint::look_at_whep))
-            .route(web::head().to(endpoint::look_at_whep));
-        config.service(endpoint_of(resource));
-    }
-    for path in ["/whip/{room}/{stream}/{session}", "/whep/{room}/{stream}/{session}"] {
-        let resource = web::resource(path)
-            .route(web::patch().to(session::patch))
-            .route(web::delete().to(session::delete))
-            .route(web::method(actix_web::http::Method::OPTIONS).to(session::options))
-            .default_service(web::to(|payload| refuse(payload, Problem::Method(session::METHODS))));
-        config.service(resource);
-    }
-    config
-        .service(web::resource("/whip/{room:.*}").to(unnamed))
-        .service(web::resource("/whep/{room:.*}").to(unnamed))
+        .service(reads("/v1/rooms/{room}", web::get().to(api::room), web::head().to(api::room)))
         .service(reads("/{file:.+}", web::get().to(pages::file), web::head().to(pages::file)))
         .default_service(web::to(|payload| refuse(payload, Problem::NotFound)));
+}
+
+/// The route of a public address, as metrics name it: one of few, whatever the client asks for.
+pub fn route_of(path: &str) -> &'static str {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let (first, rest) = (parts.next().unwrap_or_default(), parts.count());
+    match (first, rest) {
+        ("", 0) => "/",
+        ("whep", 1 | 2) => "/whep/{room}/{stream}",
+        ("whep", 3) => "/whep/{room}/{stream}/{session}",
+        ("whip", 1 | 2) => "/whip/{room}/{stream}",
+        ("whip", 3) => "/whip/{room}/{stream}/{session}",
+        ("studio", 1) => "/studio/{room}",
+        ("watch", 1) => "/watch/{room}",
+        ("v1", 1) => "/v1/rooms",
+        ("v1", 2) => "/v1/rooms/{room}",
+        ("assets", _) => "/assets/{file}",
+        _ => "other",
+    }
+}
+
+/// Endpoints and sessions of WHIP or WHEP.
+fn protocol(prefix: &str, endpoint: fn(&str) -> Resource) -> Scope {
+    let session = web::resource("/{room}/{stream}/{session}")
+        .route(web::patch().to(session::patch))
+        .route(web::delete().to(session::delete))
+        .route(web::method(Method::OPTIONS).to(session::options))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(session::METHODS))));
+    web::scope(prefix)
+        .service(endpoint("/{room}"))
+        .service(endpoint("/{room}/{stream}"))
+        .service(session)
+        .service(web::resource("/{room:.*}").to(unnamed))
+        .default_service(web::to(unnamed))
+}
+
+fn whep_endpoint(path: &str) -> Resource {
+    let resource = web::resource(path)
+        .route(web::post().to(endpoint::play))
+        .route(web::get().to(endpoint::look_at_whep))
+        .route(web::head().to(endpoint::look_at_whep));
+    endpoint_of(resource)
+}
+
+fn whip_endpoint(path: &str) -> Resource {
+    let resource = web::resource(path)
+        .route(web::post().to(endpoint::publish))
+        .route(web::get().to(endpoint::look_at_whip))
+        .route(web::head().to(endpoint::look_at_whip));
+    endpoint_of(resource)
 }
 
 /// The listener for operators.
@@ -63,7 +92,7 @@ fn reads(
     web::resource(path)
         .route(get)
         .route(head)
-        .route(web::method(actix_web::http::Method::OPTIONS).to(read_options))
+        .route(web::method(Method::OPTIONS).to(read_options))
         .default_service(web::to(|payload| refuse(payload, Problem::Method(READ_METHODS))))
         .wrap(Compress::default())
 }
@@ -77,7 +106,7 @@ async fn read_options() -> HttpResponse {
 
 fn endpoint_of(resource: Resource) -> Resource {
     resource
-        .route(web::method(actix_web::http::Method::OPTIONS).to(endpoint::options))
+        .route(web::method(Method::OPTIONS).to(endpoint::options))
         .default_service(web::to(|payload| refuse(payload, Problem::Method(endpoint::METHODS))))
 }
 

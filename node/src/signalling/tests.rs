@@ -301,6 +301,8 @@ fn bad_requests_are_refused_with_their_reason() {
             ("/whip/%ff%fe", vec![SDP], OFFER.into(), 400),
             ("/whip/demo/a%20b", vec![SDP], OFFER.into(), 400),
             ("/whip/", vec![SDP], OFFER.into(), 400),
+            ("/whip", vec![SDP], OFFER.into(), 400),
+            ("/whip/a/b/c/d", vec![SDP], OFFER.into(), 400),
             ("/nothing", vec![SDP], OFFER.into(), 405),
         ];
         for (path, headers, body, status) in cases {
@@ -360,7 +362,7 @@ fn requests_are_counted_by_route_and_never_by_what_a_client_invents() {
         server.ask("BREW", "/coffee/pot", &[], "").await;
         let metrics = server.rig.metrics.render().unwrap();
         assert!(
-            metrics.contains("method=\"POST\",route=\"/whip/{room}\",status_class=\"2xx\"} 1"),
+            metrics.contains("method=\"POST\",route=\"/whip/{room}/{stream}\",status_class=\"2xx\"} 1"),
             "{metrics}"
         );
         assert!(metrics.contains("protocol=\"whip\",result=\"ok\",role=\"publisher\"} 1"), "{metrics}");
