@@ -1,11 +1,12 @@
 //! Rooms: who publishes, who watches, and what happens to the others when somebody leaves.
 //!
 //! `core` has the rules of one room (pure), `actor` its shell, `rooms` the root that finds rooms, opens them and cleans
-//! up after one that died, `ledger` the count of sessions by shard. Inputs: sessions that HTTP answered, notices of
+//! up after one that died, `ledger` knows every session's place, `directory` is what HTTP may read without asking. Inputs: sessions that HTTP answered, notices of
 //! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
 
 mod actor;
 mod core;
+mod directory;
 mod error;
 mod journal;
 mod ledger;
@@ -19,10 +20,9 @@ mod tests;
 
 pub use actor::{Room, ShardLink};
 pub use core::{IfMatch, LiveStream, StreamTrack};
+pub use directory::Directory;
 pub use error::RoomError;
 pub(crate) use journal::protocol;
-pub use message::{
-    CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched, Place, Placed, Play, Publish,
-};
+pub use message::{CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
 pub use rooms::{GetRooms, InRoom, RoomMessage, Rooms};

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::drain;
 use crate::lifecycle::{Lifecycle, NodeState};
 use crate::peer::dtls::{DtlsError, DtlsIdentity};
-use crate::room::{Rooms, ShardLink};
+use crate::room::{Directory, Rooms, ShardLink};
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
 use crate::signalling::{self, App, ListenError, Operations, Parts};
 use crate::telemetry;
@@ -127,7 +127,8 @@ fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, 
         peers: webrtc_peers(identity),
         metrics: Arc::clone(&metrics),
     })?;
-    let (rooms, agent) = start_control(config, &shards, bus, &metrics, control);
+    let directory = Arc::new(Directory::new(shards.len(), config.limits.sessions));
+    let (rooms, agent) = start_control(config, &shards, bus, &metrics, &directory, control);
     let advertise = advertise::addresses(&config.media);
     let candidate = |shard: &ShardHandle| {
         let tcp = shard.tcp.map(|address| address.port());
@@ -135,6 +136,7 @@ fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, 
     };
     let parts = Parts {
         rooms: rooms.clone(),
+        directory,
         candidates: shards.iter().map(candidate).collect(),
         fingerprint,
         metrics: Arc::clone(&metrics),
@@ -163,6 +165,7 @@ fn start_control(
     shards: &[ShardHandle],
     bus: Arc<dyn Bus>,
     metrics: &Arc<Metrics>,
+    directory: &Arc<Directory>,
     control: &Arbiter,
 ) -> (Addr<Rooms>, Addr<ClusterAgent>) {
     let node = config.node.name.clone().unwrap_or_else(NodeId::random);
@@ -177,9 +180,10 @@ fn start_control(
             report: shard.addr.clone().recipient(),
         })
         .collect();
-    let (limits, metrics, of_rooms) = (config.limits.clone(), Arc::clone(metrics), agent.clone());
+    let (room_limit, of_rooms) = (config.limits.rooms, agent.clone());
+    let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
     let rooms = Rooms::start_in_arbiter(&control.handle(), move |_| {
-        Rooms::new(node, links, of_rooms, metrics, &limits)
+        Rooms::new(node, links, of_rooms, metrics, directory, room_limit)
     });
     (rooms, agent)
 }

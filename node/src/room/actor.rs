@@ -15,6 +15,7 @@ use aforo_cluster::metric::Metrics;
 use tracing::error;
 
 use super::core::{Entrant, RoomCore, RoomOutput};
+use super::directory::Directory;
 use super::error::RoomError;
 use super::journal::Journal;
 use super::ledger::Ledger;
@@ -24,7 +25,7 @@ use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 use crate::cluster_agent::{ClusterAgent, ReleaseStream};
 use crate::media::path::{PeerKey, ShardId};
-use crate::peer::message::{PeerInput, PeerNotice};
+use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
 use crate::shard;
 use crate::shard::message::{AddPeer, TellPeer};
 
@@ -53,6 +54,7 @@ pub(super) struct Surroundings {
     pub agent: Addr<ClusterAgent>,
     pub metrics: Arc<Metrics>,
     pub ledger: Rc<RefCell<Ledger>>,
+    pub directory: Arc<Directory>,
 }
 
 /// One room.
@@ -92,6 +94,9 @@ impl Room {
                 RoomOutput::TellPeer { shard, peer, input } => self.tell(now, shard, peer, input),
                 RoomOutput::SessionEnded { session, .. } => self.around.ledger.borrow_mut().leave(session),
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
+                RoomOutput::Stage { stream, role: Role::Publisher, event: PeerEvent::FirstMedia, .. } => {
+                    self.announce(&stream);
+                }
                 RoomOutput::Stage { .. } => {}
             }
         }
@@ -108,8 +113,16 @@ impl Room {
         }
     }
 
-    /// Gives the stream's name back to the cluster.
+    /// Viewers may come from now on.
+    fn announce(&self, stream: &StreamName) {
+        if let Ok(live) = self.core.find(stream) {
+            self.around.directory.announce(&self.name, stream, live.clone());
+        }
+    }
+
+    /// Lets no viewer come any more, and gives the stream's name back to the cluster.
     fn release(&self, stream: StreamName, context: &mut Context<Self>) {
+        self.around.directory.withdraw(&self.name, &stream);
         let (agent, room) = (self.around.agent.clone(), self.name.clone());
         let released = async move {
             if let Err(error) = ask(&agent, ReleaseStream { room, stream }, DEADLINE).await {

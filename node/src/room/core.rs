@@ -231,8 +231,11 @@ impl RoomCore {
 
     /// Ends every session.
     pub fn close_all(&mut self, now: Instant, reason: EndReason) {
-        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for session in sessions {
+        // Viewers first: they leave for this reason, not because their publisher does.
+        let mut sessions: Vec<(bool, SessionId)> =
+            self.sessions.iter().map(|(id, session)| (session.role == Role::Publisher, *id)).collect();
+        sessions.sort_by_key(|(publishes, _)| *publishes);
+        for (_, session) in sessions {
             self.end(now, session, reason, true);
         }
     }

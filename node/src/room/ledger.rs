@@ -1,11 +1,11 @@
-//! Which sessions the node has, where their peers live, and so which shard is the least loaded.
-//!
-//! One ledger serves all rooms. It outlives a room that dies, so that its peers can be ended.
+//! Which sessions the node has, and where their peers live. It outlives a room that dies, so that its peers can be ended.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
+use super::directory::Directory;
 use crate::media::path::{PeerKey, ShardId};
 
 /// A session's place on the node.
@@ -25,31 +25,14 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Ledger {
     sessions: HashMap<SessionId, Place>,
-    /// Sessions by shard; the index is the shard's.
-    load: Vec<u32>,
-    /// Where the next search for the least loaded shard starts, so that ties are spread.
-    turn: usize,
-    limit: u32,
+    directory: Arc<Directory>,
     last_track: u64,
 }
 
 impl Ledger {
-    /// A ledger for `shards` shards and at most `limit` sessions.
-    pub fn new(shards: usize, limit: u32) -> Self {
-        Self { sessions: HashMap::new(), load: vec![0; shards], turn: 0, limit, last_track: 0 }
-    }
-
-    /// The shard with the fewest sessions, or the limit that is reached.
-    pub fn least_loaded(&mut self) -> Result<ShardId, u32> {
-        if self.sessions.len() >= self.limit as usize {
-            return Err(self.limit);
-        }
-        let count = self.load.len();
-        let turn = self.turn;
-        self.turn = (turn + 1) % count.max(1);
-        let order = (0..count).map(|offset| (turn + offset) % count);
-        let least = order.min_by_key(|index| self.load.get(*index).copied().unwrap_or(u32::MAX));
-        Ok(ShardId(u8::try_from(least.unwrap_or(0)).unwrap_or(0)))
+    /// A ledger without sessions; it keeps the directory's load up to date.
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { sessions: HashMap::new(), directory, last_track: 0 }
     }
 
     /// Takes note of a session.
@@ -60,9 +43,7 @@ impl Ledger {
         shard: ShardId,
         published: Option<StreamName>,
     ) {
-        if let Some(load) = self.load.get_mut(usize::from(shard.0)) {
-            *load += 1;
-        }
+        self.directory.entered(shard);
         self.sessions.insert(session, Place { room, shard, published, peer: None });
     }
 
@@ -75,10 +56,8 @@ impl Ledger {
 
     /// The session is over.
     pub fn leave(&mut self, session: SessionId) {
-        if let Some(place) = self.sessions.remove(&session)
-            && let Some(load) = self.load.get_mut(usize::from(place.shard.0))
-        {
-            *load = load.saturating_sub(1);
+        if let Some(place) = self.sessions.remove(&session) {
+            self.directory.left(place.shard);
         }
     }
 
@@ -93,12 +72,6 @@ impl Ledger {
         self.last_track += 1;
         self.last_track
     }
-
-    /// How many sessions there are.
-    #[cfg(test)]
-    pub fn sessions(&self) -> usize {
-        self.sessions.len()
-    }
 }
 
 #[cfg(test)]
@@ -107,32 +80,38 @@ mod tests {
 
     use super::*;
 
+    fn ledger(shards: usize) -> (Ledger, Arc<Directory>) {
+        let directory = Arc::new(Directory::new(shards, 30));
+        (Ledger::new(Arc::clone(&directory)), directory)
+    }
+
     #[test]
     fn sessions_spread_over_shards_and_leave_no_trace() {
-        let mut ledger = Ledger::new(3, 30);
+        let (mut ledger, directory) = ledger(3);
         let room: RoomName = "a".parse().unwrap();
         let sessions: Vec<SessionId> = (0..30).map(|_| SessionId::random()).collect();
         for session in &sessions {
-            let shard = ledger.least_loaded().unwrap();
+            let shard = directory.least_loaded().unwrap();
             ledger.enter(*session, room.clone(), shard, None);
         }
-        assert_eq!(ledger.load, [10, 10, 10]);
-        assert_eq!(ledger.least_loaded(), Err(30));
+        assert_eq!(directory.loads(), [10, 10, 10]);
+        assert!(directory.least_loaded().is_err());
         for session in sessions.iter().chain(&sessions) {
             ledger.leave(*session);
         }
-        assert_eq!((ledger.load.clone(), ledger.sessions()), (vec![0, 0, 0], 0));
+        assert_eq!(directory.loads(), [0, 0, 0]);
+        assert!(ledger.of_room(&room).is_empty());
     }
 
     #[test]
     fn a_shard_that_emptied_is_filled_again() {
-        let mut ledger = Ledger::new(2, 30);
+        let (mut ledger, directory) = ledger(2);
         let room: RoomName = "a".parse().unwrap();
         for shard in [0, 0, 0, 1] {
             ledger.enter(SessionId::random(), room.clone(), ShardId(shard), None);
         }
         for _ in 0..2 {
-            assert_eq!(ledger.least_loaded(), Ok(ShardId(1)));
+            assert_eq!(directory.least_loaded().unwrap(), ShardId(1));
             ledger.enter(SessionId::random(), room.clone(), ShardId(1), None);
         }
         assert_eq!(ledger.of_room(&room).len(), 6);

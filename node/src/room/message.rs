@@ -1,41 +1,22 @@
 //! What rooms are told and asked. All of it goes through [`super::Rooms`], which finds the room.
 
 use actix::Message;
-use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
-use super::core::{IfMatch, LiveStream};
+use super::core::IfMatch;
 use super::error::RoomError;
 use super::report::RoomReport;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerConfig};
 
-/// Where on this node does a session belong? Asked of [`super::Rooms`] before the offer is answered.
+/// Where on this node does a publisher belong? Asked of [`super::Rooms`] before the offer is answered; viewers belong
+/// wherever [`super::Directory`] says.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Placed, RoomError>")]
+#[rtype(result = "Result<ShardId, RoomError>")]
 pub struct Place {
     /// The room.
     pub room: RoomName,
-    /// The stream.
-    pub stream: StreamName,
-    /// What the client wants to do.
-    pub role: Role,
-}
-
-/// A session's place.
-#[derive(Debug, Clone)]
-pub struct Placed {
-    /// The shard that its peer will live on.
-    pub shard: ShardId,
-    /// For a viewer: the stream as it is now.
-    pub live: Option<LiveStream>,
-}
-
-/// Is the stream live, and what is it made of?
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<LiveStream, RoomError>")]
-pub struct FindStream {
     /// The stream.
     pub stream: StreamName,
 }

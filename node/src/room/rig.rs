@@ -10,7 +10,7 @@ use aforo_cluster::bus::memory::MemoryBus;
 use aforo_cluster::id::SessionId;
 use aforo_cluster::metric::Metrics;
 
-use super::{Rooms, ShardLink};
+use super::{Directory, Rooms, ShardLink};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
 use crate::media::path::PeerKey;
@@ -80,6 +80,7 @@ pub(crate) struct Rig {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) load: Recipient<GetLoad>,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl Rig {
@@ -99,8 +100,10 @@ impl Rig {
             tell_peer: shard.clone().recipient(),
             report: shard.clone().recipient(),
         };
-        let rooms = Rooms::new(node, vec![link], agent, Arc::clone(&metrics), limits).start();
-        Self { rooms, metrics, notes, load: shard.recipient() }
+        let directory = Arc::new(Directory::new(1, limits.sessions));
+        let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
+        let rooms = Rooms::new(node, links, agent, counted, known, limits.rooms).start();
+        Self { rooms, metrics, notes, load: shard.recipient(), directory }
     }
 
     /// The peer that was added last says this.

@@ -19,16 +19,14 @@ use futures_util::future::join_all;
 use tracing::error;
 
 use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
+use super::directory::Directory;
 use super::error::RoomError;
 use super::ledger::Ledger;
-use super::message::{
-    CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Place, Placed, Play, Publish,
-};
+use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Play, Publish};
 use super::report::RoomReport;
 use crate::actor::lane::{AskError, ask};
 use crate::actor::supervise::{Exit, lifeline};
 use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
-use crate::config::Limits;
 use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerInput};
 use crate::shard::message::TellPeer;
@@ -110,17 +108,19 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// A root without rooms, for the node `node` with these shards, in the order of their ids.
+    /// A root without rooms, for the node `node` with these shards, in the order of their ids, and at most `room_limit`
+    /// rooms.
     pub fn new(
         node: NodeId,
         shards: Vec<ShardLink>,
         agent: Addr<ClusterAgent>,
         metrics: Arc<Metrics>,
-        limits: &Limits,
+        directory: Arc<Directory>,
+        room_limit: u32,
     ) -> Self {
-        let ledger = Rc::new(RefCell::new(Ledger::new(shards.len(), limits.sessions)));
-        let around = Surroundings { shards: shards.into(), agent, metrics, ledger };
-        Self { rooms: HashMap::new(), around, node, room_limit: limits.rooms, draining: false }
+        let ledger = Rc::new(RefCell::new(Ledger::new(Arc::clone(&directory))));
+        let around = Surroundings { shards: shards.into(), agent, metrics, ledger, directory };
+        Self { rooms: HashMap::new(), around, node, room_limit, draining: false }
     }
 
     /// The room for `M`; it is opened if `M` does that.
@@ -158,6 +158,7 @@ impl Rooms {
     /// A room died of a fault of ours: nobody would ever end its peers or give its streams back, so it is done now.
     fn bury(&mut self, name: &RoomName, context: &mut Context<Self>) {
         self.rooms.remove(name);
+        self.around.directory.withdraw_room(name);
         self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
         let orphans = self.around.ledger.borrow().of_room(name);
         error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
@@ -178,11 +179,6 @@ impl Rooms {
                 }
             }
         }
-    }
-
-    /// The least loaded shard.
-    fn shard(&self) -> Result<ShardId, RoomError> {
-        self.around.ledger.borrow_mut().least_loaded().map_err(RoomError::SessionLimit)
     }
 }
 
@@ -221,33 +217,23 @@ impl Actor for Rooms {
 }
 
 impl Handler<Place> for Rooms {
-    type Result = ResponseFuture<Result<Placed, RoomError>>;
+    type Result = ResponseFuture<Result<ShardId, RoomError>>;
 
-    /// A viewer of a stream that is here belongs here, whatever the coordinator does: it is not asked.
-    fn handle(&mut self, Place { room: name, stream, role }: Place, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Place { room: name, stream }: Place, _: &mut Context<Self>) -> Self::Result {
         if self.draining {
             let refused = RoomError::Refused(PlacementRefusal::Draining);
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let (shard, room) = (self.shard(), self.rooms.get(&name).cloned());
+        let (shard, room) = (self.around.directory.least_loaded(), self.rooms.get(&name).cloned());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
         Box::pin(async move {
             let shard = shard?;
-            let live = match (role, room) {
-                (Role::Viewer, None) => return Err(RoomError::NotLive),
-                (Role::Viewer, Some(room)) => {
-                    Some(flatten(ask(&room, FindStream { stream }, DEADLINE).await)?)
-                }
-                (Role::Publisher, room) => {
-                    if let Some(room) = room {
-                        let check = CheckFree { stream: stream.clone() };
-                        flatten(ask(&room, check, DEADLINE).await)?;
-                    }
-                    placed_here(agent, node, name, stream).await?;
-                    None
-                }
-            };
-            Ok(Placed { shard, live })
+            if let Some(room) = room {
+                let check = CheckFree { stream: stream.clone() };
+                flatten(ask(&room, check, DEADLINE).await)?;
+            }
+            placed_here(agent, node, name, stream).await?;
+            Ok(shard)
         })
     }
 }

@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use actix::Handler;
-use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::rig::Rig;
@@ -39,13 +38,13 @@ fn published(session: SessionId) -> InRoom<Publish> {
     InRoom { room: room(), message: publish }
 }
 
-fn place(role: Role) -> Place {
-    Place { room: room(), stream: StreamName::default(), role }
+fn place() -> Place {
+    Place { room: room(), stream: StreamName::default() }
 }
 
 async fn live(rig: &Rig) -> SessionId {
     let session = SessionId::random();
-    rig.rooms.send(place(Role::Publisher)).await.unwrap().unwrap();
+    rig.rooms.send(place()).await.unwrap().unwrap();
     rig.rooms.send(published(session)).await.unwrap().unwrap();
     rig.last_peer_says(PeerEvent::Connected).await;
     rig.last_peer_says(PeerEvent::FirstMedia).await;
@@ -56,11 +55,10 @@ async fn live(rig: &Rig) -> SessionId {
 fn a_viewer_gets_the_tracks_of_a_live_stream() {
     virtual_time::run(async {
         let rig = Rig::new(&Limits::default());
-        let missing = rig.rooms.send(place(Role::Viewer)).await.unwrap();
+        let missing = rig.directory.find(&room(), &StreamName::default());
         assert!(matches!(missing, Err(RoomError::NotLive)));
         let publisher = live(&rig).await;
-        let placed = rig.rooms.send(place(Role::Viewer)).await.unwrap().unwrap();
-        let stream = placed.live.unwrap();
+        let stream = rig.directory.find(&room(), &StreamName::default()).unwrap();
         assert_eq!((stream.publisher, stream.tracks.len()), (publisher, 2));
         assert_eq!(rig.metrics.streams.get(), 1);
         let text = rig.metrics.render().unwrap();
@@ -105,8 +103,9 @@ fn limits_are_refused_with_their_number() {
     virtual_time::run(async {
         let rig = Rig::new(&Limits { sessions: 1, ..Limits::default() });
         live(&rig).await;
-        let refused = rig.rooms.send(place(Role::Viewer)).await.unwrap();
+        let refused = rig.directory.least_loaded();
         assert!(matches!(refused, Err(RoomError::SessionLimit(1))), "{refused:?}");
+        assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::SessionLimit(1))));
     });
 }
 
@@ -120,7 +119,7 @@ fn draining_ends_every_session_and_lets_nobody_in() {
         let told =
             rig.notes.lock().unwrap().told.iter().map(|(_, input)| format!("{input:?}")).collect::<Vec<_>>();
         assert_eq!(told, ["Close(Shutdown)"]);
-        let refused = rig.rooms.send(place(Role::Publisher)).await.unwrap();
+        let refused = rig.rooms.send(place()).await.unwrap();
         assert!(matches!(refused, Err(RoomError::Refused(_))), "{refused:?}");
         let late = rig.rooms.send(published(SessionId::random())).await.unwrap();
         assert!(matches!(late, Err(RoomError::Refused(_))), "{late:?}");
@@ -160,6 +159,7 @@ fn the_peers_of_a_room_that_dies_are_ended_and_its_name_is_free_again() {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         let told = rig.notes.lock().unwrap().told.clone();
         assert!(matches!(told[..], [(0, PeerInput::Close(EndReason::Internal))]), "{told:?}");
+        assert!(rig.directory.find(&room(), &StreamName::default()).is_err());
         assert_eq!((rig.metrics.rooms.get(), rig.metrics.streams.get()), (0, 0));
         assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
         live(&rig).await;

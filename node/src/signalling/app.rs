@@ -21,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
-use crate::room::{InRoom, Room, RoomError, RoomMessage, Rooms};
+use crate::room::{Directory, InRoom, Room, RoomError, RoomMessage, Rooms};
 
 /// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -34,6 +34,8 @@ const CLOSED_ROOM_TRIES: usize = 4;
 pub struct App {
     /// The root of all rooms.
     pub rooms: Addr<Rooms>,
+    /// Which streams are live, and which shard has room.
+    pub directory: Arc<Directory>,
     /// Where each shard can be reached, in the order of their ids.
     pub candidates: Vec<Vec<Candidate>>,
     /// Of the node's DTLS certificate.
@@ -58,6 +60,8 @@ pub struct App {
 pub struct Parts {
     /// The root of all rooms.
     pub rooms: Addr<Rooms>,
+    /// Which streams are live, and which shard has room.
+    pub directory: Arc<Directory>,
     /// Where each shard can be reached, in the order of their ids.
     pub candidates: Vec<Vec<Candidate>>,
     /// Of the node's DTLS certificate.
@@ -80,9 +84,10 @@ pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) ->
 impl App {
     /// Puts the parts and the configuration together.
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { rooms, candidates, fingerprint, metrics, lifecycle } = parts;
+        let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle } = parts;
         Self {
             rooms,
+            directory,
             candidates,
             fingerprint,
             metrics,

@@ -1,7 +1,7 @@
 //! WHIP and WHEP endpoints: an offer comes in by POST, a session and its answer go out (RFC 9725 §4.2,
 //! draft-ietf-wish-whep §4).
 //!
-//! The offer is answered on the HTTP worker's thread; the room is asked twice, for a place before and for entry after.
+//! The offer is answered on the HTTP worker's thread; then the room lets the session in.
 
 use std::time::Instant;
 
@@ -14,11 +14,11 @@ use rand::RngExt;
 
 use super::app::App;
 use super::problem::Problem;
-use super::sdp::{self, Answer, Capabilities, LocalTransport, PlayTrack};
+use super::sdp::{self, Answer, Capabilities, PlayTrack};
 use super::{body, entity_tag, location, turn};
-use crate::media::negotiated::{Negotiated, SsrcPair};
+use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
-use crate::room::{LiveStream, Place, Placed, Play, Publish, protocol};
+use crate::room::{LiveStream, Place, Play, Publish, protocol};
 
 /// The one content type of offers and answers.
 pub const SDP: &str = "application/sdp";
@@ -88,13 +88,10 @@ async fn join(
     body::require_type(request, SDP)?;
     let base = location::base(app.public_url.as_deref(), request)?;
     let offer = body::read_text(payload, app.body).await?;
-    let Target { room, stream } = target.clone();
-    let placed = app.ask(Place { room, stream, role }).await??;
-    let local = app.local_transport(placed.shard)?;
-    let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target, placed };
+    let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target };
     let answer = match role {
-        Role::Publisher => publish_on(app, &entry, &offer, local).await?,
-        Role::Viewer => play_on(app, &entry, &offer, local).await?,
+        Role::Publisher => publish_on(app, &entry, &offer).await?,
+        Role::Viewer => play_on(app, &entry, &offer).await?,
     };
     let Target { room, stream } = &entry.target;
     let mut response = HttpResponse::Created();
@@ -111,37 +108,38 @@ struct Entry {
     session: SessionId,
     etag: u64,
     target: Target,
-    placed: Placed,
 }
 
-async fn publish_on(app: &App, entry: &Entry, offer: &str, local: LocalTransport) -> Result<Answer, Problem> {
+async fn publish_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
+    let Entry { session, etag, target } = entry;
+    let Target { room, stream } = target.clone();
+    let shard = app.ask(Place { room, stream: stream.clone() }).await??;
+    let local = app.local_transport(shard)?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::publish(local))?;
-    let publish = Publish {
-        session: entry.session,
-        stream: entry.target.stream.clone(),
-        shard: entry.placed.shard,
-        etag: entry.etag,
-        config: PeerConfig { local_ice, negotiated },
-    };
-    app.ask_room(&entry.target.room, publish).await?;
+    let config = PeerConfig { local_ice, negotiated };
+    let publish = Publish { session: *session, stream, shard, etag: *etag, config };
+    app.ask_room(&target.room, publish).await?;
     Ok(answer)
 }
 
-async fn play_on(app: &App, entry: &Entry, offer: &str, local: LocalTransport) -> Result<Answer, Problem> {
-    let live = entry.placed.live.as_ref().ok_or(Problem::Room(crate::room::RoomError::NotLive))?;
+/// A viewer of a stream that is here belongs here, whatever the coordinator does: it is not asked.
+async fn play_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
+    let Entry { session, etag, target } = entry;
+    let live = app.directory.find(&target.room, &target.stream)?;
+    let shard = app.directory.least_loaded()?;
+    let local = app.local_transport(shard)?;
     let local_ice = local.ice.clone();
-    let (answer, negotiated): (Answer, Negotiated) =
-        sdp::answer(offer, &Capabilities::play(local, &play_tracks(live)))?;
+    let (answer, negotiated) = sdp::answer(offer, &Capabilities::play(local, &play_tracks(&live)))?;
     let play = Play {
-        session: entry.session,
-        stream: entry.target.stream.clone(),
+        session: *session,
+        stream: target.stream.clone(),
         publisher: live.publisher,
-        shard: entry.placed.shard,
-        etag: entry.etag,
+        shard,
+        etag: *etag,
         config: PeerConfig { local_ice, negotiated },
     };
-    app.ask_room(&entry.target.room, play).await?;
+    app.ask_room(&target.room, play).await?;
     Ok(answer)
 }
 

@@ -59,6 +59,7 @@ async fn server(config: Config) -> Server {
         &config,
         Parts {
             rooms: rig.rooms.clone(),
+            directory: Arc::clone(&rig.directory),
             candidates: vec![candidates(&["192.0.2.1".parse().unwrap()], 7800, Some(7800))],
             fingerprint: Fingerprint { algorithm: FingerprintAlgorithm::Sha256, digest: vec![7; 32] },
             metrics: Arc::clone(&rig.metrics),

@@ -7,20 +7,12 @@ use rand::RngExt;
 
 use super::{DEADLINE, Room};
 use crate::peer::ice;
-use crate::room::core::{LiveStream, PatchKind};
+use crate::room::core::PatchKind;
 use crate::room::error::RoomError;
-use crate::room::message::{CheckFree, CloseAll, EndSession, FindStream, GetReport, PatchSession, Patched};
+use crate::room::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Patched};
 use crate::room::report::{self, RoomReport};
 use crate::room::rooms::End;
 use crate::shard;
-
-impl Handler<FindStream> for Room {
-    type Result = Result<LiveStream, RoomError>;
-
-    fn handle(&mut self, FindStream { stream }: FindStream, _: &mut Context<Self>) -> Self::Result {
-        self.core.find(&stream).cloned()
-    }
-}
 
 impl Handler<CheckFree> for Room {
     type Result = Result<(), RoomError>;
