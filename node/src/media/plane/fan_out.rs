@@ -30,7 +30,6 @@ pub(super) fn fan_out<T: Transmit>(track: &mut Track, outlet: &mut Outlet<'_, T>
     let clock_rate_hz = track.clock_rate_hz();
     let target = track.target;
     let (layers, classes) = (&track.layers, &track.classes);
-    let numbering_start = layers.get(usize::from(target)).map_or(0, |layer| layer.numbering_start);
     let start = StartPoint::in_window(layers, target);
     for place in 0..track.legs.len() {
         if let Some(ahead) = track.legs.get(place + PREFETCH_LEGS) {
@@ -38,7 +37,8 @@ pub(super) fn fan_out<T: Transmit>(track: &mut Track, outlet: &mut Outlet<'_, T>
         }
         let Some(leg) = track.legs.get_mut(place) else { break };
         let Some(transport) = outlet.transports.get_mut(leg.peer) else { continue };
-        let cut_off = leg.mapping().first_source() < numbering_start;
+        let layer = layers.get(usize::from(leg.mapping().layer()));
+        let cut_off = layer.is_some_and(|layer| leg.mapping().first_source() < layer.numbering_start);
         if !leg.is_live() || leg.mapping().layer() != target || cut_off {
             match &start {
                 Some(start) => {

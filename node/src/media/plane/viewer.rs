@@ -176,7 +176,7 @@ impl Plane {
         let sent = leg.sent_report;
         if block.last_sender_report != 0 && block.last_sender_report == sent.middle_ntp {
             let held =
-                Duration::from_micros(u64::from(block.delay_since_last_sender_report) * 1_000_000 >> 16);
+                Duration::from_micros((u64::from(block.delay_since_last_sender_report) * 1_000_000) >> 16);
             viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
         }
     }

@@ -156,6 +156,33 @@ fn a_publisher_that_begins_anew_is_played_on_from_its_next_keyframe() {
 }
 
 #[test]
+fn an_encoder_that_begins_anew_within_a_connection_is_played_on_too() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    for sequence in 10..15 {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 10));
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    rig.wait(Duration::from_millis(600), &mut [&mut publisher], &mut []);
+    publisher.client.rtcp.clear();
+    for sequence in 300..310 {
+        let mut packet = publisher.video(&Sent::frame(sequence, sequence == 305));
+        packet[8..12].copy_from_slice(&0xD00D_u32.to_be_bytes());
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    let asked = publisher.client.rtcp.iter().flat_map(|compound| crate::media::rtcp::packets(compound));
+    assert!(asked.flatten().any(|packet| {
+        matches!(packet, crate::media::rtcp::Packet::PictureLoss(loss) if loss.media_ssrc == 0xD00D)
+    }));
+    let packets = viewer.client.packets();
+    assert_eq!((packets.len(), viewer.client.refused), (10, 0));
+    let sequences: Vec<_> = packets.iter().map(|(header, _)| header.sequence).collect();
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{sequences:?}");
+}
+
+#[test]
 fn who_leaves_gets_nothing_more_and_the_others_all() {
     let setup = Setup { audio: true, ..Setup::default() };
     let mut rig = Rig::new();
