@@ -3,21 +3,20 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Duration, sleep};
 
 use crate::media::spec::ShardMessage;
 use crate::shard::gather::{self, Wait};
-use crate::shard::pump::{Pump, SharedPump};
-use crate::shard::socket::udp::UdpSocket;
+use crate::shard::pump::SharedPump;
+use crate::shard::socket::udp::watch::WatchedSocket;
 
 /// How long the loop waits when nothing has a deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(3_600);
 
 /// What the loop waits for.
 pub(super) struct Sources {
-    pub(super) udp: Rc<AsyncFd<UdpSocket>>,
+    pub(super) udp: Rc<WatchedSocket>,
     pub(super) packets: mpsc::Receiver<ShardMessage>,
     pub(super) wake: Rc<Notify>,
 }
@@ -54,8 +53,14 @@ pub(super) async fn run(pump: SharedPump, mut sources: Sources) {
         }
         last_read = Instant::now();
         drained = round(&pump, &mut sources, first.take());
-        // Actors of this thread have their turn, however much there is to read.
-        tokio::task::yield_now().await;
+        if sources.udp.rearm().is_err() {
+            return;
+        }
+        if !drained {
+            // Actors of this thread have their turn, however much there is to read. Otherwise they have it while the loop
+            // waits: giving way here costs a system call and another turn of the runtime.
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -68,22 +73,7 @@ fn round(pump: &SharedPump, sources: &mut Sources, first: Option<ShardMessage>) 
     while let Ok(message) = sources.packets.try_recv() {
         pump.read_shard(message);
     }
-    let drained = read_socket(&mut pump, &sources.udp);
-    pump.flush();
-    drained
-}
-
-/// Reads the socket if it is readable. The runtime's mark is looked at anew, so that what came during the gather window
-/// does not wake the loop a second time; it is taken down only once the kernel had nothing more.
-fn read_socket(pump: &mut Pump, udp: &AsyncFd<UdpSocket>) -> bool {
-    let waker = std::task::Waker::noop();
-    let mut context = std::task::Context::from_waker(waker);
-    let std::task::Poll::Ready(Ok(mut guard)) = udp.poll_read_ready(&mut context) else {
-        return true;
-    };
     let drained = pump.read();
-    if drained {
-        guard.clear_ready();
-    }
+    pump.flush();
     drained
 }

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use aforo_cluster::metric::Metrics;
 use prometheus::Histogram;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use crate::media::outbox::{SendBatch, Transmit};
@@ -19,9 +18,9 @@ use crate::media::spec::ShardMessage;
 use crate::shard::core::{ShardCore, ShardOutput};
 use crate::shard::lanes::{Lanes, PeerLanes};
 use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
-use crate::shard::socket::udp::UdpSocket;
 use crate::shard::socket::udp::receive::UdpReceiver;
 use crate::shard::socket::udp::send::UdpSender;
+use crate::shard::socket::udp::watch::WatchedSocket;
 
 /// System calls that read in one round. Full means that the rest waits for the next round, after other tasks of the thread
 /// had their turn: a flood neither starves them nor grows the batch without end.
@@ -61,7 +60,7 @@ impl Instruments {
 
 /// Where packets leave: the UDP socket and the ICE-TCP connections.
 pub(super) struct Wire {
-    pub(super) udp: Rc<AsyncFd<UdpSocket>>,
+    pub(super) udp: Rc<WatchedSocket>,
     pub(super) sender: UdpSender,
     pub(super) tcp: TcpConnections,
 }
@@ -72,7 +71,7 @@ impl Transmit for Wire {
             Path::Udp(to) => Some((to, batch.bytes(run), run.segment)),
             Path::Tcp(_) => None,
         });
-        self.sender.send(self.udp.get_ref(), runs);
+        self.sender.send(self.udp.socket(), runs);
         if self.tcp.is_empty() {
             return;
         }
@@ -89,12 +88,12 @@ impl Transmit for Wire {
 impl Pump {
     pub(super) fn new(
         core: ShardCore,
-        udp: Rc<AsyncFd<UdpSocket>>,
+        udp: Rc<WatchedSocket>,
         lanes: Lanes,
         metrics: &Metrics,
         wake: Rc<Notify>,
     ) -> Self {
-        let sender = UdpSender::new(udp.get_ref());
+        let sender = UdpSender::new(udp.socket());
         Self {
             core,
             wire: Wire { udp, sender, tcp: TcpConnections::default() },
@@ -140,7 +139,7 @@ impl Pump {
                 oldest = oldest.map_or(Some(arrival), |oldest| Some(oldest.min(arrival)));
                 core.handle_datagram(now, arrival, Path::Udp(from), datagram);
             };
-            match self.receiver.receive(wire.udp.get_ref(), &mut wire.sender, sink) {
+            match self.receiver.receive(wire.udp.socket(), &mut wire.sender, sink) {
                 Ok(progress) => {
                     datagrams += progress.datagrams;
                     drained = progress.drained;

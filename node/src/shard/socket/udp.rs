@@ -9,7 +9,7 @@ mod local;
 mod name;
 pub mod receive;
 pub mod send;
-mod watch;
+pub mod watch;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
