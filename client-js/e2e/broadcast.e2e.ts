@@ -47,42 +47,42 @@ async function leave(page: Page): Promise<void> {
   await page.close();
 }
 
-test.each(['H264', 'VP8'] as const)(
-  '%s: three viewers see and hear, and play on when the publisher returns',
-  async (codec) => {
-    const name = nextRoom();
-    const early = await watch(name);
-    await waitForState(early, 'waiting');
+test.each([
+  'H264',
+  'VP8',
+] as const)('%s: three viewers see and hear, and play on when the publisher returns', async (codec) => {
+  const name = nextRoom();
+  const early = await watch(name);
+  await waitForState(early, 'waiting');
 
-    const publisher = await studio(name);
-    await goLive(publisher, codec);
-    const viewers = [early, await watch(name), await watch(name)];
-    for (const viewer of viewers) {
-      await waitForState(viewer, 'playing');
-      await expectMovingPicture(viewer);
-      await expectSound(viewer);
-    }
-    for (const viewer of viewers) {
-      const sample = await nextSample(viewer, { videoCodec: codec });
-      expect(sample.audioCodec).toBe('opus');
-      expect(sample.srtpCipher).toMatch(/^(SRTP_)?AEAD_AES_(128|256)_GCM$/);
-      expect(sample.protocol).toBe('udp');
-    }
-    await publisher.waitForFunction(
-      () => document.querySelector('#viewers-text')?.textContent === '3 watching',
-    );
+  const publisher = await studio(name);
+  await goLive(publisher, codec);
+  const viewers = [early, await watch(name), await watch(name)];
+  for (const viewer of viewers) {
+    await waitForState(viewer, 'playing');
+    await expectMovingPicture(viewer);
+    await expectSound(viewer);
+  }
+  for (const viewer of viewers) {
+    const sample = await nextSample(viewer, { videoCodec: codec });
+    expect(sample.audioCodec).toBe('opus');
+    expect(sample.srtpCipher).toMatch(/^(SRTP_)?AEAD_AES_(128|256)_GCM$/);
+    expect(sample.protocol).toBe('udp');
+  }
+  await publisher.waitForFunction(
+    () => document.querySelector('#viewers-text')?.textContent === '3 watching',
+  );
 
-    await leave(publisher);
-    for (const viewer of viewers) await waitForState(viewer, 'waiting');
-    const returned = await studio(name);
-    await goLive(returned, codec);
-    for (const viewer of viewers) {
-      await waitForState(viewer, 'playing');
-      await expectMovingPicture(viewer);
-    }
-    expect([...viewers, returned].flatMap(pageErrors)).toEqual([]);
-  },
-);
+  await leave(publisher);
+  for (const viewer of viewers) await waitForState(viewer, 'waiting');
+  const returned = await studio(name);
+  await goLive(returned, codec);
+  for (const viewer of viewers) {
+    await waitForState(viewer, 'playing');
+    await expectMovingPicture(viewer);
+  }
+  expect([...viewers, returned].flatMap(pageErrors)).toEqual([]);
+});
 
 test('the studio tells in plain words how the broadcast goes, and ends it', async () => {
   const name = nextRoom();
