@@ -1,5 +1,6 @@
 //! What is run, and what it found.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,8 +19,8 @@ use crate::server::Server;
 /// Tells a child process which side of the floor program it is.
 pub const ROLE_VARIABLE: &str = "AFORO_BENCH_ROLE";
 
-/// Receivers of the floor program: as many as the viewers of the run it is compared with.
-const FLOOR_RECEIVERS: usize = 1_000;
+/// Receivers of the floor program: as many as the viewers of the runs it is compared with.
+const FLOOR_RECEIVERS: [usize; 3] = [100, 1_000, 2_000];
 
 /// Datagrams through the plain relay, one each 5 ms.
 const RELAY_DATAGRAMS: u32 = 1_000;
@@ -27,7 +28,8 @@ const RELAY_DATAGRAMS: u32 = 1_000;
 /// Everything that was found; what was not asked for is none.
 #[derive(Debug, Default, Serialize)]
 pub struct Found {
-    pub floor: Option<FloorReport>,
+    /// By number of receivers.
+    pub floors: BTreeMap<usize, FloorReport>,
     pub relay: Option<Percentiles>,
     pub light: Option<Report>,
     pub joins: Option<Report>,
@@ -78,8 +80,10 @@ pub fn all(wanted: &[String]) -> Result<Found> {
         found.thirty_by_10 = Some(load("30x10", ClipCodec::H264, (30, 300), 100.0)?);
     }
     if is_wanted("floor") {
-        eprintln!("floor");
-        found.floor = Some(measure_floor()?);
+        for receivers in FLOOR_RECEIVERS {
+            eprintln!("floor with {receivers} receivers");
+            found.floors.insert(receivers, measure_floor(receivers)?);
+        }
     }
     if is_wanted("1000") {
         found.one_by_1000 = Some(load("1000", ClipCodec::H264, (1, 1_000), 150.0)?);
@@ -125,10 +129,10 @@ fn first_line(child: &mut Child) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-fn measure_floor() -> Result<FloorReport> {
+fn measure_floor(receivers: usize) -> Result<FloorReport> {
     let mut receiver = spawn_role("receive")?;
     let port = first_line(&mut receiver)?;
-    let mut sender = spawn_role(&format!("send {port}"))?;
+    let mut sender = spawn_role(&format!("send {receivers} {port}"))?;
     let report: FloorReport =
         serde_json::from_str(&first_line(&mut sender)?).context("the floor program printed no report")?;
     sender.wait()?;
@@ -146,8 +150,9 @@ pub fn play_role(role: &str) -> Result<()> {
                 let _ = std::io::stdout().flush();
             })?;
         }
-        Some(("send", port)) => {
-            let report = floor::send(stream(ClipCodec::H264), FLOOR_RECEIVERS, port.parse()?, steady())?;
+        Some(("send", target)) => {
+            let (receivers, port) = target.split_once(' ').context("whom to send to?")?;
+            let report = floor::send(stream(ClipCodec::H264), receivers.parse()?, port.parse()?, steady())?;
             println!("{}", serde_json::to_string(&report)?);
         }
         _ => bail!("unknown role {role:?}"),

@@ -27,6 +27,7 @@ struct Row {
 #[derive(Debug, Default, Serialize)]
 pub struct Table {
     rows: Vec<Row>,
+    notes: Vec<String>,
 }
 
 fn cpu_us(report: Option<&Report>) -> Option<f64> {
@@ -52,8 +53,21 @@ impl Table {
             &found.thirty_by_10,
         ]
         .map(|report| cpu_us(report.as_ref()));
-        let floor = found.floor.map(|floor| floor.cpu_us_per_packet);
-        table.compare("CPU per delivered packet, 1,000 viewers / floor program", "us", (at_1000, floor), 1.6);
+        let floor = |receivers| found.floors.get(&receivers).map(|floor| floor.cpu_us_per_packet);
+        table.compare(
+            "CPU per delivered packet, 1,000 viewers / floor program",
+            "us",
+            (at_1000, floor(1_000)),
+            1.6,
+        );
+        for (viewers, node) in [(100, at_100), (1_000, at_1000), (2_000, at_2000)] {
+            if let (Some(node), Some(floor)) = (node, floor(viewers)) {
+                let ratio = node / floor;
+                table
+                    .notes
+                    .push(format!("{viewers} viewers: {node:.3} us, floor {floor:.3} us, ratio {ratio:.2}"));
+            }
+        }
         let spread = at_100.zip(at_2000).map(|(a, b)| (a.max(b), a.min(b)));
         table.compare("CPU per packet, 100 and 2,000 viewers: larger / smaller", "us", spread.unzip(), 1.2);
         let spread = in_30.zip(at_300).map(|(a, b)| (a.max(b), a.min(b)));
@@ -136,6 +150,9 @@ impl fmt::Display for Table {
                 "{:<62} {measured:>12} {reference:>12} {ratio:>8} {:>8} {verdict}",
                 row.what, row.limit
             )?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
         }
         Ok(())
     }
