@@ -1,6 +1,35 @@
 //! What a plane counts: plain numbers that its owner reads once a second.
 
+use crate::media::codec::CodecKind;
 use crate::media::srtp::SrtpError;
+
+/// Packets and bytes of one codec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// RTP packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One [`Flow`] for each codec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flows([Flow; CodecKind::ALL.len()]);
+
+impl Flows {
+    /// The flow of `codec`.
+    pub fn of(&self, codec: CodecKind) -> Flow {
+        self.0.get(codec as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds to the flow of `codec`.
+    pub(super) fn add(&mut self, codec: CodecKind, packets: u64, bytes: u64) {
+        if let Some(flow) = self.0.get_mut(codec as usize) {
+            flow.packets += packets;
+            flow.bytes += bytes;
+        }
+    }
+}
 
 /// Totals since the plane was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,6 +42,10 @@ pub struct Counters {
     pub rtp_sent_packets: u64,
     /// Their bytes as datagrams.
     pub rtp_sent_bytes: u64,
+    /// What tracks took in, by codec: repaired packets included, duplicates not.
+    pub taken_in: Flows,
+    /// What legs sent, by codec: retransmissions included.
+    pub sent: Flows,
     /// RTCP compounds that authenticated.
     pub rtcp_received_packets: u64,
     /// RTCP compounds sealed.

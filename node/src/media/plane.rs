@@ -17,6 +17,7 @@ mod keyframe;
 mod membership;
 mod mirror;
 mod publisher;
+pub mod quality;
 mod rate;
 mod report;
 mod retransmit;

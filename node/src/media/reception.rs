@@ -94,6 +94,8 @@ struct Reported {
     received: u64,
     expected_before: u64,
     received_before: u64,
+    /// Lost between the last two reports, in 256ths.
+    fraction_lost: u8,
 }
 
 impl Reception {
@@ -175,8 +177,12 @@ impl Reception {
         let received_now = reported.received - reported.received_before;
         let lost_now = expected_now.saturating_sub(received_now);
         let fraction_lost = (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255);
-        self.reported =
-            Reported { expected_before: expected, received_before: reported.received, ..reported };
+        self.reported = Reported {
+            expected_before: expected,
+            received_before: reported.received,
+            fraction_lost: fraction_lost as u8,
+            ..reported
+        };
         let delay = |at: Instant| {
             let micros = now.saturating_duration_since(at).as_micros();
             u32::try_from(micros * 65_536 / 1_000_000).unwrap_or(u32::MAX)
@@ -186,10 +192,20 @@ impl Reception {
             fraction_lost: fraction_lost as u8,
             cumulative_lost: lost.clamp(-0x80_0000, 0x7F_FFFF) as i32,
             highest_sequence: sequences.highest_for_report(),
-            jitter: self.jitter_scaled / 16,
+            jitter: self.jitter(),
             last_sender_report: self.last_sender_report.map_or(0, |(middle, _)| middle),
             delay_since_last_sender_report: self.last_sender_report.map_or(0, |(_, at)| delay(at)),
         })
+    }
+
+    /// Interarrival jitter (RFC 3550 §6.4.1), in units of the timestamp.
+    pub fn jitter(&self) -> u32 {
+        self.jitter_scaled / 16
+    }
+
+    /// Lost between the last two reports, in 256ths.
+    pub fn fraction_lost(&self) -> u8 {
+        self.reported.fraction_lost
     }
 
     /// When [`Self::handle_timeout`] has something to do.

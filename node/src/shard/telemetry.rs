@@ -5,8 +5,11 @@ use std::sync::Arc;
 use aforo_cluster::metric::Metrics;
 use prometheus::{IntCounter, IntCounterVec};
 
-use crate::media::counters::Counters;
+use crate::media::codec::CodecKind;
+use crate::media::counters::{Counters, Flows};
 use crate::media::path::ShardId;
+use crate::media::plane::Plane;
+use crate::media::plane::quality::Quality;
 use crate::shard::core::{ConnectedPeers, ShardCounters};
 use crate::shard::lanes::Losses;
 use crate::shard::pump::Pump;
@@ -60,16 +63,13 @@ impl Telemetry {
         self.report_shard(&last);
         self.report_lanes(&last.losses);
         self.report_peers(&last);
+        self.report_quality(pump.core.plane());
     }
 
     fn report_media(&self, last: &Counters) {
         let (now, metrics) = (&self.last.plane, &*self.metrics);
-        let packets = &metrics.rtp_packets_total;
-        add(packets, &["received", "all", "all"], now.rtp_received_packets, last.rtp_received_packets);
-        add(packets, &["sent", "all", "all"], now.rtp_sent_packets, last.rtp_sent_packets);
-        let bytes = &metrics.rtp_bytes_total;
-        add(bytes, &["received", "all", "all"], now.rtp_received_bytes, last.rtp_received_bytes);
-        add(bytes, &["sent", "all", "all"], now.rtp_sent_bytes, last.rtp_sent_bytes);
+        self.report_flows("received", &now.taken_in, &last.taken_in);
+        self.report_flows("sent", &now.sent, &last.sent);
         let repaired = &metrics.rtp_retransmitted_packets_total;
         add(repaired, &["received"], now.rtx_received_packets, last.rtx_received_packets);
         add(repaired, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
@@ -90,6 +90,33 @@ impl Telemetry {
             counters.keyframe_requests_received.saturating_sub(counters.keyframe_requests_sent)
         };
         add(keyframes, &["throttled"], throttled(now), throttled(last));
+    }
+
+    fn report_flows(&self, direction: &str, now: &Flows, last: &Flows) {
+        for codec in CodecKind::ALL {
+            let (now, last) = (now.of(codec), last.of(codec));
+            // A codec that nobody used is no series.
+            if now.packets > 0 {
+                let labels = [direction, codec.kind().as_str(), codec.as_str()];
+                add(&self.metrics.rtp_packets_total, &labels, now.packets, last.packets);
+                add(&self.metrics.rtp_bytes_total, &labels, now.bytes, last.bytes);
+            }
+        }
+    }
+
+    fn report_quality(&self, plane: &Plane) {
+        let metrics = &*self.metrics;
+        let round_trip = |role| metrics.round_trip_seconds.with_label_values(&[role]);
+        let loss = |direction| metrics.loss_ratio.with_label_values(&[direction]);
+        let (publishers, viewers) = (round_trip("publisher"), round_trip("viewer"));
+        let (received, sent) = (loss("received"), loss("sent"));
+        plane.sample_quality(|quality| match quality {
+            Quality::PublisherRoundTrip(time) => publishers.observe(time.as_secs_f64()),
+            Quality::ViewerRoundTrip(time) => viewers.observe(time.as_secs_f64()),
+            Quality::ReceivedLoss(ratio) => received.observe(ratio),
+            Quality::SentLoss(ratio) => sent.observe(ratio),
+            Quality::Jitter(time) => metrics.jitter_seconds.observe(time.as_secs_f64()),
+        });
     }
 
     fn report_refused_media(&self, last: &Counters) {

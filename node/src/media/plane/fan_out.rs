@@ -31,6 +31,7 @@ pub(super) fn fan_out<T: Transmit>(track: &mut Track, outlet: &mut Outlet<'_, T>
     let target = track.target;
     let (layers, classes) = (&track.layers, &track.classes);
     let start = StartPoint::in_window(layers, target);
+    let before = (outlet.counters.rtp_sent_packets, outlet.counters.rtp_sent_bytes);
     for place in 0..track.legs.len() {
         if let Some(ahead) = track.legs.get(place + PREFETCH_LEGS) {
             outlet.transports.prefetch(ahead.peer);
@@ -52,6 +53,11 @@ pub(super) fn fan_out<T: Transmit>(track: &mut Track, outlet: &mut Outlet<'_, T>
         if leg.is_live() {
             send_window(leg, layers, classes, transport, outlet.batch, outlet.transmit, outlet.counters);
         }
+    }
+    if let Some(codec) = track.codec {
+        let counters = &mut *outlet.counters;
+        let packets = counters.rtp_sent_packets - before.0;
+        counters.sent.add(codec, packets, counters.rtp_sent_bytes - before.1);
     }
 }
 

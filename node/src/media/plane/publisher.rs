@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::clock::SenderClock;
+use super::quality::{Quality, ratio};
 use super::track::{Arrived, LAYERS_MAX, Layer, Track, canonicalise};
 use super::{Plane, PlaneError, Role};
 use crate::media::counters::Counters;
@@ -121,6 +122,19 @@ impl Publisher {
         self.tracks.iter().map(|track| track.place)
     }
 
+    /// See [`Plane::sample_quality`].
+    pub(super) fn sample_quality(&self, observe: &mut impl FnMut(Quality)) {
+        for track in &self.tracks {
+            let clock_rate_hz = f64::from(track.media.codec.kind.clock_rate_hz());
+            for layer in track.layers.iter().filter(|layer| layer.reception.totals().received_packets > 0) {
+                let jitter = f64::from(layer.reception.jitter()) / clock_rate_hz;
+                observe(Quality::Jitter(Duration::from_secs_f64(jitter)));
+                observe(Quality::ReceivedLoss(ratio(layer.reception.fraction_lost())));
+                observe(Quality::PublisherRoundTrip(layer.reception.round_trip()));
+            }
+        }
+    }
+
     /// Opens `datagram` in place, finds where it belongs, and notes that it came.
     fn open(&mut self, arrival: Instant, datagram: &mut [u8], counters: &mut Counters) -> Option<Mapped> {
         let Ok(header) = RtpHeader::parse_protected(datagram) else {
@@ -201,6 +215,7 @@ impl Plane {
             Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
             Arrived::Unusable => return self.counters.rtp_too_old += 1,
         };
+        self.counters.taken_in.add(from.media.codec.kind, 1, packet.len() as u64);
         if !std::mem::replace(&mut publisher.media_told, true) {
             self.events.push_back(PlaneEvent::FirstMedia(peer));
         }

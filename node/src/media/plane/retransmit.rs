@@ -49,6 +49,7 @@ impl Plane {
         let Role::Viewer(viewer) = self.roles.get(place)? else { return None };
         let leg = viewer.leg(resend.ssrc)?;
         let track = self.tracks.get_mut(leg.track)?;
+        let codec = track.codec?;
         let prepared = prepare(track, leg.leg, resend.sequence, send_time, self.scratch.as_mut_slice())?;
         let outgoing = Outgoing {
             header: &prepared.header,
@@ -63,6 +64,7 @@ impl Plane {
         };
         self.counters.rtp_sent_packets += 1;
         self.counters.rtp_sent_bytes += bytes as u64;
+        self.counters.sent.add(codec, 1, bytes as u64);
         Some(())
     }
 }

@@ -60,6 +60,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// Everything in it, by index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
+    }
+
     /// Takes out what is at `index`.
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let index = index as usize;

@@ -64,6 +64,11 @@ impl Viewer {
         self.legs.iter().copied().find(|leg| leg.ssrc == ssrc)
     }
 
+    /// Round trip, once a report told it.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        (self.rtt_ms > 0).then(|| Duration::from_millis(self.rtt_ms.into()))
+    }
+
     fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
         self.resends.get_or_insert_with(Box::default).take(ssrc, sequence, now_ms, interval_ms)
