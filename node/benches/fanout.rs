@@ -8,6 +8,7 @@
 //! Exits with 1 if the ratio is above the limit anywhere.
 
 #[path = "fanout/stage.rs"]
+#[allow(dead_code, reason = "the allocation test shares it and uses more of it")]
 mod stage;
 
 use std::hint::black_box;

@@ -5,6 +5,7 @@
 //! is a batch for another shard, once per window; there is none here.)
 
 #[path = "../benches/fanout/stage.rs"]
+#[allow(dead_code, reason = "the benchmark shares it and uses more of it")]
 mod stage;
 
 use std::alloc::{GlobalAlloc, Layout, System};
