@@ -45,6 +45,13 @@ pub struct Member {
 }
 
 impl Member {
+    pub fn publisher(&self) -> Option<&Publisher> {
+        match &self.role {
+            Role::Publisher(publisher) => Some(publisher),
+            Role::Viewer(_) => None,
+        }
+    }
+
     pub fn client(&mut self) -> &mut Client {
         match &mut self.role {
             Role::Publisher(publisher) => &mut publisher.client,
@@ -79,7 +86,7 @@ impl Member {
     /// Whether a viewer was served as it must be. `clear`: nothing was lost on its way from the publisher.
     pub fn judge(
         &self,
-        source: &Publisher,
+        publishers: &[&Publisher],
         clear: bool,
         end: Instant,
         events: Vec<PeerEvent>,
@@ -109,10 +116,10 @@ impl Member {
         }
         let mut total = Service::default();
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            let served = oracle::served(viewer, &self.tap, source, kind, until)?;
+            let served = oracle::served(viewer, &self.tap, publishers, kind, until)?;
             // Repair fails for one packet in some thousands; a lossless path loses nothing.
             let allowed = if clear && self.moved_at.is_none() { 0.0 } else { 0.01 };
-            if served.expected == 0 || served.missing as f64 > served.expected as f64 * allowed {
+            if served.missing as f64 > served.expected as f64 * allowed {
                 return Err(format!("{kind:?}: {served:?}"));
             }
             total.expected += served.expected;

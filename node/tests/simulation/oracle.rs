@@ -1,6 +1,6 @@
 //! What must be true after every step, and what must have been true in the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use aforo_node::media::codec::MediaKind;
 use aforo_node::media::rtp::is_rtcp;
 
 use crate::footage::Shape;
-use crate::publisher::Publisher;
-use crate::viewer::Viewer;
+use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher, Record};
+use crate::viewer::{Got, Viewer};
 
 /// Gaps that a retransmission may still fill when a run ends.
 const REPAIR_TIME: Duration = Duration::from_secs(2);
@@ -93,30 +93,69 @@ pub struct Service {
     pub repaired: usize,
 }
 
-/// Checks all that a viewer got of `kind` against what the publisher sent.
+/// Checks all that a viewer got of `kind` against what one publisher after the other sent.
 pub fn served(
     viewer: &Viewer,
     tap: &Tap,
-    publisher: &Publisher,
+    publishers: &[&Publisher],
     kind: MediaKind,
     until: Instant,
 ) -> Result<Service, String> {
-    let packets = &viewer.stream(kind).packets;
-    let records = publisher.records(kind);
-    let (Some((first_index, first)), Some((_, last))) = (packets.first_key_value(), packets.last_key_value())
-    else {
-        return Err(format!("no {kind:?} arrived"));
+    let stream = viewer.stream(kind);
+    let mut total = Service {
+        repaired: stream.packets.values().filter(|got| got.repaired).count(),
+        ..Service::default()
     };
-    // The viewer may have missed what the node sent first; numbers and sequence numbers go together, as is checked below.
-    let sent_first = tap.first_sequence(viewer.stream(kind).ssrc()).ok_or("the node sent nothing")?;
-    let missed = (*first_index as u16).wrapping_sub(sent_first);
-    let begun = first.number.checked_sub(u32::from(missed)).and_then(|number| records.get(number as usize));
-    let begun = begun.ok_or("the node began before the publisher did")?.shape;
-    if !matches!(begun, Shape::KeyframeStart | Shape::Sound) {
-        return Err(format!("the first picture packet is {begun:?}"));
+    let mut before = None;
+    for (publisher, place) in publishers.iter().zip(0..) {
+        let numbers = place * NUMBERS_PER_PUBLISHER..(place + 1) * NUMBERS_PER_PUBLISHER;
+        let part = stream.packets.iter().filter(|(_, got)| numbers.contains(&got.number));
+        let part: Part =
+            part.map(|(index, got)| (*index, Got { number: got.number - numbers.start, ..*got })).collect();
+        let (Some(first), Some(last)) = (part.first(), part.last()) else {
+            return Err(format!("no {kind:?} of publisher {place} arrived"));
+        };
+        let records = publisher.records(kind);
+        agree(kind, &part, records)?;
+        // What the viewer may have missed before the first packet it has, one of which must be where a decoder can begin.
+        let reach = match before {
+            None => {
+                let sent_first = tap.first_sequence(stream.ssrc()).ok_or("the node sent nothing")?;
+                let missed = (first.0 as u16).wrapping_sub(sent_first);
+                u32::from(missed)..=u32::from(missed)
+            }
+            Some(last) if first.0 > last => 0..=(first.0 - last - 1) as u32,
+            Some(last) => {
+                return Err(format!("{kind:?} {} of publisher {place} came before {last}", first.0));
+            }
+        };
+        let mut begun = reach.filter_map(|back| records.get(first.1.number.checked_sub(back)? as usize));
+        if !begun.any(|record| matches!(record.shape, Shape::KeyframeStart | Shape::Sound)) {
+            return Err(format!("the pictures of publisher {place} do not begin with a keyframe"));
+        }
+        before = Some(last.0);
+        // What came before the viewer had keys is not missed, and what was sent too late to be repaired is not counted.
+        let arrived = part.iter().find(|(index, _)| Some(*index) == stream.first_arrived).unwrap_or(first);
+        let begin = arrived.1.number as usize;
+        // Nothing is repaired after a publisher has left.
+        let until = records.last().map_or(until, |record| until.min(record.at));
+        let end =
+            records.partition_point(|record| record.at + REPAIR_TIME < until).min(last.1.number as usize + 1);
+        let got: BTreeSet<usize> = part.iter().map(|(_, got)| got.number as usize).collect();
+        total.expected += end.saturating_sub(begin);
+        total.missing += (begin..end).filter(|number| !got.contains(number)).count();
     }
+    Ok(total)
+}
+
+/// What came of one publisher, by index, with the publisher's own numbers.
+type Part = Vec<(u64, Got)>;
+
+/// Each packet is what was sent, numbers go with indexes, and all timestamps are moved by the same.
+fn agree(kind: MediaKind, part: &Part, records: &[Record]) -> Result<(), String> {
+    let Some((first_index, first)) = part.first() else { return Ok(()) };
     let mut shift = None;
-    for (index, got) in packets {
+    for (index, got) in part {
         let Some(record) = records.get(got.number as usize) else {
             return Err(format!("{kind:?} {} was never sent", got.number));
         };
@@ -131,17 +170,7 @@ pub fn served(
             return Err(format!("the timestamp of {kind:?} {} moved by {offset}", got.number));
         }
     }
-    // What came before the viewer had keys is not missed, and what was sent too late to be repaired is not counted.
-    let arrived = viewer.stream(kind).first_arrived.and_then(|index| packets.get(&index)).unwrap_or(first);
-    let begin = arrived.number as usize;
-    let end = records.partition_point(|record| record.at + REPAIR_TIME < until).min(last.number as usize + 1);
-    let numbers = begin..end.max(begin);
-    let got: std::collections::BTreeSet<usize> = packets.values().map(|got| got.number as usize).collect();
-    Ok(Service {
-        expected: numbers.len(),
-        missing: numbers.filter(|number| !got.contains(number)).count(),
-        repaired: packets.values().filter(|got| got.repaired).count(),
-    })
+    Ok(())
 }
 
 mod tests {

@@ -76,12 +76,19 @@ pub struct Publisher {
     pub nacked: u32,
     pub complaints: Vec<String>,
     stop_at: Instant,
+    /// Number of its first packet of each kind.
+    first_number: u32,
 }
 
+/// Packets of one publisher; the next one's numbers begin above them.
+pub const NUMBERS_PER_PUBLISHER: u32 = 1 << 20;
+
 impl Publisher {
+    /// `place` counts the publishers of a broadcast.
     pub fn new(
         client: Client,
         plans: [TrackPlan; 2],
+        place: u32,
         mut dice: Dice,
         now: Instant,
         stop_at: Instant,
@@ -113,10 +120,11 @@ impl Publisher {
             nacked: 0,
             complaints: Vec::new(),
             stop_at,
+            first_number: place * NUMBERS_PER_PUBLISHER,
         }
     }
 
-    /// What was sent of `kind`, by number.
+    /// What was sent of `kind`, by number less that of the first.
     pub fn records(&self, kind: MediaKind) -> &[Record] {
         &self.streams[kind as usize].records
     }
@@ -227,7 +235,7 @@ impl Publisher {
     fn send(&mut self, now: Instant, planned: &Planned) {
         let twcc = self.next_twcc();
         let stream = &mut self.streams[planned.kind as usize];
-        let number = stream.records.len() as u32;
+        let number = self.first_number + stream.records.len() as u32;
         stream.records.push(Record {
             timestamp: planned.timestamp,
             shape: planned.shape,

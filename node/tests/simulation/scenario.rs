@@ -17,7 +17,9 @@ pub enum Act {
     Leave(usize),
     /// A member goes on from another address.
     Move(usize),
-    /// A member restarts ICE.
+    /// The publisher leaves and comes back after this time, with everything new.
+    Republish(Duration),
+    /// A member restarts ICE. Member 0 is the publisher.
     RestartIce(usize),
     /// A member is cut off: no datagram reaches or leaves it any more.
     Vanish(usize),
@@ -104,6 +106,9 @@ impl Scenario {
                 1 if index == viewers => scenario.acts.push((dice.millis(6_500, 8_000), Act::Leave(index))),
                 _ => {}
             }
+        }
+        if dice.chance(0.25) {
+            scenario.acts.push((dice.millis(3_500, 5_000), Act::Republish(dice.millis(100, 1_000))));
         }
         for _ in 0..dice.pick(&[0, 0, 100]) {
             let member = dice.between(0, viewers as u64) as usize;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::{SessionId, TrackId};
+use aforo_node::media::codec::MediaKind;
 use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
 use aforo_node::media::path::{Path, ShardId};
 use aforo_node::media::spec::{EgressTrack, IngestTrack};
@@ -36,11 +37,13 @@ enum Event {
     ToNode { shard: ShardId, from: SocketAddr, datagram: Vec<u8> },
     ToMember { member: usize, address: SocketAddr, datagram: Vec<u8> },
     Act(Act),
+    Publish,
 }
 
 /// See the module.
 pub struct World {
     seed: u64,
+    scenario: Scenario,
     start: Instant,
     now: Instant,
     node: Node,
@@ -82,6 +85,7 @@ impl World {
         let start = Instant::now();
         let mut world = Self {
             seed: scenario.seed,
+            scenario: scenario.clone(),
             start,
             now: start,
             node: Node::new(scenario.shards, scenario.gather, scenario.seed, start),
@@ -95,7 +99,7 @@ impl World {
             steps: 0,
             stop_at: start + scenario.duration,
         };
-        world.add_publisher(scenario);
+        world.add_publisher();
         for (at, act) in &scenario.acts {
             world.schedule(start + *at, Event::Act(act.clone()));
         }
@@ -111,7 +115,9 @@ impl World {
         self.pending.insert(self.order, event);
     }
 
-    fn add_publisher(&mut self, scenario: &Scenario) {
+    fn add_publisher(&mut self) {
+        let scenario = self.scenario.clone();
+        let place = self.publishers().count() as u32;
         let plans = plans(PlanOptions {
             ssrc: self.dice.next() as u32 & !0xF,
             mids: ["0", "1"],
@@ -124,12 +130,19 @@ impl World {
         let tracks = tracks.map(|(id, plan)| IngestTrack { id, media: plan.negotiated(Direction::Publish) });
         let media = PeerMedia::Ingest(tracks.collect());
         let terms = Terms { shard: ShardId(0), role: scenario.publisher_role, profile: scenario.profile };
-        let (client, place) = self.join(terms, Direction::Publish, &plans, media);
+        let (client, home) = self.join(terms, Direction::Publish, &plans, media);
         // It stops early enough for repair to end before the run does.
         let stop_at = self.stop_at - Duration::from_millis(500);
-        let publisher = Publisher::new(client, plans, Dice::new(self.seed, 50), self.now, stop_at);
+        let publisher = Publisher::new(
+            client,
+            plans,
+            place,
+            Dice::new(self.seed, 50 + u64::from(place)),
+            self.now,
+            stop_at,
+        );
         let weather = [scenario.publisher_up, scenario.publisher_down];
-        self.add_member(place, weather, Role::Publisher(Box::new(publisher)), Vec::new());
+        self.add_member(home, weather, Role::Publisher(Box::new(publisher)), Vec::new());
     }
 
     fn add_viewer(&mut self, plan: &ViewerPlan) {
@@ -251,50 +264,76 @@ impl World {
                 }
             }
             Event::Act(act) => self.act(act),
+            Event::Publish => self.add_publisher(),
+        }
+    }
+
+    fn publishers(&self) -> impl Iterator<Item = &Publisher> {
+        self.members.iter().filter_map(Member::publisher)
+    }
+
+    /// The publisher that is there, or the viewer of this number.
+    fn member(&mut self, number: usize) -> Option<(usize, &mut Member)> {
+        let members = self.members.iter_mut().enumerate();
+        match number.checked_sub(1) {
+            None => members.filter(|(_, member)| member.publisher().is_some()).last(),
+            Some(place) => members.filter(|(_, member)| member.publisher().is_none()).nth(place),
+        }
+        .filter(|(_, member)| member.left_at.is_none())
+    }
+
+    fn leave(&mut self, number: usize) {
+        let now = self.now;
+        if let Some((_, member)) = self.member(number) {
+            member.left_at = Some(now);
+            let Place { shard, key, .. } = member.place;
+            self.node.tell(shard, key, PeerInput::Close(EndReason::Deleted));
         }
     }
 
     fn act(&mut self, act: Act) {
+        let now = self.now;
         match act {
             Act::Join(plan) => {
-                let live = self.members.first().is_some_and(|member| match &member.role {
-                    Role::Publisher(publisher) => publisher.client.is_connected(),
-                    Role::Viewer(_) => false,
-                });
-                if live {
+                if self.publishers().last().is_some_and(|publisher| publisher.client.is_connected()) {
                     self.add_viewer(&plan);
                 } else {
                     // Signalling answers 409 until there is a stream; the page asks again.
-                    self.schedule(self.now + Duration::from_millis(100), Event::Act(Act::Join(plan)));
+                    self.schedule(now + Duration::from_millis(100), Event::Act(Act::Join(plan)));
                 }
             }
-            Act::Leave(index) => {
-                if let Some(member) = self.members.get_mut(index) {
-                    member.left_at = Some(self.now);
-                    let Place { shard, key, .. } = member.place;
-                    self.node.tell(shard, key, PeerInput::Close(EndReason::Deleted));
+            Act::Leave(number) => self.leave(number),
+            Act::Republish(pause) => {
+                // It may still be on its way in, or only just be there.
+                if self.publishers().any(|publisher| publisher.records(MediaKind::Video).len() > 200) {
+                    self.leave(0);
+                    self.schedule(now + pause, Event::Publish);
                 }
             }
-            Act::Move(index) => {
-                if let Some(member) = self.members.get_mut(index) {
-                    self.addresses.remove(&member.address);
-                    member.address.set_port(member.address.port() + 1);
-                    member.moved_at = Some(self.now);
-                    member.client().moved(self.now);
-                    self.addresses.insert(member.address, index);
+            Act::Move(number) => {
+                if let Some((index, member)) = self.member(number) {
+                    let before = member.address;
+                    member.address.set_port(before.port() + 1);
+                    member.moved_at = Some(now);
+                    member.client().moved(now);
+                    let address = member.address;
+                    self.addresses.remove(&before);
+                    self.addresses.insert(address, index);
                 }
             }
-            Act::RestartIce(index) => self.restart_ice(index),
-            Act::Vanish(index) => {
-                if let Some(member) = self.members.get_mut(index) {
+            Act::RestartIce(number) => self.restart_ice(number),
+            Act::Vanish(number) => {
+                if let Some((_, member)) = self.member(number) {
                     member.vanished = true;
-                    self.addresses.remove(&member.address);
+                    let address = member.address;
+                    self.addresses.remove(&address);
                 }
             }
-            Act::Mischief(index) => {
-                let dice = &mut self.dice;
-                if let Some(member) = self.members.get_mut(index).filter(|member| member.left_at.is_none()) {
-                    mischief::play(member.client(), dice);
+            Act::Mischief(number) => {
+                let mut dice = self.dice.clone();
+                self.dice.next();
+                if let Some((_, member)) = self.member(number) {
+                    mischief::play(member.client(), &mut dice);
                 }
             }
             Act::Garbage(len) => {
@@ -307,14 +346,12 @@ impl World {
         }
     }
 
-    fn restart_ice(&mut self, index: usize) {
-        let remote = self.credentials();
-        let Some(member) = self.members.get_mut(index).filter(|member| member.left_at.is_none()) else {
-            return;
-        };
+    fn restart_ice(&mut self, number: usize) {
+        let (remote, now) = (self.credentials(), self.now);
+        let Some((_, member)) = self.member(number) else { return };
         let Place { shard, key, .. } = member.place;
         let local = ice::credentials(shard).unwrap();
-        member.client().restart_ice(remote.clone(), local.clone(), self.now);
+        member.client().restart_ice(remote.clone(), local.clone(), now);
         self.node.tell(shard, key, PeerInput::RestartIce { local, remote });
     }
 
@@ -378,23 +415,29 @@ impl World {
             repaired: 0,
             keyframe_requests: 0,
         };
-        let (publisher, viewers) = self.members.split_first().ok_or("nobody came")?;
-        let Role::Publisher(source) = &publisher.role else { return Err("no publisher".to_owned()) };
-        source.complaints.first().map_or(Ok(()), |complaint| Err(format!("publisher: {complaint}")))?;
-        outcome.keyframe_requests = source.keyframe_requests;
-        let clear_up = !publisher.up.weather.loses() && !publisher.down.weather.loses();
-        if source.acknowledged() < if clear_up { 0.85 } else { 0.5 } {
-            return Err(format!("feedback covers {} of what was published", source.acknowledged()));
+        let publishers: Vec<&Publisher> = self.publishers().collect();
+        let mut clear_up = true;
+        for (source, member) in
+            publishers.iter().zip(self.members.iter().filter(|member| member.publisher().is_some()))
+        {
+            source.complaints.first().map_or(Ok(()), |complaint| Err(format!("publisher: {complaint}")))?;
+            outcome.keyframe_requests += source.keyframe_requests;
+            clear_up = !member.up.weather.loses() && !member.down.weather.loses();
+            if source.acknowledged() < if clear_up { 0.85 } else { 0.5 } {
+                return Err(format!("feedback covers {} of what was published", source.acknowledged()));
+            }
         }
+        let viewers: Vec<&Member> =
+            self.members.iter().filter(|member| member.publisher().is_none()).collect();
         if viewers.len() != scenario.viewers() {
             return Err(format!("{} viewers came", viewers.len()));
         }
-        for (place, member) in viewers.iter().enumerate() {
+        for (member, number) in viewers.iter().zip(1..) {
             let clear = clear_up && !member.down.weather.loses() && !member.up.weather.loses();
             let notices = self.node.notices.iter().filter(|notice| notice.session == member.place.session);
             let served =
-                member.judge(source, clear, self.stop_at, notices.map(|notice| notice.event).collect());
-            let served = served.map_err(|complaint| format!("viewer {}: {complaint}", place + 1))?;
+                member.judge(&publishers, clear, self.stop_at, notices.map(|notice| notice.event).collect());
+            let served = served.map_err(|complaint| format!("viewer {number}: {complaint}"))?;
             outcome.expected += served.expected;
             outcome.missing += served.missing;
             outcome.repaired += served.repaired;
