@@ -89,6 +89,11 @@ where
         }
     }
 
+    /// Whether the outbox takes one more. A sender that can wait looks here first and loses nothing.
+    pub fn has_room(&self) -> bool {
+        self.outbox.len() < NOTICE_OUTBOX_CAPACITY
+    }
+
     /// When [`Self::handle_timeout`] wants to be called: feed it into the actor's timer.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.retry_at

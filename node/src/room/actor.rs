@@ -85,10 +85,13 @@ impl Room {
         Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer }
     }
 
-    /// Does what the core wants done. The last session to end closes the room.
+    /// Does what the core wants done. The last session to end closes the room. A publisher that leaves ten thousand
+    /// viewers gives more to tell than a lane takes: the rest stays in the core until there is room again.
     fn drain(&mut self, context: &mut Context<Self>) {
         let now = crate::actor::now();
-        while let Some(output) = self.core.poll_output() {
+        while self.lanes.iter().all(NoticeLane::has_room)
+            && let Some(output) = self.core.poll_output()
+        {
             self.journal.record(&output);
             match output {
                 RoomOutput::TellPeer { shard, peer, input } => self.tell(now, shard, peer, input),
@@ -100,10 +103,11 @@ impl Room {
                 RoomOutput::Stage { .. } => {}
             }
         }
-        if self.core.is_empty() && !self.closed {
+        let at = self.lanes.iter().filter_map(NoticeLane::poll_timeout).min();
+        // A room that ends takes its lanes with it, so nothing may wait in them.
+        if self.core.is_empty() && at.is_none() && !self.closed {
             self.closed = self.rooms.try_send(RoomEmptied(self.name.clone())).is_ok();
         }
-        let at = self.lanes.iter().filter_map(NoticeLane::poll_timeout).min();
         arm(self, context, at);
     }
 

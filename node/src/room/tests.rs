@@ -126,6 +126,30 @@ fn draining_ends_every_session_and_lets_nobody_in() {
     });
 }
 
+#[test]
+fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
+    const VIEWERS: usize = 6_000;
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let publisher = live(&rig).await;
+        let config = published(publisher).message.config;
+        for _ in 0..VIEWERS {
+            let (session, stream) = (SessionId::random(), StreamName::default());
+            let play =
+                Play { session, stream, publisher, shard: ShardId(0), etag: 1, config: config.clone() };
+            rig.rooms.send(InRoom { room: room(), message: play }).await.unwrap().unwrap();
+        }
+        rig.peer_says(0, PeerEvent::Ended(EndReason::ClosedByPeer)).await;
+        let patience = crate::actor::now() + std::time::Duration::from_secs(60);
+        let told = || rig.notes.lock().unwrap().told.len();
+        while told() < VIEWERS && crate::actor::now() < patience {
+            tokio::time::sleep(crate::actor::lane::NOTICE_RETRY).await;
+        }
+        assert_eq!(told(), VIEWERS);
+        assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
+    });
+}
+
 /// A fault for the test below.
 #[derive(Debug, Clone, actix::Message)]
 #[rtype(result = "Result<(), RoomError>")]
