@@ -18,10 +18,10 @@ fn dependencies(folder: &str) -> Vec<(String, bool)> {
     for line in manifest.lines() {
         if line.starts_with('[') {
             section = line.trim_matches(['[', ']']);
-        } else if matches!(section, "dependencies" | "dev-dependencies" | "build-dependencies") {
-            if let Some(name) = line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()) {
-                found.push((name.to_owned(), section == "dependencies"));
-            }
+        } else if matches!(section, "dependencies" | "dev-dependencies" | "build-dependencies")
+            && let Some(name) = line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty())
+        {
+            found.push((name.to_owned(), section == "dependencies"));
         }
     }
     found

@@ -11,7 +11,7 @@ const FORBIDDEN_IN_CORES: &[&str] = &[
     "Instant::now",
     "SystemTime",
     "thread_rng",
-    "rand::rng",
+    "rand::rng(",
     "Mutex",
     "RwLock",
 ];

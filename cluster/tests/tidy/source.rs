@@ -26,7 +26,8 @@ impl Source {
             return Vec::new();
         }
         let lines: Vec<&str> = self.text.lines().collect();
-        let inline_tests = |pair: &[&str]| pair[0].trim() == "#[cfg(test)]" && pair[1].contains("mod tests");
+        let inline_tests =
+            |pair: &[&str]| pair[0].trim() == "#[cfg(test)]" && pair[1].trim() == "mod tests {";
         let end = lines.windows(2).position(inline_tests).unwrap_or(lines.len());
         lines[..end].to_vec()
     }

@@ -31,6 +31,25 @@ impl Flows {
     }
 }
 
+/// RTCP messages of each type in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// Generic NACK (RFC 4585 §6.2.1).
+    pub nack: u64,
+    /// Picture loss indications (RFC 4585 §6.3.1).
+    pub pli: u64,
+    /// Full intra requests (RFC 5104 §4.3.1).
+    pub fir: u64,
+    /// Transport-wide congestion feedback.
+    pub twcc: u64,
+    /// Receiver reports.
+    pub rr: u64,
+    /// Sender reports.
+    pub sr: u64,
+    /// Receiver estimated maximum bitrate.
+    pub remb: u64,
+}
+
 /// Totals since the plane was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -84,16 +103,20 @@ pub struct Counters {
     pub rtx_suppressed: u64,
     /// Retransmissions not sent because the packet is no longer, or never was, in the ring.
     pub rtx_missing: u64,
+    /// Messages from publishers and viewers.
+    pub feedback_received: Feedback,
+    /// Messages to them.
+    pub feedback_sent: Feedback,
+    /// RTP from publishers that never came, not even repaired.
+    pub rtp_lost_packets: u64,
+    /// Wishes for a keyframe that had to wait because one was asked for just before.
+    pub keyframe_requests_throttled: u64,
     /// PLI and FIR from viewers.
     pub keyframe_requests_received: u64,
     /// PLI or FIR sent to publishers.
     pub keyframe_requests_sent: u64,
-    /// Transport-wide feedback messages from viewers.
-    pub twcc_received: u64,
     /// Packets that they report lost.
     pub twcc_lost_packets: u64,
-    /// Transport-wide feedback messages sent to publishers.
-    pub twcc_sent: u64,
     /// Packets that did not fit into the batch or that the cryptographic library refused. Always 0 unless we err.
     pub seal_failed: u64,
     /// Packets that came from other shards.

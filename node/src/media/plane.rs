@@ -249,6 +249,8 @@ impl Plane {
         let id = track.id;
         if ask {
             self.ask_for_keyframe(place);
+        } else {
+            self.counters.keyframe_requests_throttled += 1;
         }
         if let Some(at) = look_at {
             self.schedule.add(at, Task::Keyframe(id));

@@ -6,7 +6,7 @@ use aforo_cluster::metric::Metrics;
 use prometheus::{IntCounter, IntCounterVec};
 
 use crate::media::codec::CodecKind;
-use crate::media::counters::{Counters, Flows};
+use crate::media::counters::{Counters, Feedback, Flows};
 use crate::media::path::ShardId;
 use crate::media::plane::Plane;
 use crate::media::plane::quality::Quality;
@@ -28,6 +28,7 @@ struct Reported {
     read_errors: u64,
     connected: ConnectedPeers,
     peers: usize,
+    legs: (usize, usize),
 }
 
 /// Reports one shard.
@@ -54,6 +55,7 @@ impl Telemetry {
             read_errors: pump.read_errors(),
             connected: pump.core.connected(),
             peers: pump.core.peers(),
+            legs: pump.core.plane().legs(),
         };
         self.metrics.shard_busy_ratio.with_label_values(&[&self.shard]).set(busy_ratio);
         let last = std::mem::replace(&mut self.last, now);
@@ -75,21 +77,27 @@ impl Telemetry {
         add(repaired, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
         let lost = &metrics.rtp_packets_lost_total;
         add(lost, &["sent"], now.twcc_lost_packets, last.twcc_lost_packets);
-        add(lost, &["received"], now.nack_sent_sequences, last.nack_sent_sequences);
-        let feedback = &metrics.rtcp_feedback_total;
-        add(feedback, &["received", "nack"], now.nack_received_sequences, last.nack_received_sequences);
-        add(feedback, &["sent", "nack"], now.nack_sent_sequences, last.nack_sent_sequences);
-        add(feedback, &["received", "twcc"], now.twcc_received, last.twcc_received);
-        add(feedback, &["sent", "twcc"], now.twcc_sent, last.twcc_sent);
-        let pli = (now.keyframe_requests_received, last.keyframe_requests_received);
-        add(feedback, &["received", "pli"], pli.0, pli.1);
-        add(feedback, &["sent", "pli"], now.keyframe_requests_sent, last.keyframe_requests_sent);
+        add(lost, &["received"], now.rtp_lost_packets, last.rtp_lost_packets);
+        self.report_feedback("received", &now.feedback_received, &last.feedback_received);
+        self.report_feedback("sent", &now.feedback_sent, &last.feedback_sent);
         let keyframes = &metrics.keyframe_requests_total;
         add(keyframes, &["sent"], now.keyframe_requests_sent, last.keyframe_requests_sent);
-        let throttled = |counters: &Counters| {
-            counters.keyframe_requests_received.saturating_sub(counters.keyframe_requests_sent)
-        };
-        add(keyframes, &["throttled"], throttled(now), throttled(last));
+        add(keyframes, &["throttled"], now.keyframe_requests_throttled, last.keyframe_requests_throttled);
+    }
+
+    fn report_feedback(&self, direction: &str, now: &Feedback, last: &Feedback) {
+        let types = [
+            ("nack", now.nack, last.nack),
+            ("pli", now.pli, last.pli),
+            ("fir", now.fir, last.fir),
+            ("twcc", now.twcc, last.twcc),
+            ("rr", now.rr, last.rr),
+            ("sr", now.sr, last.sr),
+            ("remb", now.remb, last.remb),
+        ];
+        for (name, now, last) in types {
+            add(&self.metrics.rtcp_feedback_total, &[direction, name], now, last);
+        }
     }
 
     fn report_flows(&self, direction: &str, now: &Flows, last: &Flows) {
@@ -180,6 +188,8 @@ impl Telemetry {
         selected("udp").add(change(now.connected.udp, last.connected.udp));
         selected("tcp").add(change(now.connected.tcp, last.connected.tcp));
         metrics.actor_active.with_label_values(&["peer"]).add(change(now.peers, last.peers));
+        metrics.legs.with_label_values(&["audio"]).add(change(now.legs.0, last.legs.0));
+        metrics.legs.with_label_values(&["video"]).add(change(now.legs.1, last.legs.1));
     }
 
     fn report_lanes(&self, last: &Losses) {

@@ -226,7 +226,9 @@ impl Plane {
             }
             keyframe_wanted |= layer.reception.take_keyframe_wanted() && track.is_watched();
             if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
-                report.lost = layer.reception.totals().lost_packets;
+                let lost = layer.reception.totals().lost_packets;
+                self.counters.rtp_lost_packets += lost.saturating_sub(report.lost);
+                report.lost = lost;
             }
         }
         if keyframe {
@@ -258,6 +260,7 @@ impl Plane {
         for packet in rtcp::packets(compound) {
             match packet {
                 Ok(Packet::SenderReport(report)) => {
+                    self.counters.feedback_received.sr += 1;
                     self.publisher_reports(now, arrival, peer, report.ssrc, &report.info)
                 }
                 Ok(_) => {}

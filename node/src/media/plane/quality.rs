@@ -20,6 +20,16 @@ pub enum Quality {
 }
 
 impl Plane {
+    /// How many tracks of each kind are being sent to viewers: audio, then video.
+    pub fn legs(&self) -> (usize, usize) {
+        let mut legs = (0, 0);
+        for (_, track) in &self.tracks {
+            let count = if track.is_video() { &mut legs.1 } else { &mut legs.0 };
+            *count += track.legs.len();
+        }
+        legs
+    }
+
     /// Shows every figure that is known to `observe`. Costs some 20 ns per peer.
     pub fn sample_quality(&self, mut observe: impl FnMut(Quality)) {
         for role in self.roles.iter() {

@@ -68,6 +68,7 @@ impl Plane {
             let plain = self.scratch.get(..len)?;
             let sent = send_rtcp(transport.path, &mut viewer.rtcp_out, plain, batch, transmit);
             self.counters.rtcp_sent_packets += u64::from(sent);
+            self.counters.feedback_sent.sr += u64::from(sent);
         }
         Some(())
     }

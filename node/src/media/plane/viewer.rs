@@ -118,33 +118,36 @@ impl Plane {
         for packet in rtcp::packets(compound) {
             match packet {
                 Ok(Packet::Nack(nack)) => {
+                    self.counters.feedback_received.nack += 1;
                     for sequence in nack.sequences() {
                         self.want_resend(now, Resend { peer, ssrc: nack.media_ssrc, sequence });
                     }
                 }
-                Ok(Packet::PictureLoss(loss)) => self.viewer_wants_keyframe(now, peer, loss.media_ssrc),
+                Ok(Packet::PictureLoss(loss)) => {
+                    self.counters.feedback_received.pli += 1;
+                    self.viewer_wants_keyframe(now, peer, loss.media_ssrc);
+                }
                 Ok(Packet::FullIntra(request)) => {
+                    self.counters.feedback_received.fir += 1;
                     for (ssrc, _) in request.entries() {
                         self.viewer_wants_keyframe(now, peer, ssrc);
                     }
                 }
                 Ok(Packet::ReceiverReport(report)) => {
+                    self.counters.feedback_received.rr += 1;
                     report.blocks().for_each(|block| self.viewer_reports(now, peer, &block));
                 }
                 Ok(Packet::SenderReport(report)) => {
+                    self.counters.feedback_received.sr += 1;
                     report.blocks().for_each(|block| self.viewer_reports(now, peer, &block));
                 }
                 Ok(Packet::TransportCc(feedback)) => {
-                    self.counters.twcc_received += 1;
+                    self.counters.feedback_received.twcc += 1;
                     let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
                     self.counters.twcc_lost_packets += lost as u64;
                 }
-                Ok(
-                    Packet::ReceiverEstimate(_)
-                    | Packet::SourceDescription(_)
-                    | Packet::Goodbye(_)
-                    | Packet::Other { .. },
-                ) => {}
+                Ok(Packet::ReceiverEstimate(_)) => self.counters.feedback_received.remb += 1,
+                Ok(Packet::SourceDescription(_) | Packet::Goodbye(_) | Packet::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
         }

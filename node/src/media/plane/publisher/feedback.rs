@@ -159,6 +159,7 @@ impl Publisher {
         if self.write_reports(now, writer, due.receiver_reports).is_err() {
             return false;
         }
+        counters.feedback_sent.rr += 1;
         if due.nack {
             self.write_nacks(now, writer, counters);
         }
@@ -195,6 +196,7 @@ impl Publisher {
                 // What does not fit is asked for again after a round trip.
                 if writer.nack(self.ssrc, media_ssrc, sequences).is_ok() {
                     counters.nack_sent_sequences += sequences.len() as u64;
+                    counters.feedback_sent.nack += 1;
                 }
             }
         }
@@ -205,12 +207,14 @@ impl Publisher {
             let Some(layer) = track.keyframe_of.take() else { continue };
             // Before a layer's first packet there is nobody to ask; the request is repeated anyway.
             let Some(media_ssrc) = self.demux.media_ssrc(number, layer) else { continue };
-            let written = if track.media.feedback.fir && !track.media.feedback.pli {
+            let (written, count) = if track.media.feedback.fir && !track.media.feedback.pli {
                 track.intra_requests = track.intra_requests.wrapping_add(1);
-                writer.full_intra(self.ssrc, media_ssrc, track.intra_requests)
+                let written = writer.full_intra(self.ssrc, media_ssrc, track.intra_requests);
+                (written, &mut counters.feedback_sent.fir)
             } else {
-                writer.picture_loss(self.ssrc, media_ssrc)
+                (writer.picture_loss(self.ssrc, media_ssrc), &mut counters.feedback_sent.pli)
             };
+            *count += u64::from(written.is_ok());
             counters.keyframe_requests_sent += u64::from(written.is_ok());
         }
     }
@@ -222,7 +226,7 @@ impl Publisher {
         }
         let media_ssrc = self.demux.media_ssrc(0, 0).unwrap_or(0);
         let result = self.arrivals.write_feedback(writer, self.ssrc, media_ssrc);
-        counters.twcc_sent += u64::from(result.is_ok());
+        counters.feedback_sent.twcc += u64::from(result.is_ok());
         result.unwrap_or(false)
     }
 }

@@ -238,7 +238,7 @@ fn transport_feedback_of_viewers_is_counted() {
     });
     rig.receive(&viewer.client, feedback);
     let counters = rig.plane.counters();
-    assert_eq!((counters.twcc_received, counters.twcc_lost_packets), (1, 2));
+    assert_eq!((counters.feedback_received.twcc, counters.twcc_lost_packets), (1, 2));
 }
 
 #[test]
