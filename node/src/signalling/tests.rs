@@ -290,7 +290,9 @@ fn only_listed_origins_are_allowed_where_there_is_a_list() {
 fn bad_requests_are_refused_with_their_reason() {
     virtual_time::run(async {
         let server = server(Config::default()).await;
-        let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16)> = vec![
+        /// Path, headers, body, expected status.
+        type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<u8>, u16);
+        let cases: Vec<Case<'_>> = vec![
             ("/whip/demo", vec![], OFFER.into(), 415),
             ("/whip/demo", vec![("content-type", "text/plain")], OFFER.into(), 415),
             ("/whip/demo", vec![SDP], vec![], 400),
