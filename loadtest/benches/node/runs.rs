@@ -25,12 +25,16 @@ const FLOOR_RECEIVERS: [usize; 3] = [100, 1_000, 2_000];
 /// Datagrams through the plain relay, one each 5 ms.
 const RELAY_DATAGRAMS: u32 = 1_000;
 
+/// Handshakes whose bare crypto is measured; a fraction of a second.
+const HANDSHAKES: u32 = 2_000;
+
 /// Everything that was found; what was not asked for is none.
 #[derive(Debug, Default, Serialize)]
 pub struct Found {
     /// By number of receivers.
     pub floors: BTreeMap<usize, FloorReport>,
     pub relay: Option<Percentiles>,
+    pub handshake_crypto_us: Option<f64>,
     pub light: Option<Report>,
     pub joins: Option<Report>,
     pub one_by_100: Option<Report>,
@@ -68,6 +72,7 @@ pub fn all(wanted: &[String]) -> Result<Found> {
         found.light = Some(load("light", ClipCodec::H264, (1, 3), 10.0)?);
     }
     if is_wanted("joins") {
+        found.handshake_crypto_us = Some(floor::handshake_crypto_us(HANDSHAKES)?);
         found.joins = Some(load("joins", ClipCodec::Opus, (1, 1_000), 250.0)?);
     }
     if is_wanted("100") {

