@@ -95,9 +95,11 @@ impl Publisher {
     ) -> Self {
         let streams = plans.map(|plan| Stream {
             plan,
-            sequence: dice.next() as u16,
-            rtx_sequence: dice.next() as u16,
-            first_timestamp: dice.next() as u32,
+            // Half of all publishers soon wrap around.
+            sequence: 0u16.wrapping_sub(dice.between(0, 1_000) as u16) ^ dice.pick(&[0, 0x5A5A]),
+            rtx_sequence: 0u16.wrapping_sub(dice.between(0, 50) as u16) ^ dice.pick(&[0, 0x5A5A]),
+            first_timestamp: 0u32.wrapping_sub(dice.between(0, 500_000) as u32)
+                ^ dice.pick(&[0, 0x5A5A_5A5A]),
             records: Vec::new(),
             history: BTreeMap::new(),
             order: VecDeque::new(),
