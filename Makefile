@@ -18,13 +18,11 @@ run: build
 build: packages client
 	cargo build --release --bin aforo
 
-# The ladder: what is fast and fails most often comes first.
+# The ladder: what is fast and fails most often comes first. Always the whole workspace, so that cargo builds each
+# dependency with one set of features and only once.
 test: test-packages client lint client-test
-	cargo test -p aforo-cluster -p aforo-coordinator
-	cargo test -p aforo-node --lib
-	cargo test -p aforo-loadtest
-	cargo build -p aforo-node --bin aforo
-	cargo test -p aforo-node --test '*'
+	cargo test --workspace --lib
+	cargo test --workspace --test '*'
 	cd client-js && AFORO_BIN=../target/debug/aforo npm run --silent e2e
 
 lint: packages
@@ -32,12 +30,12 @@ lint: packages
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 sim: packages
-	AFORO_SIM_SEEDS=$(SEEDS) cargo test --release -p aforo-node --test simulation
+	AFORO_SIM_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation
 
 # Every figure of docs/benchmarks, beside its reference from the same run.
 bench: build
-	cargo bench -p aforo-node
-	AFORO_BIN=$(CURDIR)/target/release/aforo cargo bench -p aforo-loadtest
+	cargo bench --workspace --bench fanout --bench join
+	AFORO_BIN=$(CURDIR)/target/release/aforo cargo bench --workspace --bench node
 
 client: client-js/node_modules/.package-lock.json
 	cd client-js && npm run --silent build
