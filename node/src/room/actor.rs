@@ -24,10 +24,9 @@ use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 use crate::cluster_agent::{ClusterAgent, ReleaseStream};
-use crate::media::path::{PeerKey, ShardId};
-use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
+use crate::peer::message::{PeerEvent, PeerNotice};
 use crate::shard;
-use crate::shard::message::{AddPeer, TellPeer};
+use crate::shard::message::{AddPeer, ClosePeers, TellPeer};
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
 /// requests wait in their HTTP worker up to [`DEADLINE`].
@@ -43,8 +42,36 @@ pub struct ShardLink {
     pub add_peer: Recipient<AddPeer>,
     /// Takes what peers are to be told.
     pub tell_peer: Recipient<TellPeer>,
+    /// Ends peers.
+    pub close_peers: Recipient<ClosePeers>,
     /// Knows the figures of tracks.
     pub report: Recipient<shard::message::GetReport>,
+}
+
+/// What a room has to say to one shard.
+struct ShardLanes {
+    tell: NoticeLane<TellPeer>,
+    close: NoticeLane<ClosePeers>,
+}
+
+impl ShardLanes {
+    fn new(shard: &ShardLink) -> Self {
+        let tell = NoticeLane::new(shard.tell_peer.clone());
+        Self { tell, close: NoticeLane::new(shard.close_peers.clone()) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.tell.has_room() && self.close.has_room()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.tell.poll_timeout(), self.close.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.tell.handle_timeout(now);
+        self.close.handle_timeout(now);
+    }
 }
 
 /// What all rooms of a node share.
@@ -63,7 +90,7 @@ pub struct Room {
     pub(super) core: RoomCore,
     pub(super) around: Surroundings,
     journal: Journal,
-    lanes: Vec<NoticeLane<TellPeer>>,
+    lanes: Vec<ShardLanes>,
     rooms: Recipient<RoomEmptied>,
     /// The room is empty and has said so: its root forgets it, and whoever still comes must ask again.
     closed: bool,
@@ -79,22 +106,31 @@ impl Room {
         rooms: Recipient<RoomEmptied>,
         lifeline: Lifeline,
     ) -> Self {
-        let lanes = around.shards.iter().map(|shard| NoticeLane::new(shard.tell_peer.clone())).collect();
+        let lanes = around.shards.iter().map(ShardLanes::new).collect();
         let journal = Journal::open(name.clone(), Arc::clone(&around.metrics));
         let (core, timer) = (RoomCore::default(), Timer::default());
         Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer }
     }
 
-    /// Does what the core wants done. The last session to end closes the room. A publisher that leaves ten thousand
-    /// viewers gives more to tell than a lane takes: the rest stays in the core until there is room again.
+    /// Does what the core wants done. The last session to end closes the room. What is more than a lane takes stays
+    /// in the core until there is room again.
     fn drain(&mut self, context: &mut Context<Self>) {
         let now = crate::actor::now();
-        while self.lanes.iter().all(NoticeLane::has_room)
+        while self.lanes.iter().all(ShardLanes::has_room)
             && let Some(output) = self.core.poll_output()
         {
             self.journal.record(&output);
             match output {
-                RoomOutput::TellPeer { shard, peer, input } => self.tell(now, shard, peer, input),
+                RoomOutput::TellPeer { shard, peer, input } => {
+                    if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
+                        lanes.tell.send(now, TellPeer { peer, input });
+                    }
+                }
+                RoomOutput::ClosePeers { shard, peers, reason } => {
+                    if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
+                        lanes.close.send(now, ClosePeers { peers, reason });
+                    }
+                }
                 RoomOutput::SessionEnded { session, .. } => self.around.ledger.borrow_mut().leave(session),
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
                 RoomOutput::Stage { stream, role: Role::Publisher, event: PeerEvent::FirstMedia, .. } => {
@@ -103,18 +139,12 @@ impl Room {
                 RoomOutput::Stage { .. } => {}
             }
         }
-        let at = self.lanes.iter().filter_map(NoticeLane::poll_timeout).min();
+        let at = self.lanes.iter().filter_map(ShardLanes::poll_timeout).min();
         // A room that ends takes its lanes with it, so nothing may wait in them.
         if self.core.is_empty() && at.is_none() && !self.closed {
             self.closed = self.rooms.try_send(RoomEmptied(self.name.clone())).is_ok();
         }
         arm(self, context, at);
-    }
-
-    fn tell(&mut self, now: Instant, shard: ShardId, peer: PeerKey, input: PeerInput) {
-        if let Some(lane) = self.lanes.get_mut(usize::from(shard.0)) {
-            lane.send(now, TellPeer { peer, input });
-        }
     }
 
     /// Viewers may come from now on.

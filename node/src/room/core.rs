@@ -88,6 +88,8 @@ pub(super) enum PatchKind {
 pub(super) enum RoomOutput {
     /// Tell a peer.
     TellPeer { shard: ShardId, peer: PeerKey, input: PeerInput },
+    /// Close peers of one shard: all that leave it for the same reason at once.
+    ClosePeers { shard: ShardId, peers: Vec<PeerKey>, reason: EndReason },
     /// A session came to a further stage of its join, `elapsed` after it entered.
     Stage { session: SessionId, stream: StreamName, role: Role, event: PeerEvent, elapsed: Duration },
     /// A session is over.
@@ -134,6 +136,8 @@ pub(super) struct RoomCore {
     streams: BTreeMap<StreamName, Stream>,
     sessions: HashMap<SessionId, Session>,
     outputs: VecDeque<RoomOutput>,
+    /// Peers to close, few entries of many: one for each shard and reason.
+    closing: Vec<(ShardId, EndReason, Vec<PeerKey>)>,
 }
 
 impl RoomCore {
@@ -278,7 +282,11 @@ impl RoomCore {
     }
 
     fn close_peer(&mut self, shard: ShardId, peer: PeerKey, reason: EndReason) {
-        self.outputs.push_back(RoomOutput::TellPeer { shard, peer, input: PeerInput::Close(reason) });
+        let same = self.closing.iter_mut().find(|(of, why, _)| (*of, *why) == (shard, reason));
+        match same {
+            Some((_, _, peers)) => peers.push(peer),
+            None => self.closing.push((shard, reason, vec![peer])),
+        }
     }
 
     /// Decides what a PATCH with these ICE credentials of the client is (RFC 9725 §4.3.2, §4.3.3).
@@ -331,9 +339,12 @@ impl RoomCore {
         Ok(media)
     }
 
-    /// What happened and what is to be done, oldest first.
+    /// What happened and what is to be done, oldest first; peers are closed last.
     pub fn poll_output(&mut self) -> Option<RoomOutput> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| {
+            let (shard, reason, peers) = self.closing.pop()?;
+            Some(RoomOutput::ClosePeers { shard, peers, reason })
+        })
     }
 
     /// Its streams, by name.

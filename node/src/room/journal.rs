@@ -52,7 +52,7 @@ impl Journal {
     /// Something happened.
     pub fn record(&mut self, output: &RoomOutput) {
         match output {
-            RoomOutput::TellPeer { .. } => {}
+            RoomOutput::TellPeer { .. } | RoomOutput::ClosePeers { .. } => {}
             RoomOutput::Stage { session, stream, role, event, elapsed } => {
                 let Some(stage) = stage(*event) else { return };
                 let seconds = elapsed.as_secs_f64();

@@ -15,7 +15,9 @@ use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
 use crate::media::path::PeerKey;
 use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
-use crate::shard::message::{AddPeer, AddPeerError, GetLoad, GetReport, ShardLoad, ShardReport, TellPeer};
+use crate::shard::message::{
+    AddPeer, AddPeerError, ClosePeers, GetLoad, GetReport, ShardLoad, ShardReport, TellPeer,
+};
 
 /// What the rooms did to the shard.
 #[derive(Default)]
@@ -54,6 +56,16 @@ impl Handler<TellPeer> for NotingShard {
 
     fn handle(&mut self, tell: TellPeer, _: &mut Context<Self>) {
         self.0.lock().unwrap().told.push((tell.peer.index, tell.input));
+    }
+}
+
+impl Handler<ClosePeers> for NotingShard {
+    type Result = ();
+
+    fn handle(&mut self, close: ClosePeers, _: &mut Context<Self>) {
+        let mut notes = self.0.lock().unwrap();
+        let closed = close.peers.iter().map(|peer| (peer.index, PeerInput::Close(close.reason)));
+        notes.told.extend(closed);
     }
 }
 
@@ -98,6 +110,7 @@ impl Rig {
         let link = ShardLink {
             add_peer: shard.clone().recipient(),
             tell_peer: shard.clone().recipient(),
+            close_peers: shard.clone().recipient(),
             report: shard.clone().recipient(),
         };
         let directory = Arc::new(Directory::new(1, limits.sessions));

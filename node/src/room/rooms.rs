@@ -4,7 +4,7 @@
 //! mix. A room that died is not rebuilt by itself: its peers are ended, and the publisher's return opens it anew.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ use super::report::RoomReport;
 use crate::actor::lane::{AskError, ask};
 use crate::actor::supervise::{Exit, lifeline};
 use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
-use crate::media::path::ShardId;
-use crate::peer::message::{EndReason, PeerInput};
-use crate::shard::message::TellPeer;
+use crate::media::path::{PeerKey, ShardId};
+use crate::peer::message::EndReason;
+use crate::shard::message::ClosePeers;
 
 /// Requests of HTTP workers that wait for the root. Full means: they wait in their workers up to their deadline.
 const ROOMS_MAILBOX_CAPACITY: usize = 4096;
@@ -162,6 +162,7 @@ impl Rooms {
         self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
         let orphans = self.around.ledger.borrow().of_room(name);
         error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
+        let mut peers: BTreeMap<u8, Vec<PeerKey>> = BTreeMap::new();
         for (session, place) in orphans {
             self.around.ledger.borrow_mut().leave(session);
             if let Some(stream) = place.published {
@@ -170,14 +171,15 @@ impl Rooms {
                 // The agent answers, or the node is stopping.
                 context.spawn(released.into_actor(self).map(|_, _, _| ()));
             }
-            let shard = self.around.shards.get(usize::from(place.shard.0));
-            if let (Some(shard), Some(peer)) = (shard, place.peer) {
-                let close = TellPeer { peer, input: PeerInput::Close(EndReason::Internal) };
-                if shard.tell_peer.try_send(close).is_err() {
-                    let dropped = &self.around.metrics.actor_dropped_messages_total;
-                    dropped.with_label_values(&["shard", "full"]).inc();
-                }
+            if let Some(peer) = place.peer {
+                peers.entry(place.shard.0).or_default().push(peer);
             }
+        }
+        for (shard, peers) in peers {
+            let Some(shard) = self.around.shards.get(usize::from(shard)) else { continue };
+            let closed = shard.close_peers.send(ClosePeers { peers, reason: EndReason::Internal });
+            // It waits for room in the mailbox; a shard that is gone has no peers.
+            context.spawn(closed.into_actor(self).map(|_, _, _| ()));
         }
     }
 }

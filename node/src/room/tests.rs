@@ -128,7 +128,7 @@ fn draining_ends_every_session_and_lets_nobody_in() {
 
 #[test]
 fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
-    const VIEWERS: usize = 6_000;
+    const VIEWERS: usize = 10_000;
     virtual_time::run(async {
         let rig = Rig::new(&Limits::default());
         let publisher = live(&rig).await;

@@ -7,7 +7,7 @@ use crate::media::path::PeerKey;
 use crate::media::plane::TrackReport;
 use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
 pub use crate::peer::message::PeerSaid;
-use crate::peer::message::{PeerConfig, PeerInput, PeerNotice};
+use crate::peer::message::{EndReason, PeerConfig, PeerInput, PeerNotice};
 use crate::shard::lanes::ShardLink;
 use crate::shard::socket::tcp::accept::Identified;
 
@@ -56,6 +56,17 @@ pub struct TellPeer {
     pub peer: PeerKey,
     /// What to tell it.
     pub input: PeerInput,
+}
+
+/// End these peers. Those that have ended already are passed over. One message however many leave: a stream that ends takes
+/// a crowd with it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ClosePeers {
+    /// Which peers.
+    pub peers: Vec<PeerKey>,
+    /// Why.
+    pub reason: EndReason,
 }
 
 /// What another shard's plane says to this one's, packets excepted: those have a lane of their own.

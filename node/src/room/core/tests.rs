@@ -74,10 +74,10 @@ fn outputs(room: &mut RoomCore) -> Vec<RoomOutput> {
 /// Peers that were told to close, by index, with the reason.
 fn closed(outputs: &[RoomOutput]) -> Vec<(u32, EndReason)> {
     let closed = outputs.iter().filter_map(|output| match output {
-        RoomOutput::TellPeer { peer, input: PeerInput::Close(reason), .. } => Some((peer.index, *reason)),
+        RoomOutput::ClosePeers { peers, reason, .. } => Some((peers, *reason)),
         _ => None,
     });
-    closed.collect()
+    closed.flat_map(|(peers, reason)| peers.iter().map(move |peer| (peer.index, reason))).collect()
 }
 
 fn ended(outputs: &[RoomOutput]) -> Vec<SessionId> {
@@ -86,6 +86,25 @@ fn ended(outputs: &[RoomOutput]) -> Vec<SessionId> {
         _ => None,
     });
     ended.collect()
+}
+
+#[test]
+fn the_end_of_a_stream_is_one_command_for_each_shard_however_many_watch() {
+    const VIEWERS: u32 = 10_000;
+    let now = start();
+    let (mut room, publisher) = live(now);
+    for peer in 1..=VIEWERS {
+        let (session, shard) = (SessionId::random(), ShardId(u8::from(peer % 2 == 0)));
+        room.play(now, Entrant { shard, ..entrant(session, "main") }, publisher).unwrap();
+        room.peer_added(session, shard, key(peer));
+    }
+    room.handle_notice(notice(publisher, PeerEvent::Ended(EndReason::ClosedByPeer), now));
+    let outputs = outputs(&mut room);
+    let commands = outputs.iter().filter(|output| matches!(output, RoomOutput::ClosePeers { .. }));
+    assert_eq!(commands.count(), 2);
+    let told: std::collections::BTreeSet<u32> = closed(&outputs).iter().map(|(peer, _)| *peer).collect();
+    assert_eq!(told, (1..=VIEWERS).collect());
+    assert!(room.is_empty());
 }
 
 #[test]

@@ -7,10 +7,11 @@ use actix::{AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 
 use super::{PeerStart, Shard};
 use crate::media::path::PeerKey;
+use crate::peer::message::PeerInput;
 use crate::shard::lanes::PeerLanes;
 use crate::shard::message::{
-    AddPeer, AddPeerError, AdoptTcp, FromShard, GetLoad, GetReport, Meet, PeerSaid, ShardLoad, ShardReport,
-    Stop, TellPeer,
+    AddPeer, AddPeerError, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, ShardLoad,
+    ShardReport, Stop, TellPeer,
 };
 use crate::shard::socket::tcp::connections;
 
@@ -35,6 +36,18 @@ impl Handler<TellPeer> for Shard {
     fn handle(&mut self, tell: TellPeer, _: &mut Context<Self>) {
         let mut pump = self.pump.borrow_mut();
         pump.core.tell(tell.peer, tell.input);
+        pump.hand_out(Instant::now());
+    }
+}
+
+impl Handler<ClosePeers> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, ClosePeers { peers, reason }: ClosePeers, _: &mut Context<Self>) {
+        let mut pump = self.pump.borrow_mut();
+        for peer in peers {
+            pump.core.tell(peer, PeerInput::Close(reason));
+        }
         pump.hand_out(Instant::now());
     }
 }

@@ -27,9 +27,9 @@ use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::{EgressTrack, IngestTrack};
 use crate::peer::dtls::DtlsIdentity;
 use crate::peer::ice;
-use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput, PeerNotice};
+use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerNotice};
 use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session};
-use crate::shard::message::{AddPeer, GetLoad, GetReport, PeerMedia, Stop, TellPeer};
+use crate::shard::message::{AddPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop};
 use crate::shard::socket::udp::BindError;
 use crate::shard::start::{ShardHandle, ShardsConfig, StartError, start_shards, webrtc_peers};
 
@@ -306,7 +306,7 @@ async fn a_deleted_session_is_told_goodbye_and_gone() {
     let mut node = Node::start(1);
     let mut client = Client::join(&mut node, 0, publishes(), false).await;
     let shard = node.shards[0].addr.clone();
-    let close = TellPeer { peer: client.peer, input: PeerInput::Close(EndReason::Deleted) };
+    let close = ClosePeers { peers: vec![client.peer], reason: EndReason::Deleted };
     ask(&shard, close, PATIENCE).await.unwrap();
     assert_eq!(node.notice().await, (client.session, PeerEvent::Ended(EndReason::Deleted)));
     let goodbye = client.way.receive().await;
