@@ -63,6 +63,9 @@ pub enum PeerOutput {
     /// ICE chose this path; media goes there from now on. The first validated path is chosen at once, then each that the
     /// client nominates (first authenticated USE-CANDIDATE check on it).
     PathSelected(Path),
+    /// The first good check under the credentials of an ICE restart came: this ufrag of ours is the one in use, and no
+    /// check under the one before will be good.
+    UfragInUse(String),
     /// The DTLS handshake is done and the peer's certificate is the one it announced.
     Connected {
         /// The path in use.

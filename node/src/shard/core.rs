@@ -237,6 +237,7 @@ impl ShardCore {
                     *by = path;
                 }
             }
+            PeerOutput::UfragInUse(ufrag) => self.routes.use_ufrag(peer, &ufrag),
             PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
             PeerOutput::Ended(reason) => self.remove(peer, reason),
         }

@@ -10,8 +10,8 @@ use crate::shard::message::AddPeerError;
 /// Paths of one peer. A peer forgets old ones itself; full means that it does not, and its oldest route goes.
 const PATHS_CAPACITY: usize = 16;
 
-/// Ufrags of one peer: the one in use and the one that an ICE restart brings. Full means that there was another restart,
-/// and the oldest goes.
+/// Ufrags of one peer: the one in use and the one that an ICE restart brings. Full means that there was another restart
+/// before a check came under the last one: the waiting ufrag goes, as the peer forgets it too.
 const UFRAGS_CAPACITY: usize = 2;
 
 /// Peers with what leads to them, and a `T` for each.
@@ -26,6 +26,7 @@ pub struct Routes<T> {
 
 struct Peer<T> {
     key: PeerKey,
+    /// The one in use first.
     ufrags: SmallVec<[Box<str>; UFRAGS_CAPACITY]>,
     paths: SmallVec<[Path; 2]>,
     value: T,
@@ -84,7 +85,7 @@ impl<T> Routes<T> {
         Ok(key)
     }
 
-    /// Routes one more ufrag to a peer, unless another has it.
+    /// Routes one more ufrag to a peer, unless another has it. One that was added before and never used makes room.
     pub fn add_ufrag(&mut self, key: PeerKey, ufrag: &str) {
         if self.by_ufrag.contains_key(ufrag) {
             return;
@@ -92,11 +93,36 @@ impl<T> Routes<T> {
         let Some(peer) = self.peers.get_mut(key.index as usize).filter(|peer| peer.key == key) else {
             return;
         };
-        if peer.ufrags.len() >= UFRAGS_CAPACITY {
-            let oldest = peer.ufrags.remove(0);
-            self.by_ufrag.remove(&oldest);
+        if peer.ufrags.len() >= UFRAGS_CAPACITY
+            && let Some(waiting) = peer.ufrags.pop()
+        {
+            self.by_ufrag.remove(&waiting);
         }
         peer.ufrags.push(ufrag.into());
+        self.by_ufrag.insert(ufrag.into(), key);
+    }
+
+    /// A check under `ufrag` was good: it is the one in use now, and the one before leads nowhere any more. It may have
+    /// made room for a later one in the meantime, which goes on waiting.
+    pub fn use_ufrag(&mut self, key: PeerKey, ufrag: &str) {
+        if self.by_ufrag.get(ufrag).is_some_and(|owner| *owner != key) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(key.index as usize).filter(|peer| peer.key == key) else {
+            return;
+        };
+        let before = std::mem::take(&mut peer.ufrags);
+        peer.ufrags.push(ufrag.into());
+        for (place, known) in before.into_iter().enumerate() {
+            if *known == *ufrag {
+                continue;
+            }
+            if place == 0 {
+                self.by_ufrag.remove(&known);
+            } else {
+                peer.ufrags.push(known);
+            }
+        }
         self.by_ufrag.insert(ufrag.into(), key);
     }
 
@@ -236,9 +262,26 @@ mod tests {
         routes.check();
     }
 
+    #[test]
+    fn a_restart_that_overtakes_another_leaves_the_ufrag_in_use() {
+        let mut routes = Routes::new(2);
+        let peer = routes.add("used", ()).unwrap();
+        routes.add_ufrag(peer, "lost");
+        routes.add_ufrag(peer, "next");
+        let led_to = |routes: &Routes<()>| ["used", "lost", "next"].map(|ufrag| routes.by_ufrag(ufrag));
+        assert_eq!(led_to(&routes), [Some(peer), None, Some(peer)]);
+        routes.use_ufrag(peer, "next");
+        assert_eq!(led_to(&routes), [None, None, Some(peer)]);
+        routes.add_ufrag(peer, "used");
+        // What the peer said before it heard of the last restart.
+        routes.use_ufrag(peer, "lost");
+        assert_eq!(led_to(&routes), [Some(peer), Some(peer), None]);
+        routes.check();
+    }
+
     proptest! {
         #[test]
-        fn both_tables_always_agree_and_stay_bounded(steps in proptest::collection::vec((0u8..5, 0usize..4, 0u16..40), 0..400)) {
+        fn both_tables_always_agree_and_stay_bounded(steps in proptest::collection::vec((0u8..6, 0usize..4, 0u16..40), 0..400)) {
             let mut routes = Routes::new(4);
             let mut keys = Vec::new();
             for (n, (step, which, number)) in steps.into_iter().enumerate() {
@@ -247,6 +290,7 @@ mod tests {
                     0 => keys.extend(routes.add(&format!("{n}"), n)),
                     1 => routes.add_path(key, path(number)),
                     2 => routes.add_ufrag(key, &format!("u{number}")),
+                    4 => routes.use_ufrag(key, &format!("u{number}")),
                     3 => { routes.remove_path(key, &path(number)); }
                     _ => {
                         routes.remove(key);

@@ -34,6 +34,8 @@ pub struct IceCounters {
 
 /// What checks must be signed with.
 struct Generation {
+    /// Ours.
+    ufrag: String,
     /// `ours:theirs`.
     username: String,
     /// Our password.
@@ -153,6 +155,7 @@ impl IceLite {
         outputs: &mut VecDeque<PeerOutput>,
     ) {
         if let Some(new) = self.restarted.take_if(|_| restarted) {
+            outputs.push_back(PeerOutput::UfragInUse(new.ufrag.clone()));
             self.current = new;
             self.paths.iter_mut().for_each(|known| known.nominated = false);
         }
@@ -229,6 +232,10 @@ impl IceLite {
 
 impl Generation {
     fn new(local: &IceCredentials, remote: &IceCredentials) -> Self {
-        Self { username: format!("{}:{}", local.ufrag, remote.ufrag), password: local.password.clone() }
+        Self {
+            ufrag: local.ufrag.clone(),
+            username: format!("{}:{}", local.ufrag, remote.ufrag),
+            password: local.password.clone(),
+        }
     }
 }

@@ -285,6 +285,7 @@ fn a_restart_keeps_the_old_credentials_until_the_new_ones_are_used() {
     let check = session.check_with(&new_local, &new_remote, false, &[]);
     session.input(udp(2), check);
     assert_eq!(answer(&mut session).typ, BINDING_SUCCESS);
+    assert!(matches!(session.said.remove(0), PeerOutput::UfragInUse(ufrag) if ufrag == new_local.ufrag));
     assert_eq!(paths(&mut session), [("validated", udp(2)), ("selected", udp(2))]);
     session.checks(udp(1), true);
     assert_error(&mut session, 401, false);
