@@ -94,6 +94,7 @@ impl PeerCore {
                 None => EndReason::IceTimeout,
                 Some(_) => EndReason::DtlsTimeout,
             };
+            self.last_error = self.dtls.suspicion();
             self.end(reason);
             return;
         }
@@ -119,6 +120,11 @@ impl PeerCore {
     /// What ICE has seen.
     pub fn ice_counters(&self) -> IceCounters {
         self.ice.counters()
+    }
+
+    /// DTLS alerts and hellos that were ignored because anyone could have sent them.
+    pub fn dtls_ignored(&self) -> u64 {
+        self.dtls.ignored()
     }
 
     /// Why DTLS failed, for the log; taken once.

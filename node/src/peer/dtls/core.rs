@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::state::State;
 use rtc_shared::TransportProtocol;
+use rtc_shared::error::Error;
 
 use super::error::DtlsError;
 use super::inbound::Inbound;
@@ -42,14 +43,16 @@ pub struct Dtls {
     phase: Phase,
     last_flight: LastFlight,
     transmits: VecDeque<Bytes>,
+    /// Description of the last fatal alert in plain text.
+    alert: Option<u8>,
+    ignored: u64,
 }
 
 enum Phase {
     Handshaking(Box<Handshake>),
-    /// The library's state, serialised: an association that only waits for `close_notify` needs no more.
+    /// The library's state, serialised: an association that only waits for `close_notify` needs no more. It is brought to
+    /// life for each record that must be opened and dropped again, so that a forged one leaves nothing behind.
     Parked(Box<[u8]>),
-    /// Unparked by a record that had to be opened.
-    Open(Box<Endpoint>),
     Over,
 }
 
@@ -69,6 +72,8 @@ impl Dtls {
             phase: Phase::Handshaking(Box::new(handshake)),
             last_flight: LastFlight::default(),
             transmits: VecDeque::new(),
+            alert: None,
+            ignored: 0,
         }
     }
 
@@ -104,7 +109,7 @@ impl Dtls {
                 }
                 result
             }
-            Phase::Parked(_) | Phase::Open(_) => Ok(self.handle_connected(now, datagram)),
+            Phase::Parked(_) => Ok(self.handle_connected(now, datagram)),
             Phase::Over => Ok(None),
         }
     }
@@ -133,12 +138,27 @@ impl Dtls {
 
     /// Says goodbye to a peer that a handshake was finished with, and forgets everything.
     pub fn close(&mut self, now: Instant) {
-        self.open(now);
-        if let Phase::Open(endpoint) = &mut self.phase {
+        if let Some(mut endpoint) = self.unparked(now) {
             endpoint.stop(now, PEER);
-            self.transmits.extend(drain(endpoint));
+            self.transmits.extend(drain(&mut endpoint));
         }
         self.forget();
+    }
+
+    /// Alerts and hellos that anyone could have sent and that changed nothing.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// Why the handshake has probably not finished: an alert in plain text, which nobody vouches for.
+    pub fn suspicion(&self) -> Option<DtlsError> {
+        self.alert.map(DtlsError::Alert)
+    }
+
+    /// Whether it is connected and holds no more than it must.
+    #[cfg(test)]
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self.phase, Phase::Parked(_))
     }
 
     fn forget(&mut self) {
@@ -152,7 +172,11 @@ impl Dtls {
         for record in Records::of(datagram) {
             match (record.epoch, record.kind) {
                 (0, HANDSHAKE) => repeated |= handshake.inbound.take(&record),
-                (0, ALERT) => check_alert(&record)?,
+                // Whoever knows the path could have sent it. A client that gave up lets the join time out.
+                (0, ALERT) => {
+                    self.ignored += 1;
+                    self.alert = fatal_alert(&record).or(self.alert);
+                }
                 (0, CHANGE_CIPHER_SPEC) | (1, HANDSHAKE) => handshake.inbound.keep_early(&record),
                 _ => {}
             }
@@ -173,16 +197,25 @@ impl Dtls {
     /// Hands the library a flight, or the records that end the handshake.
     fn feed(&mut self, now: Instant, input: BytesMut) -> Result<Option<DtlsEvent>, DtlsError> {
         let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
+        let first = handshake.endpoint.is_none();
         let endpoint = match &mut handshake.endpoint {
             Some(endpoint) => endpoint,
             // A client's association exists since `start`, so this is a server's first flight.
             None => {
                 let hello = handshake.inbound.first_message();
-                let profile = hello::choose_profile(hello).inspect_err(|_| {
-                    let mut alert = BytesMut::new();
-                    write_record(&mut alert, ALERT, 0, &[FATAL, HANDSHAKE_FAILURE]);
-                    self.transmits.push_back(alert.freeze());
-                })?;
+                let profile = match hello::choose_profile(hello) {
+                    Ok(profile) => profile,
+                    Err(DtlsError::MalformedHello) => {
+                        self.start_over();
+                        return Ok(None);
+                    }
+                    Err(error) => {
+                        let mut alert = BytesMut::new();
+                        write_record(&mut alert, ALERT, 0, &[FATAL, HANDSHAKE_FAILURE]);
+                        self.transmits.push_back(alert.freeze());
+                        return Err(error);
+                    }
+                };
                 let config = self.identity.server(profile);
                 handshake.endpoint.insert(Endpoint::new(PEER, TransportProtocol::UDP, Some(config)))
             }
@@ -192,6 +225,10 @@ impl Dtls {
         let answer = drain(endpoint);
         let events = match result {
             Ok(events) => events,
+            Err(_) if first && answer.is_empty() => {
+                self.start_over();
+                return Ok(None);
+            }
             Err(error) => {
                 self.transmits.extend(answer);
                 return Err(DtlsError::handshake(error));
@@ -210,6 +247,15 @@ impl Dtls {
             self.last_flight.answered();
         }
         Ok(None)
+    }
+
+    /// As server: the first flight was no hello that anyone would send to join, so the real one is still to come.
+    fn start_over(&mut self) {
+        self.ignored += 1;
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            handshake.endpoint = None;
+            handshake.inbound = Inbound::default();
+        }
     }
 
     /// The library is done: check the peer, take the keys, keep only what a connected peer needs.
@@ -245,7 +291,8 @@ impl Dtls {
             match record.kind {
                 // The peer's last flight again: it never got ours.
                 HANDSHAKE => self.repeat_if_due(now),
-                ALERT if record.epoch > 0 && self.opens_to_alert(now, record.whole) => {
+                ALERT if record.epoch == 0 => self.ignored += 1,
+                ALERT if self.opens_to_alert(now, record.whole) => {
                     self.forget();
                     return Some(DtlsEvent::Closed);
                 }
@@ -255,31 +302,31 @@ impl Dtls {
         None
     }
 
-    /// Whether an encrypted record is an alert that the peer really sent. Any alert ends the association.
+    /// Whether an encrypted record is a fatal alert or a goodbye that the peer really sent.
     fn opens_to_alert(&mut self, now: Instant, record: &[u8]) -> bool {
-        self.open(now);
-        let Phase::Open(endpoint) = &mut self.phase else { return false };
-        let result = endpoint.read(now, PEER, None, BytesMut::from(record));
-        self.transmits.extend(drain(endpoint));
-        match result {
+        let Some(mut endpoint) = self.unparked(now) else { return false };
+        let ends = match endpoint.read(now, PEER, None, BytesMut::from(record)) {
             Ok(events) => events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)),
-            // Forged records are dropped by the library without an error.
-            Err(_) => true,
+            // Only what was decrypted can be fatal; other errors are about the form of a record that anyone can write.
+            Err(error) => matches!(error, Error::ErrAlertFatalOrClose),
+        };
+        if ends {
+            self.transmits.extend(drain(&mut endpoint));
+        } else {
+            // The parked state stays as it was, and nothing was sent from this copy of it: no record number is used twice.
+            self.ignored += 1;
         }
+        ends
     }
 
-    /// Brings a parked association back to life.
-    fn open(&mut self, now: Instant) {
-        let Phase::Parked(parked) = &self.phase else { return };
+    /// A parked association brought back to life for one record; it stays parked.
+    fn unparked(&self, now: Instant) -> Option<Endpoint> {
+        let Phase::Parked(parked) = &self.phase else { return None };
         let mut state = State::new(self.identity.provider(), self.role == DtlsRole::Client);
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-        let restored = state
-            .unmarshal_binary(parked)
-            .and_then(|()| endpoint.connect(now, PEER, self.identity.client(), Some(state)));
-        self.phase = match restored {
-            Ok(()) => Phase::Open(Box::new(endpoint)),
-            Err(_) => Phase::Over,
-        };
+        state.unmarshal_binary(parked).ok()?;
+        endpoint.connect(now, PEER, self.identity.client(), Some(state)).ok()?;
+        Some(endpoint)
     }
 
     /// Whether the peer has our last flight but its answer is not whole: then only its timer can help.
@@ -334,13 +381,11 @@ fn drain(endpoint: &mut Endpoint) -> Vec<Bytes> {
     std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message.freeze()).collect()
 }
 
-/// Refuses to go on after an alert; warnings other than a goodbye are ignored.
-fn check_alert(record: &Record<'_>) -> Result<(), DtlsError> {
+/// The description of an alert that would end the handshake if it were signed.
+fn fatal_alert(record: &Record<'_>) -> Option<u8> {
     match *record.body {
-        [level, description] if level == FATAL || description == CLOSE_NOTIFY => {
-            Err(DtlsError::Alert(description))
-        }
-        _ => Ok(()),
+        [level, description] if level == FATAL || description == CLOSE_NOTIFY => Some(description),
+        _ => None,
     }
 }
 

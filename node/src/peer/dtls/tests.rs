@@ -105,18 +105,60 @@ fn half_of_all_datagrams_lost_is_recovered_before_the_join_times_out() {
     assert!(connected >= 36, "{connected} of 40 connected");
 }
 
+/// A record of the handshake's first epoch, which nothing protects.
+fn plain(kind: u8, body: &[u8]) -> Bytes {
+    let mut datagram = bytes::BytesMut::new();
+    write_record(&mut datagram, kind, 0, body);
+    datagram.freeze()
+}
+
 #[test]
-fn a_plain_text_alert_ends_a_handshake_but_a_warning_does_not() {
-    let identity = DtlsIdentity::generate().unwrap();
-    let now = Instant::now();
-    let mut dtls = Dtls::new(DtlsRole::Server, identity, vec![]);
-    let alert = |level, description| {
-        let mut datagram = bytes::BytesMut::new();
-        write_record(&mut datagram, 21, 0, &[level, description]);
-        datagram.freeze()
-    };
-    assert!(matches!(dtls.handle(now, &alert(1, 90)), Ok(None)));
-    assert!(matches!(dtls.handle(now, &alert(2, 40)), Err(DtlsError::Alert(40))));
+fn alerts_in_plain_text_and_broken_hellos_do_not_end_a_handshake() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    for (before, forgeries) in [(0, 3), (1, 2), (2, 2), (3, 2)] {
+        let mut pair = Pair::new(&client, &server);
+        let broken = [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd];
+        let forged = [plain(21, &[2, 40]), plain(21, &[1, 0]), plain(HANDSHAKE, &broken)];
+        for turn in 0.. {
+            let end = turn % 2;
+            if turn == before {
+                for datagram in &forged[..forgeries] {
+                    assert!(matches!(pair.ends[SERVER].handle(pair.now, datagram), Ok(None)));
+                }
+                assert_eq!(pair.ends[SERVER].ignored(), forgeries as u64);
+                assert!(matches!(pair.ends[SERVER].suspicion(), Some(DtlsError::Alert(0))));
+                break;
+            }
+            while let Some(datagram) = pair.ends[end].poll_transmit() {
+                pair.deliver(1 - end, &datagram);
+            }
+        }
+        assert!(pair.run(Duration::from_secs(2), |_, _| true), "forged before turn {before}");
+    }
+}
+
+#[test]
+fn only_what_the_peer_signed_ends_an_association_and_forgeries_leave_it_parked() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let mut pair = Pair::new(&client, &server);
+    assert!(pair.run(Duration::from_secs(2), |_, _| true));
+    let now = pair.now;
+    for version in [[0xfe, 0xfd], [0xfe, 0xff], [0xfe, 0x00]] {
+        for length in [1, 2, 26, 60] {
+            for epoch in [1, 2, 9] {
+                let header = [21, version[0], version[1], 0, epoch, 0, 0, 0, 0, 0, 9, 0, length];
+                let forged = [&header[..], &vec![3; usize::from(length)]].concat();
+                assert!(matches!(pair.ends[SERVER].handle(now, &forged), Ok(None)));
+            }
+        }
+    }
+    assert!(pair.ends[SERVER].is_quiet(), "forgeries are not answered");
+    assert!(pair.ends[SERVER].is_parked());
+    assert_eq!(pair.ends[SERVER].ignored(), 36);
+    pair.ends[CLIENT].close(now);
+    let goodbye = pair.ends[CLIENT].poll_transmit().unwrap();
+    assert!(matches!(pair.ends[SERVER].handle(now, &goodbye), Ok(Some(DtlsEvent::Closed))));
+    assert!(!pair.ends[SERVER].is_parked());
 }
 
 fn fragment(sequence: u16, length: usize, offset: usize, bytes: &[u8]) -> Fragment<'_> {
