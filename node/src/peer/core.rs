@@ -60,6 +60,7 @@ impl PeerCore {
         }
         match input {
             PeerInput::Datagram { path, bytes } => self.handle_datagram(now, path, &bytes),
+            PeerInput::PathHeard { path, at } => self.ice.heard(at, path),
             PeerInput::RestartIce { local, remote } => self.ice.restart(&local, &remote),
             PeerInput::Close(reason) => {
                 self.dtls.close(now);
@@ -147,6 +148,7 @@ impl PeerCore {
                 }
             }
             Some(20..=63) if self.ice.is_validated(path) => {
+                self.ice.heard(now, path);
                 let result = self.dtls.handle(now, bytes);
                 self.dtls_step(result);
             }

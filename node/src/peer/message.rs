@@ -33,6 +33,13 @@ pub enum PeerInput {
         /// The whole datagram.
         bytes: Bytes,
     },
+    /// Media last came from this path, which is in use, at this time; said before a check from another path.
+    PathHeard {
+        /// The path.
+        path: Path,
+        /// When.
+        at: Instant,
+    },
     /// The client restarts ICE (RFC 9725 §4.3.3): from now on checks use these credentials; the old path keeps
     /// carrying media until a check under the new ones succeeds.
     RestartIce {
@@ -61,7 +68,7 @@ pub enum PeerOutput {
     /// many others since. Never the selected one.
     PathForgotten(Path),
     /// ICE chose this path; media goes there from now on. The first validated path is chosen at once, then each that the
-    /// client nominates (first authenticated USE-CANDIDATE check on it).
+    /// client nominates (first authenticated USE-CANDIDATE check on it), or that it checks when the one in use is silent.
     PathSelected(Path),
     /// The first good check under the credentials of an ICE restart came: this ufrag of ours is the one in use, and no
     /// check under the one before will be good.

@@ -88,6 +88,8 @@ struct Resident {
     media: Option<PeerMedia>,
     /// The path in use, once DTLS is done.
     connected_by: Option<Path>,
+    /// When RTP or RTCP last came by it.
+    heard: Option<Instant>,
 }
 
 /// Connected peers by the transport that ICE chose.
@@ -161,7 +163,7 @@ impl ShardCore {
         if self.stopping {
             return Err(AddPeerError::Stopping);
         }
-        self.routes.add(ufrag, Resident { session, media: Some(media), connected_by: None })
+        self.routes.add(ufrag, Resident { session, media: Some(media), connected_by: None, heard: None })
     }
 
     /// Gives a command to a peer.
@@ -188,7 +190,14 @@ impl ShardCore {
         self.now = now;
         match protocol(datagram) {
             Protocol::Media => match self.routes.by_path(&path) {
-                Some(peer) => self.plane.receive(now, arrival, peer, datagram),
+                Some(peer) => {
+                    if let Some(resident) = self.routes.get_mut(peer)
+                        && resident.connected_by == Some(path)
+                    {
+                        resident.heard = Some(arrival);
+                    }
+                    self.plane.receive(now, arrival, peer, datagram);
+                }
                 None => self.counters.path_unknown += 1,
             },
             Protocol::Stun => {
@@ -196,6 +205,7 @@ impl ShardCore {
                 match named.or_else(|| self.routes.by_path(&path)) {
                     Some(peer) => {
                         self.counters.stun_routed += 1;
+                        self.tell_heard(peer, path);
                         self.pass_on(peer, path, datagram);
                     }
                     None => self.counters.stun_unknown += 1,
@@ -206,6 +216,16 @@ impl ShardCore {
                 None => self.counters.path_unknown += 1,
             },
             Protocol::Unknown => self.counters.protocol_unknown += 1,
+        }
+    }
+
+    /// A check came by `checked`: whether the peer moves there depends on when its path in use was last heard.
+    fn tell_heard(&mut self, peer: PeerKey, checked: Path) {
+        let Some(resident) = self.routes.get(peer) else { return };
+        if let (Some(path), Some(at)) = (resident.connected_by, resident.heard)
+            && path != checked
+        {
+            self.outputs.push_back(ShardOutput::ToPeer(peer, PeerInput::PathHeard { path, at }));
         }
     }
 
@@ -231,10 +251,10 @@ impl ShardCore {
             PeerOutput::PathSelected(path) => {
                 self.routes.add_path(peer, path);
                 self.plane.move_peer(peer, path);
-                if let Some(by) =
-                    self.routes.get_mut(peer).and_then(|resident| resident.connected_by.as_mut())
+                if let Some(resident) = self.routes.get_mut(peer)
+                    && resident.connected_by.is_some_and(|by| by != path)
                 {
-                    *by = path;
+                    (resident.connected_by, resident.heard) = (Some(path), None);
                 }
             }
             PeerOutput::UfragInUse(ufrag) => self.routes.use_ufrag(peer, &ufrag),

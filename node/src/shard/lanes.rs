@@ -125,7 +125,7 @@ impl Lanes {
         };
         match input {
             // STUN and DTLS repeat what is lost; nothing of a flood may wait.
-            PeerInput::Datagram { .. } => {
+            PeerInput::Datagram { .. } | PeerInput::PathHeard { .. } => {
                 lanes.datagrams.send(input);
             }
             PeerInput::RestartIce { .. } | PeerInput::Close(_) => {

@@ -21,6 +21,12 @@ pub const PATHS_CAPACITY: usize = 8;
 /// After this time without a check the path in use no longer holds the session: browsers check it every 0.5 to 2.5 s.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
 
+/// After this time without any datagram the path in use has perhaps lost its client to an address that shows up only now
+/// (a NAT that gave it another port, another network). Below the 0.9 s and more between two checks of a browser's
+/// selected pair, so that the first check or the second from the new address moves the session even if it nominates
+/// nothing, and above the 250 ms at most between two RTCP reports of a client that receives video.
+const UNHEARD_AFTER: Duration = Duration::from_millis(500);
+
 /// What ICE has seen, for the shard's metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IceCounters {
@@ -44,7 +50,11 @@ struct Generation {
 
 struct KnownPath {
     path: Path,
+    /// When its first check came.
+    first: Instant,
     checked: Instant,
+    /// When anything last came by it that the peer knows of.
+    heard: Instant,
     /// Whether its last check nominated it.
     nominated: bool,
 }
@@ -86,6 +96,14 @@ impl IceLite {
     /// Whether `path` has carried an authenticated check and is still remembered.
     pub fn is_validated(&self, path: Path) -> bool {
         self.paths.iter().any(|known| known.path == path)
+    }
+
+    /// Something other than a check came by `path`, at `at`. It need not be authentic: a stranger who pretends to be at the
+    /// path in use can only delay a move that the client does not ask for.
+    pub fn heard(&mut self, at: Instant, path: Path) {
+        if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
+            known.heard = known.heard.max(at);
+        }
     }
 
     /// What was seen so far.
@@ -168,7 +186,10 @@ impl IceLite {
                 // The first nomination moves the session at once. A client that nominates every path with every check
                 // (RFC 5245's aggressive nomination) must not make it swing between them, so a path that never lost its
                 // nomination has to wait until the one in use falls silent.
-                restarted || (nominates && !was_nominated) || self.is_silent(now, selected)
+                restarted
+                    || (nominates && !was_nominated)
+                    || self.is_silent(now, selected)
+                    || self.replaces(now, path, selected)
             }
         };
         if moves {
@@ -187,15 +208,30 @@ impl IceLite {
         outputs: &mut VecDeque<PeerOutput>,
     ) -> bool {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
-            known.checked = now;
+            (known.checked, known.heard) = (now, now);
             return std::mem::replace(&mut known.nominated, nominates);
         }
         if self.paths.len() >= PATHS_CAPACITY {
             self.forget_oldest(outputs);
         }
-        self.paths.push(KnownPath { path, checked: now, nominated: nominates });
+        self.paths.push(KnownPath { path, first: now, checked: now, heard: now, nominated: nominates });
         outputs.push_back(PeerOutput::PathValidated(path));
         false
+    }
+
+    /// Whether the client seems to have gone from `selected` to `path`: nothing came by the one since the other appeared,
+    /// nor for [`UNHEARD_AFTER`]. Of two paths that live this is never true again in either direction, so it cannot make
+    /// the session swing. It also ends the other's nomination: if the client still wants it, its next check says so.
+    fn replaces(&mut self, now: Instant, path: Path, selected: Path) -> bool {
+        let Some(first) = self.paths.iter().find(|known| known.path == path).map(|known| known.first) else {
+            return false;
+        };
+        let Some(old) = self.paths.iter_mut().find(|known| known.path == selected) else {
+            return true;
+        };
+        let replaces = first > old.heard && now.saturating_duration_since(old.heard) >= UNHEARD_AFTER;
+        old.nominated &= !replaces;
+        replaces
     }
 
     fn is_silent(&self, now: Instant, path: Path) -> bool {

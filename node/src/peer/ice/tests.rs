@@ -241,6 +241,53 @@ fn a_client_that_never_nominates_follows_the_path_that_still_works() {
 }
 
 #[test]
+fn a_client_behind_a_new_address_is_followed_at_its_first_check_once_the_old_one_is_unheard() {
+    let after = |unheard: u64, nominates| {
+        let mut session = session();
+        session.checks(udp(1), true);
+        session.now += Duration::from_millis(unheard);
+        session.checks(udp(2), nominates);
+        session.core.selected_path()
+    };
+    assert_eq!(after(0, true), Some(udp(2)), "a nomination never waits");
+    assert_eq!(after(499, false), Some(udp(1)));
+    assert_eq!(after(500, false), Some(udp(2)));
+}
+
+#[test]
+fn two_living_paths_do_not_make_the_session_swing_however_seldom_they_are_checked() {
+    for (nominates_1, nominates_2) in [(false, false), (true, false), (true, true)] {
+        let mut session = session();
+        session.checks(udp(1), nominates_1);
+        for _ in 0..40 {
+            session.now += Duration::from_millis(1_250);
+            session.checks(udp(2), nominates_2);
+            session.now += Duration::from_millis(1_250);
+            session.checks(udp(1), nominates_1);
+        }
+        let selected = paths(&mut session).iter().filter(|(what, _)| *what == "selected").count();
+        assert!(selected <= 3, "{selected} moves");
+        if nominates_1 && !nominates_2 {
+            assert_eq!(session.core.selected_path(), Some(udp(1)), "the client's choice wins");
+        }
+    }
+}
+
+#[test]
+fn media_on_the_path_in_use_keeps_a_check_elsewhere_from_moving_the_session() {
+    let mut session = session();
+    session.checks(udp(1), true);
+    session.now += Duration::from_secs(1);
+    session.core.handle(session.now, PeerInput::PathHeard { path: udp(1), at: session.now });
+    session.now += Duration::from_millis(499);
+    session.checks(udp(2), false);
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
+    session.now += Duration::from_millis(1);
+    session.checks(udp(2), false);
+    assert_eq!(session.core.selected_path(), Some(udp(2)), "nothing came since");
+}
+
+#[test]
 fn the_list_of_paths_is_bounded_and_never_loses_the_one_in_use() {
     let mut session = session();
     session.checks(udp(1), true);

@@ -250,3 +250,48 @@ fn stopping_closes_every_peer_and_takes_none() {
     let late = shard.core.add_peer(SessionId::random(), "cccc", PeerMedia::Egress(Vec::new()));
     assert_eq!(late, Err(AddPeerError::Stopping));
 }
+
+/// Hands the shard's words to the peer and the peer's to the shard until both are silent.
+fn talk(shard: &mut Fixture, key: PeerKey, peer: &mut crate::peer::core::PeerCore) {
+    loop {
+        let mut quiet = true;
+        for output in shard.outputs() {
+            if let ShardOutput::ToPeer(_, input) = output {
+                peer.handle(shard.now, input);
+                quiet = false;
+            }
+        }
+        while let Some(output) = peer.poll_output() {
+            shard.said(key, output);
+        }
+        if quiet {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check() {
+    use crate::peer::test_client::{ClientOptions, Session};
+    // Whether the check nominates, for how long nothing came from the old port, and whether the session moves.
+    for (nominates, unheard_ms, moves) in [(true, 0, true), (false, 499, false), (false, 500, true)] {
+        let mut shard = Fixture::new(8);
+        let mut client = Session::new(ClientOptions::default());
+        let key = shard.add(&client.local.ufrag);
+        let mut peer = client.fresh_core(shard.now);
+        shard.datagram(udp(1), &client.check(true));
+        talk(&mut shard, key, &mut peer);
+        shard.said(key, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.now += Duration::from_secs(2);
+        shard.datagram(udp(1), RTP);
+        shard.now += Duration::from_millis(unheard_ms);
+        client.now = shard.now;
+        shard.datagram(udp(2), &client.check(nominates));
+        talk(&mut shard, key, &mut peer);
+        let used = shard.core.routes.get(key).unwrap().connected_by;
+        assert_eq!(used, Some(udp(if moves { 2 } else { 1 })), "{nominates} {unheard_ms}");
+        shard.flush();
+        shard.datagram(udp(2), RTP);
+        assert_eq!(shard.core.counters().path_unknown, 0, "what it sends from there is its own");
+    }
+}
