@@ -263,6 +263,16 @@ impl ShardCore {
         }
     }
 
+    /// Whether a check names a peer of this shard; it may still be forged.
+    pub fn knows_check(&self, datagram: &[u8]) -> bool {
+        ufrag_of_check(datagram).is_some_and(|ufrag| self.routes.by_ufrag(ufrag).is_some())
+    }
+
+    /// Whether a peer has proved that `path` is its own.
+    pub fn knows_path(&self, path: &Path) -> bool {
+        self.routes.by_path(path).is_some()
+    }
+
     /// The connection behind `path` (ICE-TCP) is closed.
     pub fn handle_closed(&mut self, path: Path) {
         if let Some(peer) = self.routes.by_path(&path) {

@@ -219,6 +219,14 @@ impl TcpSink for Pump {
         &mut self.wire.tcp
     }
 
+    fn welcomes(&self, first: &[u8]) -> bool {
+        self.core.knows_check(first)
+    }
+
+    fn is_proved(&self, connection: TcpConnection) -> bool {
+        self.core.knows_path(&Path::Tcp(connection))
+    }
+
     fn frame(&mut self, from: TcpConnection, frame: &mut [u8]) {
         let now = Instant::now();
         self.core.handle_datagram(now, now, Path::Tcp(from), frame);

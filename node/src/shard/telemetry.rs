@@ -163,6 +163,8 @@ impl Telemetry {
         add(frames, &["closed"], now.tcp.dropped_closed, last.tcp.dropped_closed);
         add(frames, &["bad_frame"], now.tcp.bad_frames, last.tcp.bad_frames);
         add(frames, &["connections_full"], now.tcp.refused, last.tcp.refused);
+        add(frames, &["ufrag_unknown"], now.tcp.strangers, last.tcp.strangers);
+        add(frames, &["unproved"], now.tcp.unproved, last.tcp.unproved);
         let dropped = &metrics.datagrams_dropped_total;
         add(dropped, &["cut_off"], now.received.malformed, last.received.malformed);
         add(dropped, &["read_error"], now.read_errors, last.read_errors);

@@ -1,12 +1,12 @@
 //! Taking ICE-TCP connections and finding out which shard each is for, before any of them costs much.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::frame::FrameReader;
@@ -15,6 +15,10 @@ use crate::peer::ice::{shard_of_ufrag, ufrag_of_check};
 
 /// Connections that have not yet said whom they are for. Full means that a new one is closed at once.
 const UNIDENTIFIED_CAPACITY: usize = 256;
+
+/// Of these, connections from one address; one host that says nothing leaves room for others. Generous, because behind one
+/// address there may be a company, a proxy or a load test on this very host.
+const UNIDENTIFIED_PER_ADDRESS: usize = 64;
 
 /// How long a connection may take to send its first frame: a few round trips around the world.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,7 +34,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub enum Accepted {
     /// It is for this shard.
     Identified(Identified),
-    /// Closed, because [`UNIDENTIFIED_CAPACITY`] others had not said whom they are for.
+    /// Closed, because [`UNIDENTIFIED_CAPACITY`] others, or [`UNIDENTIFIED_PER_ADDRESS`] of the same address, had not said
+    /// whom they are for.
     Crowded,
     /// Closed, because its first frame was late, too long, or no check of ours.
     Unidentified,
@@ -69,7 +74,7 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Accepts connections for as long as the runtime lives and tells `accepted` what became of each.
 pub async fn serve(listener: TcpListener, accepted: impl Fn(Accepted) + Clone + 'static) {
-    let places = Arc::new(Semaphore::new(UNIDENTIFIED_CAPACITY));
+    let places = Arc::new(Mutex::new(Places::default()));
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(connection) => connection,
@@ -79,7 +84,7 @@ pub async fn serve(listener: TcpListener, accepted: impl Fn(Accepted) + Clone + 
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = Place::take(&places, block_of(remote)) else {
             accepted(Accepted::Crowded);
             continue;
         };
@@ -89,6 +94,56 @@ pub async fn serve(listener: TcpListener, accepted: impl Fn(Accepted) + Clone + 
             accepted(identified.ok().flatten().map_or(Accepted::Unidentified, Accepted::Identified));
             drop(place);
         });
+    }
+}
+
+/// Connections that have not yet said whom they are for.
+#[derive(Default)]
+struct Places {
+    taken: usize,
+    by_address: FxHashMap<IpAddr, usize>,
+}
+
+/// A connection's place among them, free again when it is dropped.
+struct Place {
+    places: Arc<Mutex<Places>>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(places: &Arc<Mutex<Places>>, address: IpAddr) -> Option<Self> {
+        let mut all = lock(places);
+        let of_address = all.by_address.get(&address).copied().unwrap_or(0);
+        if all.taken >= UNIDENTIFIED_CAPACITY || of_address >= UNIDENTIFIED_PER_ADDRESS {
+            return None;
+        }
+        all.taken += 1;
+        all.by_address.insert(address, of_address + 1);
+        Some(Self { places: Arc::clone(places), address })
+    }
+}
+
+/// Never contended: everything that takes a place runs on one thread, but is started from another.
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = lock(&self.places);
+        all.taken = all.taken.saturating_sub(1);
+        let left = all.by_address.remove(&self.address).unwrap_or(0);
+        if left > 1 {
+            all.by_address.insert(self.address, left - 1);
+        }
+    }
+}
+
+/// Whoever counts as one remote address: for IPv6 the /64 that one host may choose its addresses from.
+pub fn block_of(remote: SocketAddr) -> IpAddr {
+    match remote.ip().to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
     }
 }
 

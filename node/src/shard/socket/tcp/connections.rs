@@ -2,15 +2,16 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout};
 
+use super::accept::block_of;
 use super::frame::{FrameReader, length};
 use crate::media::path::TcpConnection;
 
@@ -20,6 +21,14 @@ pub const WRITE_CAPACITY_BYTES: usize = 256 * 1024;
 
 /// Connections of one shard. Full means that new ones are closed.
 pub const CONNECTIONS_CAPACITY: usize = 1024;
+
+/// Connections of one remote address in a shard. Full means that its new ones are closed. Generous, because behind one
+/// address there may be a company, a proxy or a load test on this very host.
+pub const CONNECTIONS_PER_ADDRESS: usize = 256;
+
+/// A connection that is by then not a path that a peer has proved to be its own is closed, whatever it sends: as long as
+/// a join may take.
+pub const PROVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection that brings no frame for this long is closed: its client sends a check each few seconds, and consent
 /// would end before (RFC 7675 §5.1).
@@ -39,8 +48,12 @@ pub struct TcpCounters {
     pub dropped_closed: u64,
     /// Connections closed because one of their frames was too long or empty.
     pub bad_frames: u64,
-    /// Connections refused because there were [`CONNECTIONS_CAPACITY`].
+    /// Connections refused because there were [`CONNECTIONS_CAPACITY`], or [`CONNECTIONS_PER_ADDRESS`] of the same address.
     pub refused: u64,
+    /// Connections closed because their first check was for no peer of this shard.
+    pub strangers: u64,
+    /// Connections closed because no check on them was good within [`PROVE_TIMEOUT`].
+    pub unproved: u64,
 }
 
 /// All connections of a shard.
@@ -54,6 +67,7 @@ pub struct TcpConnections {
 #[derive(Debug)]
 struct Connection {
     stream: Rc<TcpStream>,
+    address: IpAddr,
     /// Whole frames, the first perhaps written in part.
     unwritten: Vec<u8>,
     /// Wakes the connection's task: there is something to write, or the connection is to end.
@@ -64,6 +78,10 @@ struct Connection {
 pub trait TcpSink {
     /// The connections.
     fn connections(&mut self) -> &mut TcpConnections;
+    /// Whether the first frame of a connection is for a peer that is here.
+    fn welcomes(&self, first: &[u8]) -> bool;
+    /// Whether a peer has proved that the connection is its own.
+    fn is_proved(&self, connection: TcpConnection) -> bool;
     /// A frame came.
     fn frame(&mut self, from: TcpConnection, frame: &mut [u8]);
     /// The connection is closed and forgotten.
@@ -88,13 +106,15 @@ impl TcpConnections {
 
     /// Takes a connection in; `None` if there are too many.
     fn add(&mut self, stream: Rc<TcpStream>, wake: Rc<Notify>, remote: SocketAddr) -> Option<TcpConnection> {
-        if self.by_id.len() >= CONNECTIONS_CAPACITY {
+        let address = block_of(remote);
+        let of_address = self.by_id.values().filter(|connection| connection.address == address).count();
+        if self.by_id.len() >= CONNECTIONS_CAPACITY || of_address >= CONNECTIONS_PER_ADDRESS {
             self.counters.refused += 1;
             return None;
         }
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        self.by_id.insert(id, Connection { stream, unwritten: Vec::new(), wake });
+        self.by_id.insert(id, Connection { stream, address, unwritten: Vec::new(), wake });
         Some(TcpConnection { id, remote })
     }
 
@@ -193,6 +213,13 @@ pub async fn run<S: TcpSink>(
 ) {
     // Nagle's algorithm would hold packets back for an acknowledgement; without it they are only more.
     let _ = stream.set_nodelay(true);
+    if let Ok(Some(frame)) = first.peek() {
+        let mut sink = sink.borrow_mut();
+        if !sink.welcomes(frame) {
+            sink.connections().counters.strangers += 1;
+            return;
+        }
+    }
     let (stream, wake) = (Rc::new(stream), Rc::new(Notify::new()));
     let added = sink.borrow_mut().connections().add(Rc::clone(&stream), Rc::clone(&wake), remote);
     let Some(connection) = added else {
@@ -200,29 +227,54 @@ pub async fn run<S: TcpSink>(
     };
     let mut reader = first;
     if take_frames(&sink, connection, &mut reader) {
-        while serve(&sink, connection, &stream, &wake, &mut reader).await {}
+        let mut prove_by = Some(Instant::now() + PROVE_TIMEOUT);
+        while is_trusted(&sink, connection, &mut prove_by)
+            && serve(&sink, connection, &stream, &wake, &mut reader, prove_by).await
+        {}
     }
     let mut sink = sink.borrow_mut();
     sink.connections().close(connection);
     sink.closed(connection);
 }
 
-/// One turn. Returns whether the connection goes on.
+/// Whether the connection may go on: it is proved, or still has time for that.
+fn is_trusted<S: TcpSink>(
+    sink: &Rc<RefCell<S>>,
+    connection: TcpConnection,
+    prove_by: &mut Option<Instant>,
+) -> bool {
+    if prove_by.is_none_or(|at| Instant::now() < at) {
+        return true;
+    }
+    *prove_by = None;
+    let mut sink = sink.borrow_mut();
+    let proved = sink.is_proved(connection);
+    sink.connections().counters.unproved += u64::from(!proved);
+    proved
+}
+
+/// One turn, which ends at `until` at the latest. Returns whether the connection goes on.
 async fn serve<S: TcpSink>(
     sink: &Rc<RefCell<S>>,
     connection: TcpConnection,
     stream: &TcpStream,
     wake: &Notify,
     reader: &mut FrameReader,
+    until: Option<Instant>,
 ) -> bool {
     let Some(interest) = sink.borrow_mut().connections().interest(connection) else {
         return false;
     };
+    let patience = until.map_or(IDLE_TIMEOUT, |at| at.saturating_duration_since(Instant::now()));
     let ready = tokio::select! {
-        ready = timeout(IDLE_TIMEOUT, stream.ready(interest)) => ready,
+        ready = timeout(patience, stream.ready(interest)) => ready,
         () = wake.notified() => return true,
     };
-    let Ok(Ok(ready)) = ready else {
+    let Ok(ready) = ready else {
+        // The time that ended was that to prove itself, and the next turn looks whether it has.
+        return until.is_some();
+    };
+    let Ok(ready) = ready else {
         return false;
     };
     if ready.is_writable() && sink.borrow_mut().connections().write(connection).is_err() {

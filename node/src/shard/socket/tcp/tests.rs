@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::accept::{self, Accepted, Identified};
-use super::connections::{TcpConnections, TcpSink, WRITE_CAPACITY_BYTES, run};
+use super::connections::{
+    CONNECTIONS_PER_ADDRESS, PROVE_TIMEOUT, TcpConnections, TcpSink, WRITE_CAPACITY_BYTES, run,
+};
 use super::frame::{FRAME_MAX_BYTES, FrameReader, length};
 use crate::media::path::{ShardId, TcpConnection};
 use crate::peer::ice;
@@ -24,11 +26,21 @@ enum Heard {
 struct Sink {
     connections: TcpConnections,
     heard: mpsc::UnboundedSender<Heard>,
+    welcomes: bool,
+    proves: bool,
 }
 
 impl TcpSink for Sink {
     fn connections(&mut self) -> &mut TcpConnections {
         &mut self.connections
+    }
+
+    fn welcomes(&self, _: &[u8]) -> bool {
+        self.welcomes
+    }
+
+    fn is_proved(&self, _: TcpConnection) -> bool {
+        self.proves
     }
 
     fn frame(&mut self, from: TcpConnection, frame: &mut [u8]) {
@@ -42,7 +54,15 @@ impl TcpSink for Sink {
 
 fn sink() -> (Rc<RefCell<Sink>>, mpsc::UnboundedReceiver<Heard>) {
     let (heard, hears) = mpsc::unbounded_channel();
-    (Rc::new(RefCell::new(Sink { connections: TcpConnections::default(), heard })), hears)
+    (
+        Rc::new(RefCell::new(Sink {
+            connections: TcpConnections::default(),
+            heard,
+            welcomes: true,
+            proves: true,
+        })),
+        hears,
+    )
 }
 
 fn framed(frame: &[u8]) -> Vec<u8> {
@@ -198,5 +218,59 @@ async fn those_who_say_nothing_are_few() {
         tokio::task::yield_now().await;
         assert!(silent.len() < 600, "nobody was turned away");
     }
-    assert!(silent.len() >= 256);
+    assert!((64..128).contains(&silent.len()), "one address takes {} places", silent.len());
+}
+
+#[actix_rt::test]
+async fn a_check_for_nobody_here_closes_its_connection_at_once() {
+    let (address, mut accepts) = acceptor().await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(&framed(&Session::new(ClientOptions::default()).check(true))).await.unwrap();
+    let Some(Accepted::Identified(Identified { stream, remote, first, .. })) = accepts.recv().await else {
+        panic!("not identified");
+    };
+    let (sink, _hears) = sink();
+    sink.borrow_mut().welcomes = false;
+    run(Rc::clone(&sink), TcpStream::from_std(stream).unwrap(), remote, first).await;
+    assert_eq!(sink.borrow().connections.counters().strangers, 1);
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+}
+
+#[actix_rt::test]
+async fn a_connection_that_proves_nothing_is_closed_whatever_it_sends() {
+    for proves in [false, true] {
+        let (sink, mut hears) = sink();
+        sink.borrow_mut().proves = proves;
+        let mut client = connected(&sink).await;
+        client.write_all(&framed(b"first")).await.unwrap();
+        let connection = first_frame(&mut hears).await.0;
+        tokio::time::pause();
+        tokio::time::advance(PROVE_TIMEOUT / 2).await;
+        client.write_all(&framed(b"still here")).await.unwrap();
+        assert_eq!(first_frame(&mut hears).await.1, b"still here");
+        tokio::time::advance(PROVE_TIMEOUT).await;
+        let _ = client.write_all(&framed(b"late")).await;
+        let last = loop {
+            match hears.recv().await.unwrap() {
+                Heard::Frame(_, frame) if frame == b"late" && !proves => {}
+                last => break last,
+            }
+        };
+        let goes_on = Heard::Frame(connection, b"late".to_vec());
+        assert_eq!(last, if proves { goes_on } else { Heard::Closed(connection) });
+        assert_eq!(sink.borrow().connections.counters().unproved, u64::from(!proves));
+        tokio::time::resume();
+    }
+}
+
+#[actix_rt::test]
+async fn one_address_does_not_take_all_places_of_a_shard() {
+    let (sink, _hears) = sink();
+    let mut clients = Vec::new();
+    while sink.borrow().connections.counters().refused == 0 {
+        clients.push(connected(&sink).await);
+        tokio::task::yield_now().await;
+        assert!(clients.len() <= CONNECTIONS_PER_ADDRESS + 1, "nobody was refused");
+    }
+    assert_eq!(sink.borrow().connections.len(), CONNECTIONS_PER_ADDRESS);
 }
