@@ -155,12 +155,6 @@ impl Dtls {
         self.alert.map(DtlsError::Alert)
     }
 
-    /// Whether it is connected and holds no more than it must.
-    #[cfg(test)]
-    pub(super) fn is_parked(&self) -> bool {
-        matches!(self.phase, Phase::Parked(_))
-    }
-
     fn forget(&mut self) {
         self.phase = Phase::Over;
         self.last_flight = LastFlight::default();
