@@ -30,6 +30,15 @@ struct OriginClaim {
     node: NodeId,
 }
 
+/// A stream of ours in `aforo_rooms`.
+#[derive(Debug, Clone, Copy)]
+enum Claim {
+    /// The bus has not answered yet. The stream may end before it does: then the claim goes as soon as it stands.
+    Pending { released: bool },
+    /// It stands, with this revision.
+    Held(u64),
+}
+
 /// Our side of the bus.
 pub struct ClusterAgent {
     bus: Arc<dyn Bus>,
@@ -38,8 +47,8 @@ pub struct ClusterAgent {
     /// Revision of the lease on the bus; none before the first, and after it was lost.
     lease_revision: Option<u64>,
     renew_at: Option<Instant>,
-    /// Revisions of our claims, by key.
-    claims: HashMap<String, u64>,
+    /// Our claims, by key.
+    claims: HashMap<String, Claim>,
     timer: Timer,
 }
 
@@ -72,6 +81,20 @@ impl ClusterAgent {
         }));
     }
 
+    /// The bus has answered a claim.
+    fn claimed(&mut self, key: String, created: Result<u64, BusError>, context: &mut Context<Self>) {
+        let released = matches!(self.claims.remove(&key), Some(Claim::Pending { released: true }));
+        match created {
+            Ok(revision) if released => {
+                context.spawn(unclaim(Arc::clone(&self.bus), key, revision).into_actor(self));
+            }
+            Ok(revision) => {
+                self.claims.insert(key, Claim::Held(revision));
+            }
+            Err(_) => {}
+        }
+    }
+
     fn count_placement(&self, answer: &Result<PlacementAnswer, ClusterError>) {
         let (result, reason) = match answer {
             Ok(PlacementAnswer::Node(_)) => ("placed", "least_loaded"),
@@ -92,6 +115,13 @@ async fn write_lease(bus: &dyn Bus, lease: &NodeLease, revision: Option<u64>) ->
         }
     }
     Ok(bus.create(Bucket::Nodes, key, value, Some(LEASE_TTL)).await?)
+}
+
+/// Gives a claim back.
+async fn unclaim(bus: Arc<dyn Bus>, key: String, revision: u64) {
+    if let Err(error) = bus.delete(Bucket::Rooms, &key, revision).await {
+        warn!(%error, "a stream's claim cannot be released");
+    }
 }
 
 impl Actor for ClusterAgent {
@@ -169,21 +199,24 @@ impl Handler<ClaimStream> for ClusterAgent {
     type Result = ResponseActFuture<Self, Result<(), ClusterError>>;
 
     fn handle(&mut self, ClaimStream { room, stream }: ClaimStream, _: &mut Context<Self>) -> Self::Result {
-        let bus = Arc::clone(&self.bus);
-        let claim = OriginClaim { node: self.lease.node.clone() };
         let key = format!("{room}/{stream}");
-        let claimed = async move {
-            let value = Bytes::from(serde_json::to_vec(&claim)?);
-            match bus.create(Bucket::Rooms, &key, value, None).await {
-                Ok(revision) => Ok((key, revision)),
+        let value = match serde_json::to_vec(&OriginClaim { node: self.lease.node.clone() }) {
+            Ok(value) => Bytes::from(value),
+            Err(error) => return Box::pin(fut::ready(Err(error.into()))),
+        };
+        if self.claims.contains_key(&key) {
+            return Box::pin(fut::ready(Err(ClusterError::Claimed { room, stream })));
+        }
+        self.claims.insert(key.clone(), Claim::Pending { released: false });
+        let (bus, of) = (Arc::clone(&self.bus), key.clone());
+        let created = async move { bus.create(Bucket::Rooms, &of, value, None).await };
+        Box::pin(created.into_actor(self).map(move |created, agent, context| {
+            agent.claimed(key, created.clone(), context);
+            match created {
+                Ok(_) => Ok(()),
                 Err(BusError::Conflict { .. }) => Err(ClusterError::Claimed { room, stream }),
                 Err(error) => Err(error.into()),
             }
-        };
-        Box::pin(claimed.into_actor(self).then(|claimed, agent, _| {
-            fut::ready(claimed.map(|(key, revision)| {
-                agent.claims.insert(key, revision);
-            }))
         }))
     }
 }
@@ -197,13 +230,16 @@ impl Handler<ReleaseStream> for ClusterAgent {
         _: &mut Context<Self>,
     ) -> Self::Result {
         let key = format!("{room}/{stream}");
-        let (bus, revision) = (Arc::clone(&self.bus), self.claims.remove(&key));
-        Box::pin(async move {
-            let Some(revision) = revision else { return };
-            if let Err(error) = bus.delete(Bucket::Rooms, &key, revision).await {
-                warn!(%error, "a stream's claim cannot be released");
+        match self.claims.get_mut(&key) {
+            Some(Claim::Pending { released }) => *released = true,
+            Some(Claim::Held(revision)) => {
+                let revision = *revision;
+                self.claims.remove(&key);
+                return Box::pin(unclaim(Arc::clone(&self.bus), key, revision));
             }
-        })
+            None => {}
+        }
+        Box::pin(std::future::ready(()))
     }
 }
 

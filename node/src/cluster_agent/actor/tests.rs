@@ -76,3 +76,75 @@ fn a_stream_has_one_origin_at_a_time() {
         second.send(claim()).await.unwrap().expect("a released stream can be claimed");
     });
 }
+
+/// A bus that takes a second to store a new key.
+struct SlowBus(Arc<MemoryBus>);
+
+#[async_trait::async_trait]
+impl Bus for SlowBus {
+    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Result<Bytes, BusError> {
+        self.0.request(subject, payload, deadline).await
+    }
+
+    async fn serve(
+        &self,
+        subject: &str,
+    ) -> Result<tokio::sync::mpsc::Receiver<aforo_cluster::bus::Request>, BusError> {
+        self.0.serve(subject).await
+    }
+
+    async fn create(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Result<u64, BusError> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.0.create(bucket, key, value, ttl).await
+    }
+
+    async fn update(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Option<Duration>,
+    ) -> Result<u64, BusError> {
+        self.0.update(bucket, key, value, revision, ttl).await
+    }
+
+    async fn delete(&self, bucket: Bucket, key: &str, revision: u64) -> Result<(), BusError> {
+        self.0.delete(bucket, key, revision).await
+    }
+
+    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<aforo_cluster::bus::Entry>, BusError> {
+        self.0.get(bucket, key).await
+    }
+
+    async fn list(&self, bucket: Bucket) -> Result<Vec<aforo_cluster::bus::Entry>, BusError> {
+        self.0.list(bucket).await
+    }
+}
+
+#[test]
+fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
+    virtual_time::run(async {
+        let memory = Arc::new(MemoryBus::new());
+        let (bus, metrics) = (Arc::new(SlowBus(Arc::clone(&memory))), Arc::new(Metrics::new().unwrap()));
+        let node = ClusterAgent::new(bus, metrics, "one".parse().unwrap()).start();
+        let ClaimStream { room, stream } = claim();
+        let pending = node.send(claim());
+        let again = node.send(claim());
+        let released = node.send(ReleaseStream { room, stream });
+        let (claimed, again, released) = tokio::join!(pending, again, released);
+        claimed.unwrap().unwrap();
+        assert!(matches!(again.unwrap(), Err(ClusterError::Claimed { .. })));
+        released.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(memory.list(Bucket::Rooms).await.unwrap(), []);
+        node.send(claim()).await.unwrap().expect("the name is free again");
+        assert_eq!(memory.list(Bucket::Rooms).await.unwrap().len(), 1);
+    });
+}
