@@ -25,4 +25,4 @@ pub use error::RoomError;
 pub(crate) use journal::protocol;
 pub use message::{CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
-pub use rooms::{GetRooms, InRoom, RoomMessage, Rooms};
+pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, Rooms};

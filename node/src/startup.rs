@@ -145,7 +145,7 @@ fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, 
     let operations = Operations {
         metrics,
         lifecycle: Arc::clone(&lifecycle),
-        shards: shards.iter().map(|shard| shard.addr.clone().recipient()).collect(),
+        shards: shards.iter().map(|shard| Arc::clone(&shard.heartbeat)).collect(),
         rooms: rooms.clone().recipient(),
     };
     let (admin, operators) =

@@ -15,9 +15,7 @@ use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
 use crate::media::path::PeerKey;
 use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
-use crate::shard::message::{
-    AddPeer, AddPeerError, ClosePeers, GetLoad, GetReport, ShardLoad, ShardReport, TellPeer,
-};
+use crate::shard::message::{AddPeer, AddPeerError, ClosePeers, GetReport, ShardReport, TellPeer};
 
 /// What the rooms did to the shard.
 #[derive(Default)]
@@ -28,8 +26,6 @@ pub(crate) struct Notes {
     pub(crate) told: Vec<(u32, PeerInput)>,
     /// Whether the shard is full.
     pub(crate) full: bool,
-    /// Whether the shard leaves the question for its load unanswered.
-    pub(crate) stuck: bool,
 }
 
 struct NotingShard(Arc<Mutex<Notes>>);
@@ -77,21 +73,11 @@ impl Handler<GetReport> for NotingShard {
     }
 }
 
-impl Handler<GetLoad> for NotingShard {
-    type Result = actix::ResponseFuture<ShardLoad>;
-
-    fn handle(&mut self, _: GetLoad, _: &mut Context<Self>) -> Self::Result {
-        let stuck = self.0.lock().unwrap().stuck;
-        Box::pin(async move { if stuck { std::future::pending().await } else { ShardLoad::default() } })
-    }
-}
-
 /// Rooms, a cluster of one node, and one shard.
 pub(crate) struct Rig {
     pub(crate) rooms: Addr<Rooms>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notes: Arc<Mutex<Notes>>,
-    pub(crate) load: Recipient<GetLoad>,
     pub(crate) directory: Arc<Directory>,
 }
 
@@ -111,12 +97,12 @@ impl Rig {
             add_peer: shard.clone().recipient(),
             tell_peer: shard.clone().recipient(),
             close_peers: shard.clone().recipient(),
-            report: shard.clone().recipient(),
+            report: shard.recipient(),
         };
         let directory = Arc::new(Directory::new(1, limits.sessions));
         let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
         let rooms = Rooms::new(node, links, agent, counted, known, limits.rooms).start();
-        Self { rooms, metrics, notes, load: shard.recipient(), directory }
+        Self { rooms, metrics, notes, directory }
     }
 
     /// The peer that was added last says this.

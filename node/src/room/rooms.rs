@@ -88,6 +88,11 @@ room_message!(GetReport, enters: false, opens: false, missing: RoomError::NotLiv
 #[rtype(result = "Vec<RoomReport>")]
 pub struct GetRooms;
 
+/// Does the control arbiter run its tasks? Answered without a look at any room.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
 /// A room has no session any more and takes none: forget it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -274,6 +279,12 @@ impl Handler<RoomEmptied> for Rooms {
             let _ = room.try_send(End);
         }
     }
+}
+
+impl Handler<Ping> for Rooms {
+    type Result = ();
+
+    fn handle(&mut self, Ping: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handler<GetRooms> for Rooms {

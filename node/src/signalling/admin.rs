@@ -6,16 +6,17 @@ use actix::Recipient;
 use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use futures_util::future::join_all;
 use serde::Deserialize;
 use std::sync::Arc;
 
 use aforo_cluster::metric::Metrics;
 
 use crate::lifecycle::{Lifecycle, NodeState};
-use crate::shard::message::GetLoad;
+use crate::room::Ping;
+use crate::shard::health::Heartbeat;
 
-/// How long an arbiter may take to answer before it counts as stuck. A busy one answers within milliseconds.
+/// How long an arbiter may be without a sign of life before it counts as stuck: eight beats of a shard, and a thousand
+/// times what a busy one takes to answer.
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The content type of Prometheus' text format.
@@ -27,10 +28,10 @@ pub struct Operations {
     pub metrics: Arc<Metrics>,
     /// The node's state.
     pub lifecycle: Arc<Lifecycle>,
-    /// The media arbiters, in the order of their ids.
-    pub shards: Vec<Recipient<GetLoad>>,
+    /// The media arbiters' signs of life, in the order of their ids.
+    pub shards: Vec<Arc<Heartbeat>>,
     /// The control arbiter.
-    pub rooms: Recipient<crate::room::GetRooms>,
+    pub rooms: Recipient<Ping>,
 }
 
 /// `GET /metrics`.
@@ -43,19 +44,18 @@ pub async fn metrics(operations: Data<Operations>) -> HttpResponse {
     }
 }
 
-/// `GET /livez`: every arbiter answers. It does not depend on the bus: a node without it serves on.
+/// `GET /livez`: every arbiter runs its tasks. It costs the same however many rooms and sessions there are, and does not
+/// depend on the bus: a node without it serves on.
 pub async fn live(operations: Data<Operations>) -> HttpResponse {
-    let shards = join_all(operations.shards.iter().map(|shard| beats(shard.send(GetLoad)))).await;
-    let control = beats(operations.rooms.send(crate::room::GetRooms)).await;
-    let checks = shards.into_iter().enumerate().map(|(index, alive)| (format!("shard {index}"), alive));
-    let checks: Vec<(String, bool)> = checks.chain([("control".to_owned(), control)]).collect();
+    let now = crate::actor::now();
+    let beats = operations.shards.iter().map(|heartbeat| heartbeat.age(now) < HEARTBEAT_DEADLINE);
+    let shards = beats.enumerate().map(|(index, alive)| (format!("shard {index}"), alive));
+    let answer = actix_web::rt::time::timeout(HEARTBEAT_DEADLINE, operations.rooms.send(Ping)).await;
+    let control = matches!(answer, Ok(Ok(())));
+    let checks: Vec<(String, bool)> = shards.chain([("control".to_owned(), control)]).collect();
     let alive = checks.iter().all(|(_, alive)| *alive);
     let text: String = checks.iter().map(|(name, alive)| line(name, *alive)).collect();
     probe(alive).body(text)
-}
-
-async fn beats<T, E>(answer: impl Future<Output = Result<T, E>>) -> bool {
-    matches!(actix_web::rt::time::timeout(HEARTBEAT_DEADLINE, answer).await, Ok(Ok(_)))
 }
 
 /// `?verbose` of `/readyz`.

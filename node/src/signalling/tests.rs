@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix::Actor as _;
 use actix_web::App as WebApp;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service as _, ServiceResponse};
@@ -21,6 +23,7 @@ use crate::lifecycle::{Lifecycle, NodeState};
 use crate::media::negotiated::{Fingerprint, FingerprintAlgorithm};
 use crate::peer::message::{PeerEvent, PeerInput};
 use crate::room::rig::Rig;
+use crate::shard::health::Heartbeat;
 
 const OFFER: &str = include_str!("sdp/fixtures/chromium-publish.sdp");
 const PLAY_OFFER: &str = include_str!("sdp/fixtures/chromium-play.sdp");
@@ -417,7 +420,7 @@ fn probes_tell_starting_from_ready_from_draining() {
         let operations = || Operations {
             metrics: Arc::clone(&rig.metrics),
             lifecycle: Arc::clone(&lifecycle),
-            shards: vec![rig.load.clone()],
+            shards: vec![Arc::new(Heartbeat::new(crate::actor::now()))],
             rooms: rig.rooms.clone().recipient(),
         };
         let expected =
@@ -438,17 +441,43 @@ fn probes_tell_starting_from_ready_from_draining() {
     });
 }
 
+/// Takes pings and never answers.
+struct StuckControl;
+
+impl actix::Actor for StuckControl {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<crate::room::Ping> for StuckControl {
+    type Result = actix::ResponseFuture<()>;
+
+    fn handle(&mut self, _: crate::room::Ping, _: &mut actix::Context<Self>) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
+
 #[test]
-fn a_shard_that_does_not_answer_is_found_out() {
+fn an_arbiter_that_shows_no_life_is_found_out() {
     virtual_time::run(async {
         let rig = Rig::new(&Config::default().limits);
-        rig.notes.lock().unwrap().stuck = true;
-        let operations = Operations {
+        let start = crate::actor::now();
+        let (stuck, busy) = (Arc::new(Heartbeat::new(start)), Arc::new(Heartbeat::new(start)));
+        let operations = |rooms| Operations {
             metrics: Arc::clone(&rig.metrics),
             lifecycle: Arc::new(Lifecycle::new(Arc::clone(&rig.metrics))),
-            shards: vec![rig.load.clone()],
-            rooms: rig.rooms.clone().recipient(),
+            shards: vec![Arc::clone(&stuck), Arc::clone(&busy)],
+            rooms,
         };
-        assert_eq!(operate(operations, "/livez").await, (503, "[-] shard 0\n[+] control\n".to_owned()));
+        let (control, hung) = (rig.rooms.clone().recipient(), StuckControl.start().recipient());
+        tokio::time::advance(Duration::from_millis(1_500)).await;
+        busy.beat(crate::actor::now());
+        let all = (200, "[+] shard 0\n[+] shard 1\n[+] control\n".to_owned());
+        assert_eq!(operate(operations(control.clone()), "/livez").await, all);
+        tokio::time::advance(Duration::from_millis(1_000)).await;
+        let shard = (503, "[-] shard 0\n[+] shard 1\n[+] control\n".to_owned());
+        assert_eq!(operate(operations(control), "/livez").await, shard);
+        busy.beat(crate::actor::now());
+        let both = (503, "[-] shard 0\n[+] shard 1\n[-] control\n".to_owned());
+        assert_eq!(operate(operations(hung), "/livez").await, both);
     });
 }
