@@ -40,6 +40,9 @@ pub struct Config {
     /// What one node and one client may use.
     #[garde(dive)]
     pub limits: Limits,
+    /// Who may publish and who may play.
+    #[garde(skip)]
+    pub auth: Auth,
     /// TURN servers that clients are told of.
     #[garde(dive)]
     pub turn: Turn,
@@ -136,6 +139,19 @@ pub struct Limits {
     /// Whether loopback addresses are free of this limit, as load tests on the same machine need.
     #[garde(skip)]
     pub loopback_exempt: bool,
+}
+
+/// Who may publish and who may play, by bearer tokens (RFC 6750).
+///
+/// Each list guards one side and leaves the other alone; an empty one leaves its side open to everybody. A publisher's
+/// token lets nobody watch unless it is in both lists.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Tokens that WHIP takes.
+    pub publish_tokens: Vec<Secret>,
+    /// Tokens that WHEP takes.
+    pub play_tokens: Vec<Secret>,
 }
 
 /// TURN servers that clients are told of in `Link` headers.
@@ -292,12 +308,32 @@ impl Config {
         if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
             found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
         }
+        let lists = [
+            ("auth.publish_tokens", &self.auth.publish_tokens),
+            ("auth.play_tokens", &self.auth.play_tokens),
+        ];
+        for (key, tokens) in lists {
+            if let Some(index) = tokens.iter().position(|token| !is_token(token.expose())) {
+                let number = index + 1;
+                found.push((
+                    key,
+                    format!("token {number} is none: letters, digits and -._~+/ are, then perhaps ="),
+                ));
+            }
+        }
         let relays = self.turn.urls.iter().any(|url| url.starts_with("turn"));
         if relays && self.turn.secret.is_none() {
             found.push(("turn.secret", "is needed for turn.urls: the servers' shared secret".to_owned()));
         }
         found
     }
+}
+
+/// Whether clients can send it as it is (`b64token`, RFC 6750 §2.1).
+fn is_token(text: &str) -> bool {
+    let text = text.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 fn cores() -> u16 {

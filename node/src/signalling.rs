@@ -6,6 +6,7 @@
 mod admin;
 mod api;
 mod app;
+mod authorization;
 mod body;
 mod endpoint;
 mod entity_tag;

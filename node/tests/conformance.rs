@@ -26,6 +26,8 @@ mod robustness;
 mod server;
 #[path = "conformance/session.rs"]
 mod session;
+#[path = "conformance/tokens.rs"]
+mod tokens;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,5 +76,6 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     live::patch(report, &client, &stream).await?;
     live::end(report, &client, stream).await?;
     server.check_no_panic(report)?;
-    limits::run(report).await
+    limits::run(report).await?;
+    tokens::run(report).await
 }

@@ -156,7 +156,7 @@ impl Known {
             Ok(_) => Ok(Setting { value, ..setting }),
             Err(error) => {
                 // An error names the value; a secret's must not be named.
-                let secret = setting.key.ends_with("secret");
+                let secret = setting.key.ends_with("secret") || setting.key.ends_with("tokens");
                 let reason = if secret { Secret::MASK.to_owned() } else { error.to_string() };
                 Err(problem(format!("cannot be read: {reason}")))
             }

@@ -111,6 +111,23 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
+fn tokens_are_never_shown_and_can_be_sent() {
+    let variables =
+        [("AFORO__AUTH__PUBLISH_TOKENS", "hunter2, a-b._~+/9=="), ("AFORO__AUTH__PLAY_TOKENS", "hunter3")];
+    let loaded = stack([environment(&variables)]).unwrap();
+    let tokens: Vec<&str> = loaded.config.auth.publish_tokens.iter().map(Secret::expose).collect();
+    assert_eq!(tokens, ["hunter2", "a-b._~+/9=="]);
+    for shown in [loaded.with_origins(), loaded.to_yaml(), format!("{:?}", loaded.config)] {
+        assert!(!shown.contains("hunter") && !shown.contains("a-b"), "{shown}");
+        assert_eq!(shown.matches(Secret::MASK).count(), 3, "{shown}");
+    }
+    for wrong in ["auth:\n  play_tokens: 1234\n", "auth:\n  play_tokens: [good, \"not 1234\"]\n"] {
+        let found = problems(stack([yaml(wrong)]));
+        assert!(found[0].starts_with("auth.play_tokens ") && !found[0].contains("1234"), "{found:?}");
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_back() {
     let loaded =
         stack([yaml("http:\n  public_url: https://live.example\n  listen: \"[::1]:80\"\n")]).unwrap();

@@ -223,6 +223,13 @@ impl RoomCore {
         self.outputs.push_back(RoomOutput::Stage { session: id, stream, role, event, elapsed });
     }
 
+    /// Whether there is such a session of this role. Rights to publish and to watch are given apart, so the address of
+    /// one must not reach the sessions of the other.
+    pub fn require_role(&self, session: SessionId, role: Role) -> Result<(), RoomError> {
+        let session = self.sessions.get(&session).filter(|session| session.role == role);
+        session.map(|_| ()).ok_or(RoomError::NoSession)
+    }
+
     /// The client ends its session.
     pub fn delete(&mut self, now: Instant, session: SessionId) -> Result<(), RoomError> {
         self.end(now, session, EndReason::Deleted, true).then_some(()).ok_or(RoomError::NoSession)

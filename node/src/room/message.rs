@@ -1,6 +1,7 @@
 //! What rooms are told and asked. All of it goes through [`super::Rooms`], which finds the room.
 
 use actix::Message;
+use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::core::IfMatch;
@@ -68,6 +69,8 @@ pub struct Play {
 pub struct PatchSession {
     /// Which session.
     pub session: SessionId,
+    /// Whose address was used: a publisher's session is unknown to WHEP, a viewer's to WHIP.
+    pub role: Role,
     /// Its precondition.
     pub if_match: IfMatch,
     /// The client's ICE credentials in the fragment, if it has them.
@@ -98,6 +101,8 @@ pub enum Patched {
 pub struct EndSession {
     /// Which session.
     pub session: SessionId,
+    /// Whose address was used, as in [`PatchSession`].
+    pub role: Role,
 }
 
 /// What is in the room?

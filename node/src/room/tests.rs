@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use actix::Handler;
+use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::rig::Rig;
@@ -74,7 +75,7 @@ fn a_room_closes_with_its_last_session_and_opens_again() {
             let session = live(&rig).await;
             assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 1);
             assert_eq!(rig.metrics.rooms.get(), 1);
-            let end = InRoom { room: room(), message: EndSession { session } };
+            let end = InRoom { room: room(), message: EndSession { session, role: Role::Publisher } };
             rig.rooms.send(end.clone()).await.unwrap().unwrap();
             let again = rig.rooms.send(end).await.unwrap();
             assert!(matches!(again, Err(RoomError::NoSession | RoomError::Closed)), "{again:?}");

@@ -11,6 +11,7 @@ use aforo_cluster::id::RoomName;
 use aforo_cluster::metric::Metrics;
 use rand::RngExt;
 
+use super::authorization::Tokens;
 use super::body::BodyLimits;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
@@ -46,6 +47,8 @@ pub struct App {
     pub lifecycle: Arc<Lifecycle>,
     /// Who asks too often.
     pub rate_limit: RateLimit,
+    /// Who may publish and who may play.
+    pub tokens: Tokens,
     /// How much of a body is read.
     pub body: BodyLimits,
     /// Servers for clients' `Link` headers.
@@ -93,6 +96,7 @@ impl App {
             metrics,
             lifecycle,
             rate_limit: RateLimit::new(config),
+            tokens: Tokens::new(&config.auth),
             body: BodyLimits {
                 bytes: config.limits.body_bytes as usize,
                 time: Duration::from_secs(config.limits.request_timeout_seconds.into()),

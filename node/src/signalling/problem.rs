@@ -5,8 +5,9 @@
 use std::error::Error;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
+use aforo_cluster::control::Role;
 use aforo_cluster::id::NameError;
 use serde_json::json;
 
@@ -57,6 +58,15 @@ pub enum Problem {
     /// `If-Match` is neither `*` nor a list of entity tags.
     #[error("If-Match is neither * nor a list of quoted entity tags")]
     IfMatch,
+    /// A token is needed, and the request has none.
+    #[error("a bearer token is needed here, send it in the Authorization header")]
+    NoToken,
+    /// The request has a token that is not one of ours.
+    #[error("the bearer token is not known here")]
+    UnknownToken,
+    /// The request has a token of ours that is good for something else.
+    #[error("the bearer token is not good for this: it does not let a {role} in", role = .0.as_str())]
+    NoGrant(Role),
     /// A room refused.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -91,6 +101,8 @@ impl Problem {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Offer(refusal) => offer_status(refusal),
+            Self::NoToken | Self::UnknownToken => StatusCode::UNAUTHORIZED,
+            Self::NoGrant(_) => StatusCode::FORBIDDEN,
             Self::Room(error) => room_status(error),
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
@@ -125,6 +137,21 @@ impl Problem {
             Self::Room(RoomError::NotLive) => Some(NOT_LIVE_RETRY_SECONDS),
             Self::RateLimited(seconds) => Some(*seconds),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_SECONDS),
+            _ => None,
+        }
+    }
+
+    /// What credentials are wanted (RFC 6750 §3).
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::NoToken => Some("Bearer realm=\"aforo\""),
+            Self::UnknownToken => Some("Bearer realm=\"aforo\", error=\"invalid_token\""),
+            Self::NoGrant(Role::Publisher) => {
+                Some("Bearer realm=\"aforo\", error=\"insufficient_scope\", scope=\"publish\"")
+            }
+            Self::NoGrant(Role::Viewer) => {
+                Some("Bearer realm=\"aforo\", error=\"insufficient_scope\", scope=\"play\"")
+            }
             _ => None,
         }
     }
@@ -222,6 +249,9 @@ impl ResponseError for Problem {
         }
         if let Self::Method(methods) = self {
             response.insert_header((ALLOW, HeaderValue::from_static(methods)));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
         }
         response.body(body.to_string())
     }

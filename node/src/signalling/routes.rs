@@ -4,6 +4,7 @@ use actix_web::http::Method;
 use actix_web::middleware::Compress;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpResponse, Resource, Scope};
+use aforo_cluster::control::Role;
 
 use super::problem::Problem;
 use super::{admin, api, endpoint, pages, session};
@@ -12,8 +13,8 @@ use super::{admin, api, endpoint, pages, session};
 /// against costs microseconds, and joins come in crowds.
 pub fn public(config: &mut ServiceConfig) {
     config
-        .service(protocol("/whep", whep_endpoint))
-        .service(protocol("/whip", whip_endpoint))
+        .service(protocol(Role::Viewer, whep_endpoint))
+        .service(protocol(Role::Publisher, whip_endpoint))
         .service(reads("/", web::get().to(pages::index), web::head().to(pages::index)))
         .service(reads("/studio/{room}", web::get().to(pages::studio), web::head().to(pages::studio)))
         .service(reads("/watch/{room}", web::get().to(pages::watch), web::head().to(pages::watch)))
@@ -43,13 +44,13 @@ pub fn route_of(path: &str) -> &'static str {
 }
 
 /// Endpoints and sessions of WHIP or WHEP.
-fn protocol(prefix: &str, endpoint: fn(&str) -> Resource) -> Scope {
+fn protocol(role: Role, endpoint: fn(&str) -> Resource) -> Scope {
     let session = web::resource("/{room}/{stream}/{session}")
-        .route(web::patch().to(session::patch))
-        .route(web::delete().to(session::delete))
+        .route(web::patch().to(move |request, payload, app| session::patch(role, request, payload, app)))
+        .route(web::delete().to(move |request, app| session::delete(role, request, app)))
         .route(web::method(Method::OPTIONS).to(session::options))
         .default_service(web::to(|payload| refuse(payload, Problem::Method(session::METHODS))));
-    web::scope(prefix)
+    web::scope(&format!("/{}", crate::room::protocol(role)))
         .service(endpoint("/{room}"))
         .service(endpoint("/{room}/{stream}"))
         .service(session)

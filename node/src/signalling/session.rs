@@ -3,6 +3,7 @@
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use aforo_cluster::control::Role;
 use aforo_cluster::id::SessionId;
 
 use super::app::App;
@@ -26,13 +27,19 @@ fn named(request: &HttpRequest) -> Result<(Target, SessionId), Problem> {
 }
 
 /// `PATCH`: 204 for candidates, 200 with our new credentials for an ICE restart.
-pub async fn patch(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
+pub async fn patch(
+    role: Role,
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.tokens.check(role, request.headers())?;
     let (Target { room, .. }, session) = named(&request)?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
     let text = body::read_text(payload, app.body).await?;
     let remote = fragment::parse(&text)?.ice;
-    match app.ask_room(&room, PatchSession { session, if_match, remote }).await? {
+    match app.ask_room(&room, PatchSession { session, role, if_match, remote }).await? {
         Patched::Trickled => Ok(HttpResponse::NoContent().finish()),
         Patched::Restarted { shard, local, etag, media } => {
             let local = app.transport_with(shard, local);
@@ -46,9 +53,10 @@ pub async fn patch(request: HttpRequest, payload: Payload, app: Data<App>) -> Re
 }
 
 /// `DELETE`: the session is over, whatever its entity tag.
-pub async fn delete(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+pub async fn delete(role: Role, request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    app.tokens.check(role, request.headers())?;
     let (Target { room, .. }, session) = named(&request)?;
-    app.ask_room(&room, EndSession { session }).await?;
+    app.ask_room(&room, EndSession { session, role }).await?;
     Ok(HttpResponse::Ok().finish())
 }
 

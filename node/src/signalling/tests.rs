@@ -481,3 +481,42 @@ fn an_arbiter_that_shows_no_life_is_found_out() {
         assert_eq!(operate(operations(hung), "/livez").await, both);
     });
 }
+
+#[test]
+fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
+    virtual_time::run(async {
+        let mut config = Config::default();
+        config.auth.publish_tokens = vec![Secret::new("north")];
+        config.auth.play_tokens = vec![Secret::new("south")];
+        let server = server(config).await;
+        let north = ("authorization", "Bearer north");
+        let created = server.ask("POST", "/whip/demo", &[SDP, north], OFFER).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        let session = session(&created);
+        let requests = [
+            ("POST", "/%77hip/demo".to_owned(), "publish"),
+            ("PATCH", session.clone(), "publish"),
+            ("DELETE", session.clone(), "publish"),
+            ("POST", "/whep/demo".to_owned(), "play"),
+            ("PATCH", session.replace("/whip/", "/whep/"), "play"),
+            ("DELETE", session.replace("/whip/", "/whep/"), "play"),
+        ];
+        for (method, path, grant) in requests {
+            let none = server.ask(method, &path, &[], "").await;
+            assert_eq!((none.status, none.header("www-authenticate")), (401, "Bearer realm=\"aforo\""));
+            let wrong = server.ask(method, &path, &[("authorization", "Bearer west")], "").await;
+            let challenge = "Bearer realm=\"aforo\", error=\"invalid_token\"";
+            assert_eq!((wrong.status, wrong.header("www-authenticate")), (401, challenge));
+            assert!(!wrong.body.contains("west"), "{}", wrong.body);
+            let other = if grant == "play" { "Bearer north" } else { "Bearer south" };
+            let refused = server.ask(method, &path, &[("authorization", other)], "").await;
+            assert_eq!(refused.status, 403, "{method} {path}");
+            assert!(refused.header("www-authenticate").ends_with(&format!("scope=\"{grant}\"")));
+            assert_eq!(server.ask("OPTIONS", &path, &[], "").await.status, 204);
+        }
+        let as_viewer = session.replace("/whip/", "/whep/");
+        let south = ("authorization", "Bearer south");
+        assert_eq!(server.ask("DELETE", &as_viewer, &[south], "").await.status, 404, "a viewer's right");
+        assert_eq!(server.ask("DELETE", &session, &[north], "").await.status, 200);
+    });
+}

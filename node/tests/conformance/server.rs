@@ -22,9 +22,14 @@ pub struct Server {
 impl Server {
     /// Starts a server with a configuration file of this text, and waits until it says where it listens.
     pub fn start(configuration: &str) -> Result<Self> {
+        Self::start_with(configuration, &[])
+    }
+
+    /// Does so with these variables in its environment.
+    pub fn start_with(configuration: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
         command.args(["dev", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--udp", "127.0.0.1:0"]);
-        command.arg("--config").arg(file(configuration)?);
+        command.arg("--config").arg(file(configuration)?).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("the server has no stdout")?;
         let stderr = child.stderr.take().context("the server has no stderr")?;
@@ -47,6 +52,11 @@ impl Server {
     /// Scheme and authority of its public listener.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Whether its log has `text` anywhere.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log.lock().expect("the log").contains(text)
     }
 
     /// Whatever was sent to it, nothing of it panicked.

@@ -1,0 +1,92 @@
+//! Point 11, bearer tokens: a server whose environment lists some for each side.
+
+use anyhow::Result;
+
+use crate::client::{Client, FRAGMENT, Reply, SDP};
+use crate::offers;
+use crate::report::Report;
+use crate::server::Server;
+
+const PUBLISH: &str = "publish-0123456789";
+const PLAY: &str = "play-0123456789";
+const WRONG: &str = "wrong-0123456789";
+
+/// A request with a token, or without.
+async fn with(client: &Client, method: &str, target: &str, token: Option<&str>) -> Result<Reply> {
+    let value = token.map(|token| format!("Bearer {token}"));
+    let (content_type, body) = match method {
+        "POST" if target.starts_with("/whep") => (SDP, offers::play()),
+        "POST" => (SDP, offers::publish()),
+        _ => (FRAGMENT, String::new()),
+    };
+    let mut headers = vec![("content-type", content_type)];
+    headers.extend(value.as_deref().map(|value| ("authorization", value)));
+    client.send(method, target, &headers, body).await
+}
+
+/// What a request without a token, with a wrong one and with one for the other side is answered.
+async fn refusals(
+    report: &mut Report,
+    client: &Client,
+    method: &str,
+    target: &str,
+    other: &str,
+) -> Result<()> {
+    let shown = target.trim_start_matches(client.base()).get(..5).unwrap_or_default();
+    let reply = with(client, method, target, None).await?;
+    let challenge = reply.header("www-authenticate");
+    let met = reply.status == 401 && challenge.starts_with("Bearer realm=") && !challenge.contains("error=");
+    report.line(
+        "11.4",
+        &format!("{method} {shown} without a token is 401, WWW-Authenticate: Bearer"),
+        met,
+        &reply,
+    );
+    let reply = with(client, method, target, Some(WRONG)).await?;
+    let challenge = reply.header("www-authenticate");
+    let met = reply.status == 401
+        && challenge.starts_with("Bearer realm=")
+        && challenge.contains("error=\"invalid_token\"");
+    report.line(
+        "11.5",
+        &format!("{method} {shown} with an unknown token is 401, invalid_token"),
+        met,
+        &reply,
+    );
+    let silent = !reply.to_string().contains(WRONG);
+    report.line("11.6", "a token is not echoed", silent, &reply);
+    let reply = with(client, method, target, Some(other)).await?;
+    report.line(
+        "11.7",
+        &format!("{method} {shown} with the other side's token is 403"),
+        reply.status == 403,
+        &reply,
+    );
+    Ok(())
+}
+
+/// All of them.
+pub async fn run(report: &mut Report) -> Result<()> {
+    let variables = [("AFORO__AUTH__PUBLISH_TOKENS", PUBLISH), ("AFORO__AUTH__PLAY_TOKENS", PLAY)];
+    let server = Server::start_with("", &variables)?;
+    let client = Client::new(server.base())?;
+    refusals(report, &client, "POST", "/whip/guarded", PLAY).await?;
+    refusals(report, &client, "POST", "/whep/guarded", PUBLISH).await?;
+    let created = with(&client, "POST", "/whip/guarded", Some(PUBLISH)).await?;
+    report.line("11.8", "POST /whip with a publish token is 201", created.status == 201, &created);
+    let waits = with(&client, "POST", "/whep/guarded", Some(PLAY)).await?;
+    let requirement = "POST /whep with a play token comes to the stream, which is not live: 409";
+    report.line("11.8", requirement, waits.status == 409, &waits);
+    for method in ["PATCH", "DELETE"] {
+        refusals(report, &client, method, &created.session(), PLAY).await?;
+    }
+    for target in ["/whip/guarded", "/whep/guarded", &created.session()] {
+        let reply = client.ask("OPTIONS", target).await?;
+        report.line("11.9", "OPTIONS needs no token", reply.is_success(), &reply);
+    }
+    let gone = with(&client, "DELETE", &created.session(), Some(PUBLISH)).await?;
+    report.line("11.8", "DELETE with a publish token is 200", gone.status == 200, &gone);
+    let silent = ![PUBLISH, PLAY, WRONG].into_iter().any(|token| server.logged(token));
+    report.line("11.10", "no token is in the log", silent, "a token in the log");
+    server.check_no_panic(report)
+}
