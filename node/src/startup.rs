@@ -199,6 +199,7 @@ fn announce(config: &Config, node: &Node) {
         udp: ports,
         tcp: node.shards.first().and_then(|shard| shard.tcp).map(|address| address.port()),
         advertise: advertise::addresses(&config.media),
+        guarded: !config.auth.publish_tokens.is_empty(),
     };
     print!("{}", banner::text(&addresses));
 }

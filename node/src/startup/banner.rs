@@ -14,6 +14,8 @@ pub(super) struct Addresses {
     pub tcp: Option<u16>,
     /// Addresses that clients send media to.
     pub advertise: Vec<IpAddr>,
+    /// Whether publishers need a token.
+    pub guarded: bool,
 }
 
 /// A base that a browser on this machine can open.
@@ -28,6 +30,10 @@ pub(super) fn base_of(listen: SocketAddr) -> String {
 /// The whole text.
 pub(super) fn text(addresses: &Addresses) -> String {
     let Addresses { base, operators, .. } = addresses;
+    let (obs_token, ffmpeg_token) = match addresses.guarded {
+        true => ("a publish token as bearer token", "-authorization TOKEN "),
+        false => ("no bearer token", ""),
+    };
     let ports: Vec<String> = addresses.udp.iter().map(u16::to_string).collect();
     let tcp = addresses.tcp.map(|port| format!(", TCP {port}")).unwrap_or_default();
     let advertise: Vec<String> = addresses.advertise.iter().map(IpAddr::to_string).collect();
@@ -40,9 +46,12 @@ pub(super) fn text(addresses: &Addresses) -> String {
          Metrics   {operators}/metrics\n    \
          Media     UDP {ports}{tcp} at {advertise}\n\n  \
          Publish with\n\n    \
-         OBS       Settings > Stream > Service WHIP, Server {base}/whip/demo, no bearer token\n    \
-         ffmpeg    ffmpeg -re -i input.mp4 -c:v libx264 -profile:v baseline -bf 0 -g 60 -c:a libopus -ar 48000 -ac 2 -f whip {base}/whip/demo\n    \
-         curl      curl -i -X POST -H 'Content-Type: application/sdp' --data-binary @offer.sdp {base}/whip/demo\n\n  \
+         OBS       Settings > Stream > Service WHIP, Server {base}/whip/demo, {obs_token}\n    \
+         ffmpeg    (version 8 or newer, which has the WHIP muxer)\n              \
+         ffmpeg -re -i input.mp4 -c:v libx264 -profile:v baseline -pix_fmt yuv420p -bf 0 -g 60 -c:a libopus -ar 48000 -ac 2 -f whip {ffmpeg_token}{base}/whip/demo\n\n  \
+         Look with\n\n    \
+         curl      curl {base}/v1/rooms\n              \
+         curl -i -X OPTIONS {base}/whip/demo\n\n  \
          Stop with Ctrl-C.\n\n",
         version = env!("CARGO_PKG_VERSION"),
         ports = ports.join(", "),
@@ -64,6 +73,7 @@ mod tests {
             udp: vec![7800, 7801],
             tcp: Some(7800),
             advertise: vec![Ipv4Addr::LOCALHOST.into()],
+            guarded: false,
         });
         for expected in [
             "http://127.0.0.1:8080/studio/demo",
@@ -72,9 +82,27 @@ mod tests {
             "UDP 7800, 7801, TCP 7800 at 127.0.0.1",
             "OBS",
             "-f whip http://127.0.0.1:8080/whip/demo",
-            "curl -i -X POST",
+            "version 8 or newer",
+            "-pix_fmt yuv420p",
+            "no bearer token",
+            "curl http://127.0.0.1:8080/v1/rooms\n",
+            "curl -i -X OPTIONS http://127.0.0.1:8080/whip/demo\n",
         ] {
             assert!(text.contains(expected), "{expected} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn lines_for_a_guarded_node_have_a_place_for_the_token() {
+        let text = text(&Addresses {
+            base: "http://h".to_owned(),
+            operators: "http://h:1".to_owned(),
+            udp: vec![7800],
+            tcp: None,
+            advertise: Vec::new(),
+            guarded: true,
+        });
+        assert!(text.contains("a publish token as bearer token"), "{text}");
+        assert!(text.contains("-f whip -authorization TOKEN http://h/whip/demo"), "{text}");
     }
 }
