@@ -95,6 +95,25 @@ fn a_node_serves_on_the_ports_that_it_prints_and_stops_with_0_on_sigterm() {
 }
 
 #[test]
+fn the_log_of_a_start_has_our_lines_and_not_those_of_the_http_library() {
+    let arguments = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
+    let mut child = aforo(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = String::new();
+    while !log.contains("node is ready") {
+        log.push_str(&lines.next().expect("the node ended before it was ready").unwrap());
+        log.push('\n');
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    log.extend(lines.map(Result::unwrap));
+    assert!(log.contains("node starts"), "{log}");
+    for noise in ["actix_server", "starting service", "runtime found"] {
+        assert!(!log.contains(noise), "{noise} in {log}");
+    }
+}
+
+#[test]
 fn ctrl_c_stops_it_too() {
     let node = Node::start();
     node.signal("INT");
