@@ -2,6 +2,7 @@
 //! Whole planes on virtual time, with clients whose SRTP is `rtc-srtp`, written by others.
 
 mod client;
+mod codecs;
 mod feedback;
 mod forwarding;
 mod retransmission;

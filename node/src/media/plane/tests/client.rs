@@ -25,11 +25,20 @@ pub(super) struct Setup {
     /// The shard where the tracks enter.
     pub(super) origin: u8,
     pub(super) audio: bool,
+    /// Of the video.
+    pub(super) codec: CodecKind,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { profile: SrtpProfile::AeadAes128Gcm, rtx: true, rids: Vec::new(), origin: 0, audio: false }
+        Self {
+            profile: SrtpProfile::AeadAes128Gcm,
+            rtx: true,
+            rids: Vec::new(),
+            origin: 0,
+            audio: false,
+            codec: CodecKind::Vp8,
+        }
     }
 }
 
@@ -64,7 +73,7 @@ fn media(
     payload_types: (u8, u8),
 ) -> NegotiatedMedia {
     let video = kind == MediaKind::Video;
-    let codec = if video { CodecKind::Vp8 } else { CodecKind::Opus };
+    let codec = if video { setup.codec } else { CodecKind::Opus };
     NegotiatedMedia {
         kind,
         mid: if video { "1" } else { "0" }.to_owned(),
@@ -218,11 +227,16 @@ impl Publisher {
         IngestSpec { peer: self.client.peer, path: self.client.path, keys: self.client.keys.clone(), tracks }
     }
 
-    /// A packet of video.
+    /// A packet of video that is a whole VP8 frame.
     pub(super) fn video(&mut self, sent: &Sent) -> Vec<u8> {
+        self.video_payload(sent, &vp8(sent))
+    }
+
+    /// A packet of video with this payload, whose codec is the setup's.
+    pub(super) fn video_payload(&mut self, sent: &Sent, payload: &[u8]) -> Vec<u8> {
         let ssrc = PUBLISHER_VIDEO_SSRC + 0x100 * sent.layer as u32;
         let rid = [b'a' + sent.layer as u8];
-        self.packet((96, ssrc), sent, &[(9, b"1"), (10, &rid), (13, &[2])], &vp8(sent))
+        self.packet((96, ssrc), sent, &[(9, b"1"), (10, &rid), (13, &[2])], payload)
     }
 
     /// The same packet by retransmission.
