@@ -218,7 +218,7 @@ const PLAYER_STATES: Record<Exclude<SessionKeeper['state'], 'connected'>, Player
  * A stream that is not live is waited for, for as long as the page is open. Only what cannot become better by itself
  * ends the player: a missing grant, a codec that this browser lacks, a request that the server calls wrong.
  */
-export const judgePlayer: Judge = (failure, attempt) => {
+export const judgePlayer: Judge = (failure, { attempt }) => {
   switch (failure.kind) {
     case 'unauthorized':
     case 'refused':

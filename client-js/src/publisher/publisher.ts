@@ -1,6 +1,6 @@
 /** Publishes one stream: a picture and a sound, kept on air through network changes and server restarts. */
 
-import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
+import { type BackoffBounds, backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
@@ -25,6 +25,11 @@ export interface PublisherOptions {
   readonly maxBitrateBps?: number;
   /** Sends three sizes instead of one (RFC 8853). Off unless told otherwise. */
   readonly simulcast?: boolean;
+  /**
+   * The page was on air here and ended without a farewell, as after a crash: the server may hold that session for a
+   * while, so a name that is `taken` is waited for as it is after a loss. Off unless told otherwise.
+   */
+  readonly resumes?: boolean;
   readonly iceServers?: readonly RTCIceServer[];
   readonly transport?: TransportChoice;
   readonly fetch?: typeof fetch;
@@ -62,7 +67,10 @@ export class Publisher extends Emitter<PublisherEvents> {
   constructor(options: PublisherOptions) {
     super();
     this.#options = options;
-    this.#keeper = new SessionKeeper({ open: (signal) => this.#open(signal), judge: judgePublisher });
+    this.#keeper = new SessionKeeper({
+      open: (signal) => this.#open(signal),
+      judge: judgePublisher(options.resumes),
+    });
     this.#keeper.on('session', (session) => this.#sample(session));
     this.#keeper.on('state', () => this.#update());
     this.#keeper.on('failure', (failure) => this.emit('failure', failure));
@@ -172,15 +180,29 @@ function videoEncodings(maxBitrateBps: number, simulcast: boolean): RTCRtpEncodi
   ];
 }
 
+/** The server gives a name free 30 s after the last sign of life of who held it (RFC 7675), and needs a moment to. */
+const OWN_GHOST_MAX_MS = 35_000;
+
+/** A name that becomes free is taken again soon: viewers wait for it. */
+const OWN_GHOST_BACKOFF: BackoffBounds = { firstMs: 300, maxMs: 4_000 };
+
 /**
  * Before the first connection only an overloaded server is asked again: a person waits for the answer. Once on air,
- * everything but a clear no is: after a crash, the server may hold our old session for a while and call it `taken`.
+ * everything but a clear no is. A `taken` name is our own old session's then, or when the publisher `resumes` one,
+ * until the server must have noticed its end; a name still taken is somebody else's.
  */
-export const judgePublisher: Judge = (failure, attempt, everConnected) => {
-  const final =
-    failure.kind === 'unauthorized' || failure.kind === 'refused' || failure.kind === 'no-common-codec';
-  if (final || (!everConnected && (failure.kind !== 'overloaded' || attempt >= 3))) return 'give-up';
-  const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
-  const delayMs = failure.retryAfterMs === null ? own : politeDelayMs(failure.retryAfterMs, Math.random);
-  return { state: 'reconnecting', delayMs };
-};
+export function judgePublisher(resumes = false): Judge {
+  return (failure, { attempt, everConnected, sameKindMs }) => {
+    const polite = failure.retryAfterMs === null ? 0 : politeDelayMs(failure.retryAfterMs, Math.random);
+    if (failure.kind === 'taken') {
+      if (!(everConnected || resumes) || sameKindMs >= OWN_GHOST_MAX_MS) return 'give-up';
+      const own = backoffMs(attempt, OWN_GHOST_BACKOFF, Math.random);
+      return { state: 'reconnecting', delayMs: Math.max(own, polite) };
+    }
+    const final =
+      failure.kind === 'unauthorized' || failure.kind === 'refused' || failure.kind === 'no-common-codec';
+    if (final || (!everConnected && (failure.kind !== 'overloaded' || attempt >= 3))) return 'give-up';
+    const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
+    return { state: 'reconnecting', delayMs: failure.retryAfterMs === null ? own : polite };
+  };
+}

@@ -114,7 +114,7 @@ test('media that stopped is replaced by a new session', async () => {
 
 test('a publisher is told at once that it may not begin', async () => {
   const server = new FakeServer().on('POST', () => new Response('', { status: 409 }));
-  const { keeper, states } = keep(server, judgePublisher, 'whip');
+  const { keeper, states } = keep(server, judgePublisher(), 'whip');
   keeper.start();
   await vi.advanceTimersByTimeAsync(60_000);
   expect(states).toEqual(['connecting', 'failed']);
@@ -124,7 +124,7 @@ test('a publisher is told at once that it may not begin', async () => {
 test('a publisher that was on air outlasts its own old session on the server', async () => {
   const taken = () => new Response('', { status: 409 });
   const server = new FakeServer().on('POST', created(), taken, taken, created());
-  const { keeper, connections, states } = keep(server, judgePublisher, 'whip');
+  const { keeper, connections, states } = keep(server, judgePublisher(), 'whip');
   keeper.start();
   await settle();
   connections[0]?.become('connected');
@@ -134,9 +134,42 @@ test('a publisher that was on air outlasts its own old session on the server', a
   expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'connected']);
 });
 
+test('a name that stays taken is somebody else’s: the publisher says so in the end', async () => {
+  const taken = () => new Response('', { status: 409, headers: { 'Retry-After': '2' } });
+  const server = new FakeServer().on('POST', created(), taken);
+  const { keeper, connections, states } = keep(server, judgePublisher(), 'whip');
+  const failures: Array<[string, number | null]> = [];
+  keeper.on('failure', ({ failure, retryMs }) => failures.push([failure.kind, retryMs]));
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  connections[0]?.become('closed');
+  await vi.advanceTimersByTimeAsync(34_000);
+  expect(states.at(-1)).toBe('reconnecting');
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'failed']);
+  expect(failures.slice(0, 4)).toEqual([
+    ['lost', 300],
+    ['taken', 2_000],
+    ['taken', 2_000],
+    ['taken', 2_400],
+  ]);
+  expect(failures.at(-1)).toEqual(['taken', null]);
+});
+
+test('a publisher that resumes after a crash waits for its ghost from the first attempt', async () => {
+  const taken = () => new Response('', { status: 409, headers: { 'Retry-After': '2' } });
+  const server = new FakeServer().on('POST', taken, taken, created());
+  const { keeper, connections, states } = keep(server, judgePublisher(true), 'whip');
+  keeper.start();
+  await vi.advanceTimersByTimeAsync(4_000);
+  connections.at(-1)?.become('connected');
+  expect(states).toEqual(['connecting', 'reconnecting', 'connected']);
+});
+
 test('a clear no ends a publisher even on air', async () => {
   const server = new FakeServer().on('POST', created(), () => new Response('', { status: 403 }));
-  const { keeper, connections, states } = keep(server, judgePublisher, 'whip');
+  const { keeper, connections, states } = keep(server, judgePublisher(), 'whip');
   keeper.start();
   await settle();
   connections[0]?.become('connected');

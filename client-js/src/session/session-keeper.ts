@@ -1,7 +1,7 @@
 /** Keeps one session open: opens it, waits and opens the next when it is refused or lost, until told to stop. */
 
 import { Emitter } from '../emitter.ts';
-import { SessionFailure } from './failure.ts';
+import { type FailureKind, SessionFailure } from './failure.ts';
 import type { WhipWhepSession } from './whip-whep-session.ts';
 
 /**
@@ -27,11 +27,18 @@ export type KeeperState =
 /** What to do after a failure: try again in so many milliseconds, or give up. */
 export type Verdict = { readonly state: 'waiting' | 'reconnecting'; readonly delayMs: number } | 'give-up';
 
-/**
- * Judges a failure. `attempt` counts failures in a row, from 0; `everConnected` tells a broken broadcast from one that
- * never began.
- */
-export type Judge = (failure: SessionFailure, attempt: number, everConnected: boolean) => Verdict;
+/** What came before a failure. */
+export interface FailureHistory {
+  /** Failures in a row before this one. */
+  readonly attempt: number;
+  /** Tells a broken session from one that never began. */
+  readonly everConnected: boolean;
+  /** For how long each attempt has ended with a failure of this kind; 0 for the first. */
+  readonly sameKindMs: number;
+}
+
+/** Judges a failure. */
+export type Judge = (failure: SessionFailure, history: FailureHistory) => Verdict;
 
 /** What a keeper tells. */
 export interface KeeperEvents {
@@ -55,6 +62,7 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
   #session: WhipWhepSession | null = null;
   #attempt = 0;
   #everConnected = false;
+  #lastFailure: { readonly kind: FailureKind; readonly sinceMs: number } | null = null;
   #abort = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #opening = false;
@@ -79,6 +87,7 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
     this.#abort = new AbortController();
     this.#attempt = 0;
     this.#everConnected = false;
+    this.#lastFailure = null;
     this.#setState('connecting');
     void this.#open();
   }
@@ -131,6 +140,7 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
     this.#session = session;
     const connected = () => {
       this.#attempt = 0;
+      this.#lastFailure = null;
       this.#everConnected = true;
       this.#setState('connected');
     };
@@ -146,7 +156,7 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
   }
 
   #failed(failure: SessionFailure): void {
-    const verdict = this.#config.judge(failure, this.#attempt, this.#everConnected);
+    const verdict = this.#config.judge(failure, this.#historyOf(failure.kind));
     this.#attempt += 1;
     if (verdict === 'give-up') {
       this.#halt();
@@ -157,6 +167,13 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
     this.#timer = setTimeout(() => void this.#open(), verdict.delayMs);
     this.emit('failure', { failure, retryMs: verdict.delayMs });
     this.#setState(verdict.state);
+  }
+
+  #historyOf(kind: FailureKind): FailureHistory {
+    const nowMs = Date.now();
+    if (this.#lastFailure?.kind !== kind) this.#lastFailure = { kind, sinceMs: nowMs };
+    const sameKindMs = nowMs - this.#lastFailure.sinceMs;
+    return { attempt: this.#attempt, everConnected: this.#everConnected, sameKindMs };
   }
 
   #halt(): void {

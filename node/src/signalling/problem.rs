@@ -19,6 +19,10 @@ use crate::room::RoomError;
 /// start, seldom enough that a thousand who wait are a thousand requests in two seconds.
 const NOT_LIVE_RETRY_SECONDS: u32 = 2;
 
+/// After this many seconds a publisher asks again for a name that is taken. Often it is its own: a session that ended
+/// without a word holds the name until its consent expires, and viewers wait for each second beyond that.
+const TAKEN_RETRY_SECONDS: u32 = 2;
+
 /// After this many seconds a client asks again when the node is full, draining or out of order: long enough to let it
 /// recover or be replaced.
 const UNAVAILABLE_RETRY_SECONDS: u32 = 5;
@@ -135,6 +139,7 @@ impl Problem {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Room(RoomError::NotLive) => Some(NOT_LIVE_RETRY_SECONDS),
+            Self::Room(RoomError::Taken) => Some(TAKEN_RETRY_SECONDS),
             Self::RateLimited(seconds) => Some(*seconds),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_SECONDS),
             _ => None,

@@ -152,7 +152,8 @@ fn a_viewer_plays_what_is_live_and_is_told_to_wait_for_what_is_not() {
         let played = server.ask("POST", "/whep/demo/main", &[SDP], PLAY_OFFER).await;
         assert_eq!(played.status, 201, "{}", played.body);
         assert!(played.body.contains("a=sendonly"));
-        assert_eq!(server.ask("POST", "/whip/demo", &[SDP], OFFER).await.status, 409);
+        let taken = server.ask("POST", "/whip/demo", &[SDP], OFFER).await;
+        assert_eq!((taken.status, taken.header("retry-after")), (409, "2"));
     });
 }
 

@@ -20,6 +20,9 @@ export interface OnAirSource {
   readonly lock: (locked: boolean) => void;
 }
 
+/** Where a tab keeps the address on which it is on air: what is left there after a crash tells of a ghost. */
+const ON_AIR_KEY = 'aforo-on-air';
+
 /** Bound to the page's elements; makes a new {@link Publisher} for each broadcast. */
 export class OnAir {
   readonly #button = byId<HTMLButtonElement>('golive');
@@ -27,6 +30,8 @@ export class OnAir {
   #state: PublisherState = 'idle';
   #startedMs: number | null = null;
   #ready = false;
+  /** The server still holds our previous session under our name. */
+  #ghost = false;
 
   constructor(
     private readonly address: PageAddress,
@@ -65,18 +70,24 @@ export class OnAir {
   #begin(): void {
     const { room, stream, transport } = this.address;
     const url = endpointUrl(location.origin, 'whip', room, stream || DEFAULT_STREAM);
-    const publisher = new Publisher({ url, codec: this.source.codec(), transport });
+    const resumes = sessionStorage.getItem(ON_AIR_KEY) === url;
+    const publisher = new Publisher({ url, codec: this.source.codec(), transport, resumes });
     this.#publisher = publisher;
     this.#startedMs = null;
     this.#showProblem(null);
     publisher.on('state', (state) => {
       this.#state = state;
-      if (state === 'live') this.#startedMs ??= Date.now();
+      if (state === 'live') {
+        this.#startedMs ??= Date.now();
+        sessionStorage.setItem(ON_AIR_KEY, url);
+      } else if (state === 'ended' || state === 'failed') sessionStorage.removeItem(ON_AIR_KEY);
       this.#render();
     });
     publisher.on('stats', (sample) => this.#showHealth(sample));
     publisher.on('failure', ({ failure, retryMs }) => {
       if (retryMs === null) this.#showProblem(describePublishProblem(failure));
+      this.#ghost = failure.kind === 'taken' && retryMs !== null;
+      this.#render();
     });
     publisher.start(new MediaStream(this.source.tracks()));
   }
@@ -99,9 +110,10 @@ export class OnAir {
     byId('clock').hidden = !busy || this.#startedMs === null;
     this.#showClock();
     if (state === 'connecting') this.#say('starting', 'Going live…', '');
-    else if (state === 'reconnecting')
-      this.#say('weak', 'Reconnecting…', 'Viewers wait and go on by themselves.');
-    else if (state === 'live') this.#say('starting', 'Starting…', '');
+    else if (state === 'reconnecting') {
+      const summary = this.#ghost ? 'Waiting for the previous session to end…' : 'Reconnecting…';
+      this.#say('weak', summary, 'Viewers wait and go on by themselves.');
+    } else if (state === 'live') this.#say('starting', 'Starting…', '');
     else this.#say('off', this.#ready ? 'Off air' : 'Off air – turn something on to go live', '');
   }
 

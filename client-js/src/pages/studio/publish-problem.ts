@@ -13,7 +13,7 @@ export function describePublishProblem(failure: Pick<SessionFailure, 'kind' | 'm
   switch (failure.kind) {
     case 'taken':
       return {
-        headline: 'Somebody is live in this room',
+        headline: 'This name is taken: somebody is live in this room',
         detail:
           'Wait until they end, or take another room name. If it was you a moment ago, try again in half a minute.',
       };
@@ -25,7 +25,7 @@ export function describePublishProblem(failure: Pick<SessionFailure, 'kind' | 'm
     case 'no-common-codec':
       return {
         headline: 'The video format was refused',
-        detail: 'Choose the other video format and try again.',
+        detail: 'Choose another video format and try again.',
       };
     case 'overloaded':
       return { headline: 'The server is full', detail: 'Try again in a minute.' };
