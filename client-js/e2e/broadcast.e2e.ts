@@ -84,6 +84,17 @@ test.each([
   expect([...viewers, returned].flatMap(pageErrors)).toEqual([]);
 });
 
+test.each(['VP9', 'AV1'] as const)('%s reaches a viewer', async (codec) => {
+  const name = nextRoom();
+  const publisher = await studio(name);
+  await goLive(publisher, codec);
+  const viewer = await watch(name);
+  await waitForState(viewer, 'playing');
+  await expectMovingPicture(viewer);
+  await nextSample(viewer, { videoCodec: codec });
+  expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
+});
+
 test('the studio tells in plain words how the broadcast goes, and ends it', async () => {
   const name = nextRoom();
   const publisher = await studio(name);

@@ -52,7 +52,7 @@ export function pageErrors(page: Page): string[] {
 }
 
 /** Goes live from the studio page with the codec of this name and waits until the page says so. */
-export async function goLive(page: Page, codec: 'H264' | 'VP8'): Promise<void> {
+export async function goLive(page: Page, codec: 'H264' | 'VP8' | 'VP9' | 'AV1'): Promise<void> {
   await page.waitForFunction(() => document.querySelector<HTMLVideoElement>('#preview')?.videoWidth);
   await page.check(`input[name=codec][value=${codec}]`);
   await page.click('#golive');
