@@ -1,6 +1,6 @@
 //! The whole node under load, each figure beside its reference of the same run: `cargo bench -p aforo-loadtest --bench node`.
 //!
-//! Starts the release binary (`AFORO_BIN`, else `target/release/aforo`) with one shard anew for every run, and prints
+//! Starts the release binary (`AFORO_BIN`, else `target/release/aforo`) anew for every run, and prints
 //! a table and JSON (`AFORO_BENCH_JSON`, else `target/bench-node.json`). `AFORO_BENCH_SECONDS` sets the steady window,
 //! `AFORO_BENCH_PORT` the first of the ports it uses; words after `--` choose runs by name. The floor program's two
 //! sides are this same program in processes of their own, so that their CPU is theirs alone.

@@ -19,6 +19,12 @@ use crate::server::Server;
 /// Tells a child process which side of the floor program it is.
 pub const ROLE_VARIABLE: &str = "AFORO_BENCH_ROLE";
 
+/// Shards of the runs that measure what a packet costs: with one there is no other shard's work in the figure.
+const ONE_SHARD: u8 = 1;
+
+/// Shards of the run that measures how many viewers two cores serve: what `aforo dev` starts there.
+const TWO_SHARDS: u8 = 2;
+
 /// Receivers of the floor program: as many as the viewers of the runs it is compared with.
 const FLOOR_RECEIVERS: [usize; 3] = [100, 1_000, 2_000];
 
@@ -42,6 +48,8 @@ pub struct Found {
     pub thirty_by_10: Option<Report>,
     pub one_by_1000: Option<Report>,
     pub one_by_2000: Option<Report>,
+    /// One publisher, 2,000 viewers, two shards.
+    pub on_two_shards: Option<Report>,
 }
 
 fn steady() -> Duration {
@@ -96,12 +104,26 @@ pub fn all(wanted: &[String]) -> Result<Found> {
     if is_wanted("2000") {
         found.one_by_2000 = Some(load("2000", ClipCodec::H264, (1, 2_000), 150.0)?);
     }
+    if is_wanted("two-shards") {
+        let sizes = (1, 2_000);
+        found.on_two_shards = Some(load_on(TWO_SHARDS, "two-shards", ClipCodec::H264, sizes, 150.0)?);
+    }
     Ok(found)
 }
 
-fn load(name: &str, codec: ClipCodec, (publishers, viewers): (usize, usize), ramp: f64) -> Result<Report> {
+fn load(name: &str, codec: ClipCodec, sizes: (usize, usize), ramp: f64) -> Result<Report> {
+    load_on(ONE_SHARD, name, codec, sizes, ramp)
+}
+
+fn load_on(
+    shards: u8,
+    name: &str,
+    codec: ClipCodec,
+    (publishers, viewers): (usize, usize),
+    ramp: f64,
+) -> Result<Report> {
     eprintln!("{name}");
-    let server = Server::start()?;
+    let server = Server::start(shards)?;
     let plan = Plan {
         target: server.target(),
         publishers,

@@ -28,14 +28,14 @@ fn first_port() -> u16 {
 }
 
 impl Server {
-    /// Starts `aforo dev` with one shard and waits until it takes connections.
-    pub fn start() -> Result<Self> {
+    /// Starts `aforo dev` with `shards` shards and waits until it takes connections.
+    pub fn start(shards: u8) -> Result<Self> {
         let binary =
             std::env::var_os("AFORO_BIN").map_or_else(|| root().join("target/release/aforo"), PathBuf::from);
         let http_port = first_port();
         let local = |port: u16| format!("127.0.0.1:{port}");
         let child = Command::new(&binary)
-            .args(["dev", "--shards", "1", "--advertise", "127.0.0.1"])
+            .args(["dev", "--shards", &shards.to_string(), "--advertise", "127.0.0.1"])
             .args([
                 "--http",
                 &local(http_port),

@@ -72,16 +72,8 @@ impl Table {
         table.compare("CPU per packet, 100 and 2,000 viewers: larger / smaller", "us", spread.unzip(), 1.2);
         let spread = in_30.zip(at_300).map(|(a, b)| (a.max(b), a.min(b)));
         table.compare("CPU per packet, 30x10 and 1x300: larger / smaller", "us", spread.unzip(), 1.4);
+        table.busiest(found.on_two_shards.as_ref());
         let most = found.one_by_2000.as_ref();
-        table.single(
-            "2,000 viewers: packets missing",
-            "",
-            most.map(|report| report.packets_missing as f64),
-            0.0,
-        );
-        let failed = most.map(|report| report.joins.attempted.saturating_sub(report.joins.ok) as f64);
-        table.single("2,000 viewers: failed joins", "", failed, 0.0);
-        table.single("2,000 viewers: end-to-end p99", "ms", most.map(|report| report.latency.p99_ms), 30.0);
         let memory = found.one_by_100.as_ref().zip(most).and_then(|(few, many)| {
             let grown = many.server?.resident_bytes as f64 - few.server?.resident_bytes as f64;
             Some(grown / 1_024.0 / (many.viewers as f64 - few.viewers as f64))
@@ -121,6 +113,16 @@ impl Table {
             let pass = measured <= limit;
             self.rows.push(Row { what, unit, measured, reference: None, ratio: measured, limit, pass });
         }
+    }
+
+    /// What two shards make of the most viewers: server and generator together have two cores.
+    fn busiest(&mut self, found: Option<&Report>) {
+        let missing = found.map(|report| report.packets_missing as f64);
+        self.single("2,000 viewers, two shards: packets missing", "", missing, 0.0);
+        let failed = found.map(|report| report.joins.attempted.saturating_sub(report.joins.ok) as f64);
+        self.single("2,000 viewers, two shards: failed joins", "", failed, 0.0);
+        let p99_ms = found.map(|report| report.latency.p99_ms);
+        self.single("2,000 viewers, two shards: end-to-end p99", "ms", p99_ms, 30.0);
     }
 
     /// Whether every line is within its limit.
