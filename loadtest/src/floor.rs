@@ -120,7 +120,7 @@ pub fn send(shape: StreamShape, count: usize, port: u16, duration: Duration) -> 
     let mut report = FloorReport::default();
     let mut bytes = 0;
     let started = Instant::now();
-    let cpu_before = process::usage(std::process::id())?.cpu;
+    let cpu_before = process::thread_cpu()?;
     let mut window_end = GATHER;
     while window_end <= duration {
         let mut window: Vec<DuePacket> = Vec::new();
@@ -150,7 +150,7 @@ pub fn send(shape: StreamShape, count: usize, port: u16, duration: Duration) -> 
         report.refused += socket.send(&mut batch) as u64;
         window_end += GATHER;
     }
-    let cpu = process::usage(std::process::id())?.cpu.saturating_sub(cpu_before);
+    let cpu = process::thread_cpu()?.saturating_sub(cpu_before);
     report.cpu_us_per_packet = cpu.as_secs_f64() * 1e6 / report.packets.max(1) as f64;
     report.bytes_per_packet = bytes as f64 / report.packets.max(1) as f64;
     Ok(report)
@@ -254,7 +254,7 @@ pub fn handshake_crypto_us(handshakes: u32) -> Result<f64> {
     let client = EphemeralPrivateKey::generate(&ECDH_P256, &random).map_err(failed("making a key"))?;
     let client = client.compute_public_key().map_err(failed("making a key"))?;
     let message = [7; 256];
-    let before = process::usage(std::process::id())?.cpu;
+    let before = process::thread_cpu()?;
     for _ in 0..handshakes {
         let own = EphemeralPrivateKey::generate(&ECDH_P256, &random).map_err(failed("making a key"))?;
         own.compute_public_key().map_err(failed("making a key"))?;
@@ -265,7 +265,7 @@ pub fn handshake_crypto_us(handshakes: u32) -> Result<f64> {
             .verify(&message, signature.as_ref())
             .map_err(failed("checking a signature"))?;
     }
-    let spent = process::usage(std::process::id())?.cpu.saturating_sub(before);
+    let spent = process::thread_cpu()?.saturating_sub(before);
     Ok(spent.as_secs_f64() * 1e6 / f64::from(handshakes.max(1)))
 }
 

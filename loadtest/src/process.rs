@@ -1,10 +1,11 @@
-//! CPU time and memory of a process, from /proc.
+//! CPU time and memory of a process, from the kernel's CPU clocks and /proc.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,39 +18,37 @@ pub struct ProcessUsage {
 
 /// Reads the usage of `pid`.
 ///
-/// CPU time is the scheduler's own, in nanoseconds (`/proc/PID/task/*/schedstat`); `/proc/PID/stat` counts in ticks of
-/// 10 ms and is only the fallback for kernels without it. Threads that ended in between are missed: ours do not end.
+/// CPU time is the process's own clock (`clock_getcpuclockid`): exact to the nanosecond and with the threads that have
+/// ended, where `/proc/PID/stat` counts ticks of 10 ms.
 ///
 /// # Errors
 ///
 /// There is no such process, or it may not be looked at.
 pub fn usage(pid: u32) -> Result<ProcessUsage> {
-    let root = PathBuf::from(format!("/proc/{pid}"));
-    let status = fs::read_to_string(root.join("status"))
-        .with_context(|| format!("cannot look at process {pid}: is it running, and yours?"))?;
+    let cannot_look = || format!("cannot look at process {pid}: is it running, and yours?");
+    let clock = i32::try_from(pid).map_err(anyhow::Error::from);
+    let clock = clock.and_then(|pid| Ok(clock_getcpuclockid(Pid::from_raw(pid))?));
+    let cpu = read(clock.with_context(cannot_look)?)?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(cannot_look)?;
     let resident_kib: u64 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|value| value.trim().trim_end_matches("kB").trim().parse().ok())
         .unwrap_or(0);
-    let mut cpu_ns = 0;
-    for task in fs::read_dir(root.join("task"))?.flatten() {
-        if let Ok(statistics) = fs::read_to_string(task.path().join("schedstat")) {
-            cpu_ns += statistics.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-        }
-    }
-    let cpu = if cpu_ns > 0 { Duration::from_nanos(cpu_ns) } else { stat_cpu(&root)? };
     Ok(ProcessUsage { cpu, resident_bytes: resident_kib * 1024 })
 }
 
-/// User and system time in clock ticks, fields 14 and 15 of `/proc/PID/stat` (proc(5)).
-fn stat_cpu(root: &std::path::Path) -> Result<Duration> {
-    const TICK_MS: u64 = 10;
-    let stat = fs::read_to_string(root.join("stat"))?;
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * TICK_MS))
+/// CPU time of the calling thread so far, which no other thread of the process disturbs.
+///
+/// # Errors
+///
+/// The kernel has no such clock; not seen in practice.
+pub fn thread_cpu() -> Result<Duration> {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: ClockId) -> Result<Duration> {
+    Ok(clock_gettime(clock).context("cannot read a CPU clock")?.into())
 }
 
 #[cfg(test)]
@@ -68,6 +67,33 @@ mod tests {
         }
         assert!(sum > 0);
         assert!(before.resident_bytes > 100_000);
+    }
+
+    #[test]
+    fn the_clock_of_a_thread_moves_with_its_work_alone() {
+        let before = thread_cpu().unwrap();
+        std::thread::spawn(|| {
+            let start = thread_cpu().unwrap();
+            while thread_cpu().unwrap() < start + Duration::from_millis(20) {}
+        })
+        .join()
+        .unwrap();
+        let spent = thread_cpu().unwrap() - before;
+        assert!(spent > Duration::ZERO);
+        assert!(spent < Duration::from_millis(10), "{spent:?}");
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_counted() {
+        let pid = std::process::id();
+        let before = usage(pid).unwrap().cpu;
+        std::thread::spawn(|| {
+            let start = thread_cpu().unwrap();
+            while thread_cpu().unwrap() < start + Duration::from_millis(20) {}
+        })
+        .join()
+        .unwrap();
+        assert!(usage(pid).unwrap().cpu - before >= Duration::from_millis(20));
     }
 
     #[test]
