@@ -123,7 +123,7 @@ metrics! {
 
     // Actors.
     gauge actor_active ["actor"]: "Actors that are running.";
-    counter actor_restarts_total ["actor", "reason"]: "Actors that their owner rebuilt.";
+    counter actor_restarts_total ["actor", "reason"]: "Actors that died of a fault: rebuilt by their owner, or cleaned up after (peers, rooms).";
     counter actor_dropped_messages_total ["actor", "reason"]: "Messages that a full or closed mailbox refused.";
 
     // Signalling.

@@ -3,6 +3,8 @@
 //! `timer` arms one deadline per actor from its core's `poll_timeout`; `lane` sends notices and media with bounded
 //! memory and counted refusals, and asks with a deadline; `supervise` rebuilds children from a factory within a budget.
 
+#[cfg(test)]
+pub(crate) mod fault;
 pub mod lane;
 pub mod supervise;
 pub mod timer;

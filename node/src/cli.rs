@@ -13,6 +13,8 @@ use crate::startup::{self, StartupError};
 const EXIT_CONFIGURATION: u8 = 78;
 /// `EX_UNAVAILABLE` of sysexits.h: something that the node depends on, such as a free port, is not there.
 const EXIT_UNAVAILABLE: u8 = 69;
+/// `EX_SOFTWARE` of sysexits.h: a part of the node died of a fault of ours.
+const EXIT_SOFTWARE: u8 = 70;
 
 /// Publish one stream by WebRTC, and any number of people watch it.
 #[derive(Debug, Parser)]
@@ -120,13 +122,13 @@ fn dev(flags: NodeFlags) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("aforo: {}", with_causes(&error));
-            exit_code(&error)
+            ExitCode::from(exit_code(&error))
         }
     })
 }
 
-fn exit_code(error: &StartupError) -> ExitCode {
-    ExitCode::from(match error {
+fn exit_code(error: &StartupError) -> u8 {
+    match error {
         StartupError::LogFilter { .. } => EXIT_CONFIGURATION,
         StartupError::Http(_)
         | StartupError::Admin(_)
@@ -134,7 +136,8 @@ fn exit_code(error: &StartupError) -> ExitCode {
         | StartupError::Identity(_)
         | StartupError::Metrics(_)
         | StartupError::Signals(_) => EXIT_UNAVAILABLE,
-    })
+        StartupError::Died { .. } => EXIT_SOFTWARE,
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -150,4 +153,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn a_node_whose_actor_died_is_70_and_says_which() {
+        let error = StartupError::Died { actor: "shard 1".to_owned() };
+        assert_eq!(exit_code(&error), 70);
+        assert!(with_causes(&error).contains("shard 1"));
+    }
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
-use actix_rt::Arbiter;
+use actix_rt::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use aforo_cluster::bus::Bus;
@@ -21,6 +21,7 @@ use aforo_cluster::metric::Metrics;
 use rand::RngExt;
 use tracing::{error, info};
 
+use crate::actor::supervise::{Lifeline, Root, first_death, keep_alive_on, lifeline};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Config;
 use crate::drain;
@@ -61,6 +62,12 @@ pub enum StartupError {
     /// Signals cannot be received.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
+    /// An actor died that nobody rebuilds. The node ran until then, and has drained.
+    #[error("{actor} died of a fault of ours: the log has the panic. The node has drained; start it again")]
+    Died {
+        /// Which.
+        actor: String,
+    },
 }
 
 fn cause(error: &ListenError) -> String {
@@ -78,6 +85,8 @@ pub(crate) struct Node {
     pub(crate) agent: Addr<ClusterAgent>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) http: [ServerHandle; 2],
+    /// Who must not die.
+    roots: Vec<Root>,
     public: SocketAddr,
     operators: SocketAddr,
 }
@@ -91,29 +100,56 @@ pub fn dev(config: &Config) -> Result<(), StartupError> {
     telemetry::start(&config.log)?;
     open_files::raise_limit();
     actix::System::new().block_on(async {
-        let mut stop = drain::StopSignals::new().map_err(StartupError::Signals)?;
+        let stop = drain::StopSignals::new().map_err(StartupError::Signals)?;
+        let metrics = Arc::new(Metrics::new()?);
         let bus = Arc::new(MemoryBus::new());
-        let control = Arbiter::new();
-        control.spawn(coordinate(bus.clone()));
-        let node = start(config, bus, &control)?;
+        let control = Arbiter::new().handle();
+        let coordinator = start_coordinator(bus.clone(), &metrics, &control);
+        let mut node = start(config, bus, metrics, &control)?;
+        node.roots.push(coordinator);
         announce(config, &node);
-        let signal = stop.first().await;
-        info!(signal, "stopping");
-        drain::run(config, node, stop).await;
-        Ok(())
+        run(config, node, stop).await
     })
 }
 
-/// The coordinator of `aforo dev`.
-async fn coordinate(bus: Arc<dyn Bus>) {
-    if let Err(error) = aforo_coordinator::service::serve(bus).await {
-        error!(%error, "the coordinator cannot serve");
-    }
+/// Runs until a signal comes, or until an actor dies that nobody rebuilds: what is left then is no node. Drains it.
+async fn run(config: &Config, node: Node, mut stop: drain::StopSignals) -> Result<(), StartupError> {
+    let died = tokio::select! {
+        signal = stop.first() => {
+            info!(signal, "stopping");
+            None
+        }
+        actor = first_death(node.roots.clone()) => {
+            error!(actor, "died and cannot be rebuilt, the node drains");
+            Some(actor)
+        }
+    };
+    drain::run(config, node, stop).await;
+    died.map_or(Ok(()), |actor| Err(StartupError::Died { actor }))
+}
+
+/// The coordinator of `aforo dev`. It has no state of its own, so it is rebuilt whenever it ends.
+fn start_coordinator(bus: Arc<dyn Bus>, metrics: &Arc<Metrics>, control: &ArbiterHandle) -> Root {
+    let build = move |line: Lifeline| {
+        let bus = Arc::clone(&bus);
+        actix_rt::spawn(async move {
+            // In one process nobody else serves: an end without an error is as bad.
+            let ended = aforo_coordinator::service::serve(bus).await;
+            error!(?ended, "the coordinator does not serve any more");
+            drop(line);
+        });
+    };
+    let watch = keep_alive_on(control, "coordinator", Arc::clone(metrics), build);
+    Root { name: "the coordinator".to_owned(), watch }
 }
 
 /// Builds the object graph.
-fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, StartupError> {
-    let metrics = Arc::new(Metrics::new()?);
+fn start(
+    config: &Config,
+    bus: Arc<dyn Bus>,
+    metrics: Arc<Metrics>,
+    control: &ArbiterHandle,
+) -> Result<Node, StartupError> {
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
     let identity = DtlsIdentity::generate()?;
@@ -128,7 +164,11 @@ fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, 
         metrics: Arc::clone(&metrics),
     })?;
     let directory = Arc::new(Directory::new(shards.len(), config.limits.sessions));
-    let (rooms, agent) = start_control(config, &shards, bus, &metrics, &directory, control);
+    let Control { rooms, agent, mut roots } =
+        start_control(config, &shards, bus, &metrics, &directory, control);
+    roots.extend(
+        shards.iter().map(|shard| Root { name: format!("shard {}", shard.id.0), watch: shard.watch() }),
+    );
     let advertise = advertise::addresses(&config.media);
     let candidate = |shard: &ShardHandle| {
         let tcp = shard.tcp.map(|address| address.port());
@@ -156,22 +196,30 @@ fn start(config: &Config, bus: Arc<dyn Bus>, control: &Arbiter) -> Result<Node, 
     actix_rt::spawn(public);
     actix_rt::spawn(admin);
     lifecycle.set(NodeState::Ready);
-    Ok(Node { lifecycle, rooms, agent, shards, http, public: public_address, operators })
+    Ok(Node { lifecycle, rooms, agent, shards, http, roots, public: public_address, operators })
 }
 
 /// The actors of the control arbiter.
+struct Control {
+    rooms: Addr<Rooms>,
+    agent: Addr<ClusterAgent>,
+    roots: Vec<Root>,
+}
+
 fn start_control(
     config: &Config,
     shards: &[ShardHandle],
     bus: Arc<dyn Bus>,
     metrics: &Arc<Metrics>,
     directory: &Arc<Directory>,
-    control: &Arbiter,
-) -> (Addr<Rooms>, Addr<ClusterAgent>) {
+    control: &ArbiterHandle,
+) -> Control {
     let node = config.node.name.clone().unwrap_or_else(NodeId::random);
     info!(%node, version = env!("CARGO_PKG_VERSION"), "node starts");
-    let agent = ClusterAgent::new(bus, Arc::clone(metrics), node.clone());
-    let agent = ClusterAgent::start_in_arbiter(&control.handle(), move |_| agent);
+    let (of_agent, agent_watch) = lifeline();
+    let (of_rooms, rooms_watch) = lifeline();
+    let agent = ClusterAgent::new(bus, Arc::clone(metrics), node.clone(), of_agent);
+    let agent = ClusterAgent::start_in_arbiter(control, move |_| agent);
     let links: Vec<ShardLink> = shards
         .iter()
         .map(|shard| ShardLink {
@@ -181,12 +229,16 @@ fn start_control(
             report: shard.addr.clone().recipient(),
         })
         .collect();
-    let (room_limit, of_rooms) = (config.limits.rooms, agent.clone());
+    let (room_limit, asked) = (config.limits.rooms, agent.clone());
     let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
-    let rooms = Rooms::start_in_arbiter(&control.handle(), move |_| {
-        Rooms::new(node, links, of_rooms, metrics, directory, room_limit)
+    let rooms = Rooms::start_in_arbiter(control, move |_| {
+        Rooms::new(node, links, asked, metrics, directory, room_limit, of_rooms)
     });
-    (rooms, agent)
+    let roots = vec![
+        Root { name: "the cluster agent".to_owned(), watch: agent_watch },
+        Root { name: "the root of rooms".to_owned(), watch: rooms_watch },
+    ];
+    Control { rooms, agent, roots }
 }
 
 /// Says that the node is ready, and how to use it.
@@ -203,3 +255,6 @@ fn announce(config: &Config, node: &Node) {
     };
     print!("{}", banner::text(&addresses));
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,13 @@
 //! when that is dropped without [`Lifeline::finish`], the child died, and whoever holds the [`Watch`] hears of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use actix_rt::ArbiterHandle;
+use aforo_cluster::metric::Metrics;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
 
 /// Deaths within [`RESTART_WINDOW`] after which an owner stops rebuilding and fails upwards.
 pub const RESTART_BUDGET: usize = 3;
@@ -44,44 +48,66 @@ pub enum Exit {
 }
 
 /// Held by a child for as long as it lives.
+///
+/// Only the message that ends the child on purpose may [`finish`](Self::finish) it. `Actor::stopped` is no place for that:
+/// actix calls it after a panic too.
 #[derive(Debug)]
-pub struct Lifeline(Option<oneshot::Sender<()>>);
+pub struct Lifeline(watch::Sender<bool>);
 
-/// The owner's end of a [`Lifeline`].
-#[derive(Debug)]
-pub struct Watch(oneshot::Receiver<()>);
+/// The owner's end of a [`Lifeline`]; any number of clones may wait for the same child, on any thread.
+#[derive(Debug, Clone)]
+pub struct Watch(watch::Receiver<bool>);
 
 /// A new lifeline, and the watch over it.
 pub fn lifeline() -> (Lifeline, Watch) {
-    let (sender, receiver) = oneshot::channel();
-    (Lifeline(Some(sender)), Watch(receiver))
+    let (sender, receiver) = watch::channel(false);
+    (Lifeline(sender), Watch(receiver))
 }
 
 impl Lifeline {
-    /// The child ends on purpose; call it from `Actor::stopped`.
-    pub fn finish(&mut self) {
-        if let Some(sender) = self.0.take() {
-            // An owner that no longer watches does not need to know.
-            let _ = sender.send(());
-        }
+    /// The child ends on purpose.
+    pub fn finish(&self) {
+        self.0.send_replace(true);
     }
 }
 
 impl Watch {
     /// Waits for the child's end.
-    pub async fn exit(self) -> Exit {
-        match self.0.await {
-            Ok(()) => Exit::Finished,
+    pub async fn exit(mut self) -> Exit {
+        match self.0.wait_for(|finished| *finished).await {
+            Ok(_) => Exit::Finished,
             Err(_) => Exit::Died,
         }
     }
 }
 
+/// An actor that nobody rebuilds, by the name that its death is reported under.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// What people call it.
+    pub name: String,
+    /// Says when it ends.
+    pub watch: Watch,
+}
+
+/// Waits until one of `roots` dies and returns its name. Waits for ever while they live or end on purpose.
+pub async fn first_death(roots: impl IntoIterator<Item = Root>) -> String {
+    let ends = roots.into_iter().map(|root| async { (root.name, root.watch.exit().await) });
+    let mut ends: FuturesUnordered<_> = ends.collect();
+    while let Some((name, exit)) = ends.next().await {
+        if exit == Exit::Died {
+            return name;
+        }
+    }
+    std::future::pending().await
+}
+
 /// Builds a child with `factory` and, whenever it dies, builds it again. Returns [`Exit::Finished`] when a child ended on
 /// purpose and [`Exit::Died`] when the budget is used up: then the caller fails upwards.
 ///
-/// The factory hands the new child's address to whoever needs it; messages in the dead child's mailbox are lost.
-pub async fn keep_alive(mut factory: impl FnMut(Lifeline)) -> Exit {
+/// The factory hands the new child's address to whoever needs it; messages in the dead child's mailbox are lost. Each
+/// death is logged and counted under the name `actor`.
+pub async fn keep_alive(actor: &str, metrics: &Metrics, mut factory: impl FnMut(Lifeline)) -> Exit {
     let mut budget = RestartBudget::default();
     loop {
         let (line, watch) = lifeline();
@@ -89,10 +115,29 @@ pub async fn keep_alive(mut factory: impl FnMut(Lifeline)) -> Exit {
         if watch.exit().await == Exit::Finished {
             return Exit::Finished;
         }
+        metrics.actor_restarts_total.with_label_values(&[actor, "panic"]).inc();
         if !budget.allows(super::now()) {
+            tracing::error!(actor, "died too often to be rebuilt once more");
             return Exit::Died;
         }
+        tracing::error!(actor, "died and is rebuilt");
     }
+}
+
+/// [`keep_alive`] as a task of `arbiter`. The watch says when it has given up, also when the arbiter's thread is gone.
+pub fn keep_alive_on(
+    arbiter: &ArbiterHandle,
+    actor: &'static str,
+    metrics: Arc<Metrics>,
+    factory: impl FnMut(Lifeline) + Send + 'static,
+) -> Watch {
+    let (line, watch) = lifeline();
+    arbiter.spawn(async move {
+        if keep_alive(actor, &metrics, factory).await == Exit::Finished {
+            line.finish();
+        }
+    });
+    watch
 }
 
 #[cfg(test)]
@@ -123,10 +168,6 @@ mod tests {
 
     impl Actor for Child {
         type Context = Context<Self>;
-
-        fn stopped(&mut self, _: &mut Self::Context) {
-            self.0.finish();
-        }
     }
 
     #[derive(Message)]
@@ -140,35 +181,82 @@ mod tests {
 
         fn handle(&mut self, message: End, context: &mut Context<Self>) {
             assert!(!message.panics, "a fault for the test");
+            self.0.finish();
             context.stop();
         }
     }
 
-    /// Starts children that get `ends` one after the other. Returns the final exit and how many were built.
-    fn supervised(ends: Vec<bool>) -> (Exit, usize) {
+    fn child(panics: Option<bool>) -> impl FnOnce(Lifeline) {
+        move |line| {
+            let child: Addr<Child> = Child(line).start();
+            if let Some(panics) = panics {
+                child.try_send(End { panics }).unwrap();
+            }
+        }
+    }
+
+    /// Starts children that get `ends` one after the other. Returns the final exit, how many were built and how many
+    /// deaths were counted.
+    fn supervised(ends: Vec<bool>) -> (Exit, usize, u64) {
         virtual_time::run(async move {
             let built = Rc::new(Cell::new(0));
             let ends = RefCell::new(ends.into_iter());
             let count = Rc::clone(&built);
-            let exit = keep_alive(move |line| {
+            let metrics = Metrics::new().unwrap();
+            let exit = keep_alive("child", &metrics, move |line| {
                 count.set(count.get() + 1);
-                let child: Addr<Child> = Child(line).start();
-                if let Some(panics) = ends.borrow_mut().next() {
-                    child.try_send(End { panics }).unwrap();
-                }
+                child(ends.borrow_mut().next())(line);
             })
             .await;
-            (exit, built.get())
+            let deaths = metrics.actor_restarts_total.with_label_values(&["child", "panic"]).get();
+            (exit, built.get(), deaths)
         })
     }
 
     #[test]
     fn a_child_that_panics_is_rebuilt_until_it_ends_on_purpose() {
-        assert_eq!(supervised(vec![true, true, false]), (Exit::Finished, 3));
+        assert_eq!(supervised(vec![true, true, false]), (Exit::Finished, 3, 2));
     }
 
     #[test]
     fn an_owner_gives_up_once_the_budget_is_used() {
-        assert_eq!(supervised(vec![true; 10]), (Exit::Died, 1 + RESTART_BUDGET));
+        assert_eq!(supervised(vec![true; 10]), (Exit::Died, 1 + RESTART_BUDGET, 1 + RESTART_BUDGET as u64));
+    }
+
+    #[test]
+    fn the_first_root_to_die_is_named_and_those_that_finish_are_not() {
+        virtual_time::run(async {
+            let (line, watch) = lifeline();
+            let _alive = Child(line).start();
+            let alive = Root { name: "alive".to_owned(), watch };
+            let ended = |name: &str, panics| {
+                let (line, watch) = lifeline();
+                child(Some(panics))(line);
+                Root { name: name.to_owned(), watch }
+            };
+            let well = [alive, ended("finished", false)];
+            let patience = Duration::from_secs(60);
+            let nobody = tokio::time::timeout(patience, first_death(well.clone())).await;
+            assert!(nobody.is_err(), "{nobody:?} died");
+            assert_eq!(first_death(well.into_iter().chain([ended("dead", true)])).await, "dead");
+        });
+    }
+
+    #[test]
+    fn a_supervisor_whose_thread_ends_has_died() {
+        virtual_time::run(async {
+            let arbiter = actix_rt::Arbiter::new();
+            let metrics = Arc::new(Metrics::new().unwrap());
+            let watch = keep_alive_on(&arbiter.handle(), "child", Arc::clone(&metrics), |line| {
+                actix_rt::spawn(async move {
+                    let _alive = line;
+                    std::future::pending::<()>().await;
+                });
+            });
+            arbiter.stop();
+            arbiter.join().unwrap();
+            assert_eq!(watch.exit().await, Exit::Died);
+            assert_eq!(metrics.actor_restarts_total.with_label_values(&["child", "panic"]).get(), 0);
+        });
     }
 }

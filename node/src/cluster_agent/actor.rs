@@ -19,6 +19,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::message::{ClaimStream, ClusterError, GetPlacement, Leave, ReleaseStream, SetLoad, SetState};
+use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 
 /// How long a client that joins may wait for the coordinator: beyond it, an answer of 503 serves it better.
@@ -50,11 +51,12 @@ pub struct ClusterAgent {
     /// Our claims, by key.
     claims: HashMap<String, Claim>,
     timer: Timer,
+    lifeline: Lifeline,
 }
 
 impl ClusterAgent {
     /// An agent for `node` that takes sessions as soon as it starts.
-    pub fn new(bus: Arc<dyn Bus>, metrics: Arc<Metrics>, node: NodeId) -> Self {
+    pub fn new(bus: Arc<dyn Bus>, metrics: Arc<Metrics>, node: NodeId, lifeline: Lifeline) -> Self {
         Self {
             bus,
             metrics,
@@ -63,6 +65,7 @@ impl ClusterAgent {
             renew_at: None,
             claims: HashMap::new(),
             timer: Timer::default(),
+            lifeline,
         }
     }
 
@@ -174,7 +177,10 @@ impl Handler<Leave> for ClusterAgent {
                 warn!(%error, "the node's lease is left to run out");
             }
         };
-        Box::pin(left.into_actor(self).map(|(), _, context| context.stop()))
+        Box::pin(left.into_actor(self).map(|(), agent, context| {
+            agent.lifeline.finish();
+            context.stop();
+        }))
     }
 }
 

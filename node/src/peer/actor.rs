@@ -1,13 +1,13 @@
 //! The shell around one [`PeerCore`]: it lives on its shard's arbiter, hears from the shard and speaks to it.
 //!
-//! Its own death is an output too: whatever ends the actor, its shard hears `Ended`.
+//! Its own death is an output too: whatever ends the actor, its shard hears `Ended` or `Died`.
 
 use std::time::Instant;
 
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 
 use super::core::PeerCore;
-use super::message::{EndReason, PeerInput, PeerOutput, PeerSaid};
+use super::message::{PeerInput, PeerOutput, PeerSaid};
 use crate::actor::lane::{MediaLane, NoticeLane};
 use crate::actor::now;
 use crate::actor::timer::{Timed, Timer, arm};
@@ -110,7 +110,8 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if !self.ended {
             // A panic ended the actor: the shard must not wait for it.
-            self.say(now(), PeerOutput::Ended(EndReason::Internal));
+            tracing::error!(peer = ?self.key, "a peer died, its session ends");
+            self.say(now(), PeerOutput::Died);
         }
     }
 }

@@ -82,6 +82,8 @@ pub enum PeerOutput {
     },
     /// The connection is over; nothing follows.
     Ended(EndReason),
+    /// The peer's actor died of a fault of ours; nothing follows. Never said by a core.
+    Died,
 }
 
 /// What a peer actor says to the shard it lives on.

@@ -11,6 +11,7 @@ use aforo_cluster::id::SessionId;
 use aforo_cluster::metric::Metrics;
 
 use super::{Directory, Rooms, ShardLink};
+use crate::actor::supervise::{Watch, lifeline};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
 use crate::media::path::PeerKey;
@@ -76,6 +77,7 @@ impl Handler<GetReport> for NotingShard {
 /// Rooms, a cluster of one node, and one shard.
 pub(crate) struct Rig {
     pub(crate) rooms: Addr<Rooms>,
+    pub(crate) watch: Watch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) directory: Arc<Directory>,
@@ -90,7 +92,7 @@ impl Rig {
             async move { aforo_coordinator::service::serve(bus).await.unwrap() }
         });
         let node: aforo_cluster::id::NodeId = "here".parse().unwrap();
-        let agent = ClusterAgent::new(bus, Arc::clone(&metrics), node.clone()).start();
+        let agent = ClusterAgent::new(bus, Arc::clone(&metrics), node.clone(), lifeline().0).start();
         let notes = Arc::new(Mutex::new(Notes::default()));
         let shard = NotingShard(Arc::clone(&notes)).start();
         let link = ShardLink {
@@ -101,8 +103,9 @@ impl Rig {
         };
         let directory = Arc::new(Directory::new(1, limits.sessions));
         let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
-        let rooms = Rooms::new(node, links, agent, counted, known, limits.rooms).start();
-        Self { rooms, metrics, notes, directory }
+        let (line, watch) = lifeline();
+        let rooms = Rooms::new(node, links, agent, counted, known, limits.rooms, line).start();
+        Self { rooms, watch, metrics, notes, directory }
     }
 
     /// The peer that was added last says this.

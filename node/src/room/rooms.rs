@@ -25,7 +25,7 @@ use super::ledger::Ledger;
 use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Play, Publish};
 use super::report::RoomReport;
 use crate::actor::lane::{AskError, ask};
-use crate::actor::supervise::{Exit, lifeline};
+use crate::actor::supervise::{Exit, Lifeline, lifeline};
 use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
 use crate::media::path::{PeerKey, ShardId};
 use crate::peer::message::EndReason;
@@ -105,11 +105,21 @@ pub(super) struct End;
 
 /// The root actor of the control arbiter.
 pub struct Rooms {
-    rooms: HashMap<RoomName, Addr<Room>>,
+    rooms: HashMap<RoomName, Opened>,
+    /// Rooms opened so far.
+    opened: u64,
     around: Surroundings,
     node: NodeId,
     room_limit: u32,
     draining: bool,
+    /// Never finished: the root lives as long as the process.
+    _lifeline: Lifeline,
+}
+
+/// An open room. Its number tells it from others that had its name before.
+struct Opened {
+    number: u64,
+    room: Addr<Room>,
 }
 
 impl Rooms {
@@ -122,10 +132,12 @@ impl Rooms {
         metrics: Arc<Metrics>,
         directory: Arc<Directory>,
         room_limit: u32,
+        lifeline: Lifeline,
     ) -> Self {
         let ledger = Rc::new(RefCell::new(Ledger::new(Arc::clone(&directory))));
         let around = Surroundings { shards: shards.into(), agent, metrics, ledger, directory };
-        Self { rooms: HashMap::new(), around, node, room_limit, draining: false }
+        let (rooms, opened, draining) = (HashMap::new(), 0, false);
+        Self { rooms, opened, around, node, room_limit, draining, _lifeline: lifeline }
     }
 
     /// The room for `M`; it is opened if `M` does that.
@@ -138,10 +150,14 @@ impl Rooms {
             return Err(RoomError::Refused(PlacementRefusal::Draining));
         }
         match self.rooms.get(&name) {
-            Some(room) => Ok(room.clone()),
+            Some(Opened { room, .. }) => Ok(room.clone()),
             None if M::OPENS => self.open(name, context),
             None => Err(M::missing()),
         }
+    }
+
+    fn addresses(&self) -> Vec<Addr<Room>> {
+        self.rooms.values().map(|opened| opened.room.clone()).collect()
     }
 
     fn open(&mut self, name: RoomName, context: &mut Context<Self>) -> Result<Addr<Room>, RoomError> {
@@ -151,20 +167,27 @@ impl Rooms {
         let (line, watch) = lifeline();
         let emptied = context.address().recipient();
         let room = Room::new(name.clone(), self.around.clone(), emptied, line).start();
-        self.rooms.insert(name.clone(), room.clone());
+        self.opened += 1;
+        let number = self.opened;
+        self.rooms.insert(name.clone(), Opened { number, room: room.clone() });
         context.spawn(watch.exit().into_actor(self).map(move |exit, rooms, context| {
             if exit == Exit::Died {
-                rooms.bury(&name, context);
+                rooms.bury(&name, number, context);
             }
         }));
         Ok(room)
     }
 
     /// A room died of a fault of ours: nobody would ever end its peers or give its streams back, so it is done now.
-    fn bury(&mut self, name: &RoomName, context: &mut Context<Self>) {
+    fn bury(&mut self, name: &RoomName, number: u64, context: &mut Context<Self>) {
+        self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
+        if self.rooms.get(name).is_none_or(|opened| opened.number != number) {
+            // It was empty and forgotten when it died; what has its name now is another.
+            error!(room = %name, "room died on its way out");
+            return;
+        }
         self.rooms.remove(name);
         self.around.directory.withdraw_room(name);
-        self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
         let orphans = self.around.ledger.borrow().of_room(name);
         error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
         let mut peers: BTreeMap<u8, Vec<PeerKey>> = BTreeMap::new();
@@ -231,7 +254,8 @@ impl Handler<Place> for Rooms {
             let refused = RoomError::Refused(PlacementRefusal::Draining);
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let (shard, room) = (self.around.directory.least_loaded(), self.rooms.get(&name).cloned());
+        let shard = self.around.directory.least_loaded();
+        let room = self.rooms.get(&name).map(|opened| opened.room.clone());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
         Box::pin(async move {
             let shard = shard?;
@@ -272,11 +296,11 @@ where
 impl Handler<RoomEmptied> for Rooms {
     type Result = ();
 
-    /// Whatever was handed to the room before is answered first. A mailbox that is full keeps it alive until all who
-    /// know its address are gone, which is as good.
-    fn handle(&mut self, RoomEmptied(room): RoomEmptied, _: &mut Context<Self>) {
-        if let Some(room) = self.rooms.remove(&room) {
-            let _ = room.try_send(End);
+    /// Whatever was handed to the room before is answered first.
+    fn handle(&mut self, RoomEmptied(room): RoomEmptied, context: &mut Context<Self>) {
+        if let Some(Opened { room, .. }) = self.rooms.remove(&room) {
+            // It waits for room in the mailbox; a room that died meanwhile is told of by its watch.
+            context.spawn(async move { room.send(End).await }.into_actor(self).map(|_, _, _| ()));
         }
     }
 }
@@ -291,7 +315,7 @@ impl Handler<GetRooms> for Rooms {
     type Result = ResponseFuture<Vec<RoomReport>>;
 
     fn handle(&mut self, GetRooms: GetRooms, _: &mut Context<Self>) -> Self::Result {
-        let rooms: Vec<Addr<Room>> = self.rooms.values().cloned().collect();
+        let rooms = self.addresses();
         Box::pin(async move {
             let asked = rooms.iter().map(|room| ask(room, GetReport { with_figures: false }, DEADLINE));
             let mut reports: Vec<RoomReport> =
@@ -308,7 +332,7 @@ impl Handler<CloseAll> for Rooms {
     /// From now on no session enters; answered when every peer of every room has been told.
     fn handle(&mut self, close: CloseAll, _: &mut Context<Self>) -> Self::Result {
         self.draining = true;
-        let rooms: Vec<Addr<Room>> = self.rooms.values().cloned().collect();
+        let rooms = self.addresses();
         Box::pin(async move {
             // A room that is gone has no session left to close.
             join_all(rooms.iter().map(|room| ask(room, close, DEADLINE))).await;

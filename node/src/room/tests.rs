@@ -6,7 +6,8 @@ use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::rig::Rig;
 use super::*;
-use crate::actor::virtual_time;
+use crate::actor::supervise::Exit;
+use crate::actor::{fault, virtual_time};
 use crate::config::Limits;
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::ShardId;
@@ -186,7 +187,22 @@ fn the_peers_of_a_room_that_dies_are_ended_and_its_name_is_free_again() {
         assert!(matches!(told[..], [(0, PeerInput::Close(EndReason::Internal))]), "{told:?}");
         assert!(rig.directory.find(&room(), &StreamName::default()).is_err());
         assert_eq!((rig.metrics.rooms.get(), rig.metrics.streams.get()), (0, 0));
+        assert_eq!(rig.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).get(), 1);
         assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
         live(&rig).await;
+    });
+}
+
+fault::can_panic!(Rooms);
+
+#[test]
+fn the_root_of_rooms_that_panics_has_died() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        live(&rig).await;
+        let minute = std::time::Duration::from_secs(60);
+        assert!(tokio::time::timeout(minute, rig.watch.clone().exit()).await.is_err(), "it lives");
+        rig.rooms.send(fault::Panic).await.unwrap_err();
+        assert_eq!(rig.watch.exit().await, Exit::Died);
     });
 }

@@ -66,6 +66,8 @@ pub struct ShardCounters {
     pub path_unknown: u64,
     /// STUN and DTLS answers that found [`TRANSMIT_CAPACITY`] others waiting.
     pub transmit_full: u64,
+    /// Peers whose actor died.
+    pub peers_died: u64,
 }
 
 /// One shard's routes and plane.
@@ -260,6 +262,10 @@ impl ShardCore {
             PeerOutput::UfragInUse(ufrag) => self.routes.use_ufrag(peer, &ufrag),
             PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
             PeerOutput::Ended(reason) => self.remove(peer, reason),
+            PeerOutput::Died => {
+                self.counters.peers_died += 1;
+                self.remove(peer, EndReason::Internal);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, TcpConnection};
 use crate::media::spec::ShardMessage;
+use crate::peer::message::PeerOutput;
 use crate::shard::core::{ShardCore, ShardOutput};
 use crate::shard::lanes::{Lanes, PeerLanes};
 use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
@@ -200,10 +201,9 @@ impl Pump {
 
     /// Ends the peers whose actor has died without a word.
     pub(super) fn bury_the_dead(&mut self, now: Instant) {
-        use crate::peer::message::{EndReason, PeerOutput};
         let dead: Vec<_> = self.lanes.dead().collect();
         for peer in dead {
-            self.core.handle_peer(now, peer, PeerOutput::Ended(EndReason::Internal));
+            self.core.handle_peer(now, peer, PeerOutput::Died);
         }
         self.hand_out(now);
     }

@@ -11,7 +11,7 @@ use aforo_cluster::metric::Metrics;
 use tokio::sync::mpsc;
 
 use crate::actor::lane::MediaLane;
-use crate::actor::supervise::{Exit, lifeline};
+use crate::actor::supervise::{Watch, lifeline};
 use crate::media::path::ShardId;
 use crate::peer::actor::Peer;
 use crate::peer::core::PeerCore;
@@ -66,9 +66,16 @@ pub struct ShardHandle {
     /// Its sign of life.
     pub heartbeat: Arc<Heartbeat>,
     arbiter: ArbiterHandle,
+    watch: Watch,
 }
 
 impl ShardHandle {
+    /// Says when the shard ends: on purpose after `Stop`, otherwise by a panic of its actor or its event loop, or with its
+    /// thread.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
     /// Ends the shard's thread. Ask it to `Stop` first, or its peers are not told.
     pub fn end_thread(&self) {
         self.arbiter.stop();
@@ -186,9 +193,6 @@ fn start_one(
     arbiter.spawn(async move {
         // Nobody waits any more only if this process is already failing to start.
         let _ = started.send(Shard::new(setup).map(Actor::start));
-        if watch.exit().await == Exit::Died {
-            tracing::error!(shard = id.0, "a shard died: its heartbeat stops and /livez will say so");
-        }
     });
     let addr = match start.recv() {
         Ok(Ok(addr)) => addr,
@@ -202,7 +206,7 @@ fn start_one(
         send_buffer_bytes = sizes.send,
         "shard started"
     );
-    Ok(ShardHandle { id, addr, udp: local, tcp, heartbeat, arbiter })
+    Ok(ShardHandle { id, addr, udp: local, tcp, heartbeat, arbiter, watch })
 }
 
 /// Accepts ICE-TCP connections on the first shard's thread and hands each to the shard that it names.

@@ -176,6 +176,7 @@ impl Telemetry {
         add(&metrics.stun_requests_total, &["unknown"], now.stun_unknown, last.stun_unknown);
         add(&metrics.stun_requests_total, &["answered"], now.stun_answered, last.stun_answered);
         add(&metrics.stun_requests_total, &["refused"], now.stun_refused, last.stun_refused);
+        add(&metrics.actor_restarts_total, &["peer", "panic"], now.peers_died, last.peers_died);
         let dropped = &metrics.datagrams_dropped_total;
         add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
         add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);

@@ -5,11 +5,14 @@ use aforo_cluster::bus::memory::MemoryBus;
 use aforo_cluster::control::{PlacementRefusal, PlacementRequest, Role};
 
 use super::*;
+use crate::actor::fault::{Panic, can_panic};
+use crate::actor::supervise::{Exit, lifeline};
 use crate::actor::virtual_time;
 
 fn agent(bus: &Arc<MemoryBus>, name: &str) -> Addr<ClusterAgent> {
     let bus: Arc<dyn Bus> = Arc::clone(bus) as _;
-    ClusterAgent::new(bus, Arc::new(Metrics::new().unwrap()), name.parse().unwrap()).start()
+    let metrics = Arc::new(Metrics::new().unwrap());
+    ClusterAgent::new(bus, metrics, name.parse().unwrap(), lifeline().0).start()
 }
 
 /// An agent whose lease stands and whose coordinator serves, on a bus of its own.
@@ -133,7 +136,7 @@ fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
     virtual_time::run(async {
         let memory = Arc::new(MemoryBus::new());
         let (bus, metrics) = (Arc::new(SlowBus(Arc::clone(&memory))), Arc::new(Metrics::new().unwrap()));
-        let node = ClusterAgent::new(bus, metrics, "one".parse().unwrap()).start();
+        let node = ClusterAgent::new(bus, metrics, "one".parse().unwrap(), lifeline().0).start();
         let ClaimStream { room, stream } = claim();
         let pending = node.send(claim());
         let again = node.send(claim());
@@ -146,5 +149,24 @@ fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
         assert_eq!(memory.list(Bucket::Rooms).await.unwrap(), []);
         node.send(claim()).await.unwrap().expect("the name is free again");
         assert_eq!(memory.list(Bucket::Rooms).await.unwrap().len(), 1);
+    });
+}
+
+can_panic!(ClusterAgent);
+
+#[test]
+fn an_agent_that_leaves_has_finished_and_one_that_panics_has_died() {
+    virtual_time::run(async {
+        let start = || {
+            let (bus, metrics) = (Arc::new(MemoryBus::new()), Arc::new(Metrics::new().unwrap()));
+            let (line, watch) = lifeline();
+            (ClusterAgent::new(bus, metrics, "one".parse().unwrap(), line).start(), watch)
+        };
+        let (leaves, watch) = start();
+        leaves.send(Leave).await.unwrap();
+        assert_eq!(watch.exit().await, Exit::Finished);
+        let (panics, watch) = start();
+        panics.send(Panic).await.unwrap_err();
+        assert_eq!(watch.exit().await, Exit::Died);
     });
 }

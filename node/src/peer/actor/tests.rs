@@ -7,8 +7,10 @@ use std::time::Duration;
 use actix::{Addr, Message};
 
 use super::*;
+use crate::actor::fault::{Panic, can_panic};
 use crate::actor::virtual_time;
 use crate::peer::core::JOIN_TIMEOUT;
+use crate::peer::message::EndReason;
 use crate::peer::test_client::{ClientOptions, Session, udp};
 
 /// Stands in for the shard and keeps what it hears.
@@ -91,13 +93,14 @@ fn closing_ends_the_actor() {
     });
 }
 
+can_panic!(Peer);
+
 #[test]
-fn a_peer_that_dies_has_ended() {
+fn a_peer_that_panics_says_that_it_died() {
     virtual_time::run(async {
-        let session_core = Session::new(ClientOptions::default()).fresh_core(now());
-        let ear = Ear::default().start();
-        drop(Peer::new(KEY, session_core, ear.clone().recipient()));
+        let (_session, ear, peer) = start();
+        peer.send(Panic).await.unwrap_err();
         let heard = ear.send(GetHeard).await.unwrap();
-        assert!(matches!(heard[..], [PeerOutput::Ended(EndReason::Internal)]));
+        assert!(matches!(heard[..], [PeerOutput::Died]), "{heard:?}");
     });
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, Recipient};
+use actix::{Actor, Context, Handler, Message, Recipient};
 use aforo_cluster::id::{SessionId, TrackId};
 use aforo_cluster::metric::Metrics;
 use bytes::BytesMut;
@@ -17,7 +17,10 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::Shard;
+use crate::actor::fault::{Panic, can_panic};
 use crate::actor::lane::ask;
+use crate::actor::supervise::Exit;
 use crate::media::codec::CodecKind;
 use crate::media::extension::ExtensionMap;
 use crate::media::negotiated::{
@@ -25,10 +28,13 @@ use crate::media::negotiated::{
 };
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::{EgressTrack, IngestTrack};
+use crate::peer::actor::Peer;
+use crate::peer::core::PeerCore;
 use crate::peer::dtls::DtlsIdentity;
 use crate::peer::ice;
 use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerNotice};
 use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session};
+use crate::shard::actor::PeerStart;
 use crate::shard::message::{AddPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop};
 use crate::shard::socket::udp::BindError;
 use crate::shard::start::{ShardHandle, ShardsConfig, StartError, start_shards, webrtc_peers};
@@ -111,7 +117,11 @@ fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
 
 impl Node {
     fn start(count: u8) -> Self {
-        let shards = start_shards(&config(DtlsIdentity::generate().unwrap(), count)).unwrap();
+        Self::with(&config(DtlsIdentity::generate().unwrap(), count))
+    }
+
+    fn with(config: &ShardsConfig) -> Self {
+        let shards = start_shards(config).unwrap();
         let (sender, notices) = mpsc::unbounded_channel();
         Self { shards, room: Room(sender).start().recipient(), notices }
     }
@@ -391,5 +401,90 @@ async fn a_port_that_is_taken_is_named() {
     assert!(matches!(error, StartError::Udp(BindError::InUse(address)) if address == node.shards[0].udp));
     let listener = TcpStream::connect(node.shards[0].tcp.unwrap()).await;
     assert!(listener.is_ok(), "the first server still runs");
+    node.stop().await;
+}
+
+can_panic!(Shard);
+
+/// Makes the event loop panic at its next turn: the pump stays borrowed for good.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct BreakEventLoop;
+
+impl Handler<BreakEventLoop> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: BreakEventLoop, _: &mut Context<Self>) {
+        std::mem::forget(self.pump.borrow_mut());
+        self.wake.notify_one();
+    }
+}
+
+async fn exit(shard: &ShardHandle) -> Exit {
+    timeout(PATIENCE, shard.watch().exit()).await.expect("the shard ends")
+}
+
+#[actix_rt::test]
+async fn a_shard_that_is_stopped_has_finished() {
+    let node = Node::start(2);
+    let shards = node.shards.clone();
+    node.stop().await;
+    for shard in &shards {
+        assert_eq!(exit(shard).await, Exit::Finished);
+    }
+}
+
+#[actix_rt::test]
+async fn a_shard_whose_handler_panics_has_died_and_the_others_live() {
+    let node = Node::start(2);
+    node.shards[0].addr.send(Panic).await.unwrap_err();
+    assert_eq!(exit(&node.shards[0]).await, Exit::Died);
+    ask(&node.shards[1].addr, GetLoad, PATIENCE).await.expect("the other lives");
+    node.shards[1].addr.send(Stop).await.unwrap();
+    node.shards.iter().for_each(ShardHandle::end_thread);
+}
+
+#[actix_rt::test]
+async fn a_shard_whose_event_loop_panics_has_died() {
+    let node = Node::start(1);
+    node.shards[0].addr.send(BreakEventLoop).await.unwrap();
+    assert_eq!(exit(&node.shards[0]).await, Exit::Died);
+    node.shards[0].end_thread();
+}
+
+#[actix_rt::test]
+async fn a_shard_whose_thread_ends_has_died() {
+    let node = Node::start(1);
+    node.shards[0].end_thread();
+    assert_eq!(exit(&node.shards[0]).await, Exit::Died);
+}
+
+#[actix_rt::test]
+async fn a_peer_that_panics_ends_its_session_and_is_counted() {
+    let identity = DtlsIdentity::generate().unwrap();
+    let (started, mut addresses) = mpsc::unbounded_channel();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let factory = move |start: PeerStart| {
+        let core = PeerCore::new(start.config, Arc::clone(&identity), crate::actor::now());
+        let peer = Peer::new(start.peer, core, start.shard).start();
+        started.send(peer.clone()).unwrap();
+        peer.recipient()
+    };
+    let mut config = config(DtlsIdentity::generate().unwrap(), 1);
+    (config.peers, config.metrics) = (Arc::new(factory), Arc::clone(&metrics));
+    let mut node = Node::with(&config);
+    let publisher = Client::join(&mut node, 0, publishes(), false).await;
+    Client::join(&mut node, 0, watches(ShardId(0)), false).await;
+    addresses.recv().await.unwrap().send(Panic).await.unwrap_err();
+    assert_eq!(node.notice().await, (publisher.session, PeerEvent::Ended(EndReason::Internal)));
+    assert_eq!(ask(&node.shards[0].addr, GetLoad, PATIENCE).await.unwrap().peers, 1, "the other stays");
+    let died = metrics.actor_restarts_total.with_label_values(&["peer", "panic"]);
+    let counted = async {
+        while died.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, counted).await.expect("the next report of the shard counts it");
+    assert_eq!(died.get(), 1);
     node.stop().await;
 }
