@@ -15,7 +15,7 @@ use aforo_cluster::metric::Metrics;
 use tracing::error;
 
 use super::core::{Entrant, RoomCore, RoomOutput};
-use super::directory::Directory;
+use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::journal::Journal;
 use super::ledger::Ledger;
@@ -170,16 +170,17 @@ impl Room {
     fn enter(
         &mut self,
         entrant: Entrant,
+        place: Reservation,
         role: Role,
         enter: impl FnOnce(&mut RoomCore, Instant, Entrant) -> Result<(), RoomError>,
     ) -> Result<(), RoomError> {
         if self.closed {
             return Err(RoomError::Closed);
         }
-        let (session, stream, shard) = (entrant.session, entrant.stream.clone(), entrant.shard);
+        let (session, stream) = (entrant.session, entrant.stream.clone());
         enter(&mut self.core, crate::actor::now(), entrant)?;
         let published = (role == Role::Publisher).then(|| stream.clone());
-        self.around.ledger.borrow_mut().enter(session, self.name.clone(), shard, published);
+        self.around.ledger.borrow_mut().enter(session, self.name.clone(), place, published);
         self.journal.entered(session, &stream, role);
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! What HTTP workers may read without asking a room: which streams are live, and how full each shard is.
+//! What HTTP workers may do without asking a room: find out which streams are live, and reserve a session's place.
 //!
 //! A viewer's join then costs one round trip between threads instead of two, and each is tens of microseconds of CPU.
-//! Rooms write here when a stream goes live or ends and when sessions come and go; what a worker reads may be old by the
-//! time it acts on it, so the room checks again when the session enters.
+//! Rooms write here when a stream goes live or ends; what a worker reads may be old by the time it acts on it, so the room
+//! checks again when the session enters. A place is counted from the moment it is promised, so requests that come together
+//! cannot bring in more sessions than the node may have.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -20,18 +21,48 @@ type LiveStreams = HashMap<RoomName, HashMap<StreamName, Arc<LiveStream>>>;
 #[derive(Debug)]
 pub struct Directory {
     live: RwLock<LiveStreams>,
-    /// Sessions by shard; the index is the shard's.
-    sessions: Box<[AtomicU32]>,
+    /// Places that are taken, on all shards together.
+    taken: AtomicU32,
+    /// The same by shard; the index is the shard's.
+    by_shard: Box<[AtomicU32]>,
     /// Where the next search for the least loaded shard starts, so that ties are spread.
     turn: AtomicUsize,
     session_limit: u32,
 }
 
+/// A session's place on one shard. The last clone to be dropped gives it back: the request on its way holds one, and the
+/// ledger another for as long as the session lasts.
+#[derive(Debug, Clone)]
+pub struct Reservation(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    shard: ShardId,
+    directory: Arc<Directory>,
+}
+
+impl Reservation {
+    /// Where the place is.
+    pub fn shard(&self) -> ShardId {
+        self.0.shard
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.directory.taken.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = self.directory.by_shard.get(usize::from(self.shard.0)) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Directory {
     /// A directory for `shards` shards and at most `session_limit` sessions on all of them.
     pub fn new(shards: usize, session_limit: u32) -> Self {
-        let sessions = (0..shards.max(1)).map(|_| AtomicU32::new(0)).collect();
-        Self { live: RwLock::default(), sessions, turn: AtomicUsize::new(0), session_limit }
+        let by_shard = (0..shards.max(1)).map(|_| AtomicU32::new(0)).collect();
+        let (taken, turn) = (AtomicU32::new(0), AtomicUsize::new(0));
+        Self { live: RwLock::default(), taken, by_shard, turn, session_limit }
     }
 
     /// The stream, if it is live.
@@ -45,34 +76,40 @@ impl Directory {
         live.get(room).and_then(|streams| streams.get(stream)).cloned().ok_or(RoomError::NotLive)
     }
 
-    /// The shard with the fewest sessions.
+    /// Takes a place on the shard with the fewest sessions.
     ///
     /// # Errors
     ///
     /// [`RoomError::SessionLimit`] if the node is full.
-    pub fn least_loaded(&self) -> Result<ShardId, RoomError> {
-        let loads: Vec<u32> = self.sessions.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        if loads.iter().sum::<u32>() >= self.session_limit {
-            return Err(RoomError::SessionLimit(self.session_limit));
+    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, RoomError> {
+        let one_more = |taken| (taken < self.session_limit).then_some(taken + 1);
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| RoomError::SessionLimit(self.session_limit))?;
+        let shard = self.least_loaded();
+        if let Some(count) = self.by_shard.get(usize::from(shard.0)) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(Reservation(Arc::new(Held { shard, directory: Arc::clone(self) })))
+    }
+
+    /// Requests that come together may all choose the same shard; the next ones even that out.
+    fn least_loaded(&self) -> ShardId {
+        let loads: Vec<u32> = self.by_shard.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let order = (0..loads.len()).map(|offset| turn.wrapping_add(offset) % loads.len());
         let least = order.min_by_key(|index| loads.get(*index).copied().unwrap_or(u32::MAX));
-        Ok(ShardId(u8::try_from(least.unwrap_or(0)).unwrap_or(0)))
+        ShardId(u8::try_from(least.unwrap_or(0)).unwrap_or(0))
     }
 
-    /// A session entered on `shard`.
-    pub(super) fn entered(&self, shard: ShardId) {
-        if let Some(count) = self.sessions.get(usize::from(shard.0)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Sessions that are here or on their way in.
+    pub fn sessions(&self) -> u32 {
+        self.taken.load(Ordering::Relaxed)
     }
 
-    /// A session on `shard` is over.
-    pub(super) fn left(&self, shard: ShardId) {
-        if let Some(count) = self.sessions.get(usize::from(shard.0)) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// The most of them that there may be.
+    pub fn session_limit(&self) -> u32 {
+        self.session_limit
     }
 
     /// The stream is live from now on.
@@ -99,6 +136,48 @@ impl Directory {
 
     #[cfg(test)]
     pub(super) fn loads(&self) -> Vec<u32> {
-        self.sessions.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+        self.by_shard.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_taken_before_the_session_enters_and_given_back_if_it_never_does() {
+        let directory = Arc::new(Directory::new(2, 2));
+        let first = directory.reserve().unwrap();
+        let second = directory.reserve().unwrap();
+        assert_ne!(first.shard(), second.shard(), "who is on its way counts as load");
+        assert!(matches!(directory.reserve(), Err(RoomError::SessionLimit(2))));
+        let again = first.clone();
+        drop(first);
+        assert!(directory.reserve().is_err(), "a clone keeps the place");
+        drop(again);
+        directory.reserve().expect("the place is free again");
+        drop(second);
+        assert_eq!((directory.sessions(), directory.loads()), (0, vec![0, 0]));
+    }
+
+    #[test]
+    fn requests_that_come_together_never_get_more_places_than_there_are() {
+        const LIMIT: u32 = 50;
+        let directory = Arc::new(Directory::new(3, LIMIT));
+        let start = std::sync::Barrier::new(8);
+        let taken: Vec<Reservation> = std::thread::scope(|scope| {
+            let crowd = || {
+                start.wait();
+                (0..LIMIT).filter_map(|_| directory.reserve().ok()).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(crowd)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!((taken.len(), directory.sessions()), (LIMIT as usize, LIMIT));
+        assert_eq!(directory.loads().iter().sum::<u32>(), LIMIT);
+        drop(taken);
+        assert_eq!((directory.sessions(), directory.loads()), (0, vec![0, 0, 0]));
     }
 }

@@ -1,20 +1,19 @@
 //! Which sessions the node has, and where their peers live. It outlives a room that dies, so that its peers can be ended.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
-use super::directory::Directory;
-use crate::media::path::{PeerKey, ShardId};
+use super::directory::Reservation;
+use crate::media::path::PeerKey;
 
 /// A session's place on the node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     /// Its room.
     pub room: RoomName,
-    /// Its shard.
-    pub shard: ShardId,
+    /// Its place on a shard, which nobody else gets while the session lasts.
+    pub reservation: Reservation,
     /// The stream that it publishes, if it does.
     pub published: Option<StreamName>,
     /// Its peer, once the shard has taken it.
@@ -22,29 +21,22 @@ pub(super) struct Place {
 }
 
 /// All sessions of the node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ledger {
     sessions: HashMap<SessionId, Place>,
-    directory: Arc<Directory>,
     last_track: u64,
 }
 
 impl Ledger {
-    /// A ledger without sessions; it keeps the directory's load up to date.
-    pub fn new(directory: Arc<Directory>) -> Self {
-        Self { sessions: HashMap::new(), directory, last_track: 0 }
-    }
-
     /// Takes note of a session.
     pub fn enter(
         &mut self,
         session: SessionId,
         room: RoomName,
-        shard: ShardId,
+        reservation: Reservation,
         published: Option<StreamName>,
     ) {
-        self.directory.entered(shard);
-        self.sessions.insert(session, Place { room, shard, published, peer: None });
+        self.sessions.insert(session, Place { room, reservation, published, peer: None });
     }
 
     /// The shard took the session's peer.
@@ -54,11 +46,9 @@ impl Ledger {
         }
     }
 
-    /// The session is over.
+    /// The session is over, and its place free.
     pub fn leave(&mut self, session: SessionId) {
-        if let Some(place) = self.sessions.remove(&session) {
-            self.directory.left(place.shard);
-        }
+        self.sessions.remove(&session);
     }
 
     /// Sessions of `room`, for the case that it died.
@@ -78,24 +68,22 @@ impl Ledger {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-    use super::*;
+    use std::sync::Arc;
 
-    fn ledger(shards: usize) -> (Ledger, Arc<Directory>) {
-        let directory = Arc::new(Directory::new(shards, 30));
-        (Ledger::new(Arc::clone(&directory)), directory)
-    }
+    use super::*;
+    use crate::media::path::ShardId;
+    use crate::room::Directory;
 
     #[test]
     fn sessions_spread_over_shards_and_leave_no_trace() {
-        let (mut ledger, directory) = ledger(3);
+        let (mut ledger, directory) = (Ledger::default(), Arc::new(Directory::new(3, 30)));
         let room: RoomName = "a".parse().unwrap();
         let sessions: Vec<SessionId> = (0..30).map(|_| SessionId::random()).collect();
         for session in &sessions {
-            let shard = directory.least_loaded().unwrap();
-            ledger.enter(*session, room.clone(), shard, None);
+            ledger.enter(*session, room.clone(), directory.reserve().unwrap(), None);
         }
         assert_eq!(directory.loads(), [10, 10, 10]);
-        assert!(directory.least_loaded().is_err());
+        assert!(directory.reserve().is_err());
         for session in sessions.iter().chain(&sessions) {
             ledger.leave(*session);
         }
@@ -105,14 +93,20 @@ mod tests {
 
     #[test]
     fn a_shard_that_emptied_is_filled_again() {
-        let (mut ledger, directory) = ledger(2);
+        let (mut ledger, directory) = (Ledger::default(), Arc::new(Directory::new(2, 30)));
         let room: RoomName = "a".parse().unwrap();
-        for shard in [0, 0, 0, 1] {
-            ledger.enter(SessionId::random(), room.clone(), ShardId(shard), None);
+        let mut on_second = Vec::new();
+        for _ in 0..6 {
+            let (session, place) = (SessionId::random(), directory.reserve().unwrap());
+            on_second.extend((place.shard() == ShardId(1)).then_some(session));
+            ledger.enter(session, room.clone(), place, None);
         }
-        for _ in 0..2 {
-            assert_eq!(directory.least_loaded().unwrap(), ShardId(1));
-            ledger.enter(SessionId::random(), room.clone(), ShardId(1), None);
+        assert_eq!(directory.loads(), [3, 3]);
+        on_second.iter().for_each(|session| ledger.leave(*session));
+        for _ in 0..3 {
+            let place = directory.reserve().unwrap();
+            assert_eq!(place.shard(), ShardId(1));
+            ledger.enter(SessionId::random(), room.clone(), place, None);
         }
         assert_eq!(ledger.of_room(&room).len(), 6);
     }

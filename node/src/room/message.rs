@@ -5,6 +5,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::core::IfMatch;
+use super::directory::Reservation;
 use super::error::RoomError;
 use super::report::RoomReport;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
@@ -12,9 +13,9 @@ use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerConfig};
 
 /// Where on this node does a publisher belong? Asked of [`super::Rooms`] before the offer is answered; viewers belong
-/// wherever [`super::Directory`] says.
+/// wherever [`super::Directory`] has a place.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<ShardId, RoomError>")]
+#[rtype(result = "Result<Reservation, RoomError>")]
 pub struct Place {
     /// The room.
     pub room: RoomName,
@@ -37,8 +38,8 @@ pub struct Publish {
     pub session: SessionId,
     /// The stream.
     pub stream: StreamName,
-    /// The shard that was placed.
-    pub shard: ShardId,
+    /// Its place.
+    pub place: Reservation,
     /// The entity tag of the answer.
     pub etag: u64,
     /// What was negotiated.
@@ -55,8 +56,8 @@ pub struct Play {
     pub stream: StreamName,
     /// The publication that the answer was made for.
     pub publisher: SessionId,
-    /// The shard that was placed.
-    pub shard: ShardId,
+    /// Its place.
+    pub place: Reservation,
     /// The entity tag of the answer.
     pub etag: u64,
     /// What was negotiated.

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use tracing::error;
 
 use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
-use super::directory::Directory;
+use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
 use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Play, Publish};
@@ -27,7 +27,7 @@ use super::report::RoomReport;
 use crate::actor::lane::{AskError, ask};
 use crate::actor::supervise::{Exit, Lifeline, lifeline};
 use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
-use crate::media::path::{PeerKey, ShardId};
+use crate::media::path::PeerKey;
 use crate::peer::message::EndReason;
 use crate::shard::message::ClosePeers;
 
@@ -134,7 +134,7 @@ impl Rooms {
         room_limit: u32,
         lifeline: Lifeline,
     ) -> Self {
-        let ledger = Rc::new(RefCell::new(Ledger::new(Arc::clone(&directory))));
+        let ledger = Rc::new(RefCell::new(Ledger::default()));
         let around = Surroundings { shards: shards.into(), agent, metrics, ledger, directory };
         let (rooms, opened, draining) = (HashMap::new(), 0, false);
         Self { rooms, opened, around, node, room_limit, draining, _lifeline: lifeline }
@@ -178,7 +178,8 @@ impl Rooms {
         Ok(room)
     }
 
-    /// A room died of a fault of ours: nobody would ever end its peers or give its streams back, so it is done now.
+    /// A room died of a fault of ours: nobody would ever end its peers or give its streams back, so it is done now. A peer
+    /// that its shard had not answered for has no key here; the shard itself ends it, as nobody hears its notices.
     fn bury(&mut self, name: &RoomName, number: u64, context: &mut Context<Self>) {
         self.around.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).inc();
         if self.rooms.get(name).is_none_or(|opened| opened.number != number) {
@@ -200,7 +201,7 @@ impl Rooms {
                 context.spawn(released.into_actor(self).map(|_, _, _| ()));
             }
             if let Some(peer) = place.peer {
-                peers.entry(place.shard.0).or_default().push(peer);
+                peers.entry(place.reservation.shard().0).or_default().push(peer);
             }
         }
         for (shard, peers) in peers {
@@ -247,24 +248,24 @@ impl Actor for Rooms {
 }
 
 impl Handler<Place> for Rooms {
-    type Result = ResponseFuture<Result<ShardId, RoomError>>;
+    type Result = ResponseFuture<Result<Reservation, RoomError>>;
 
     fn handle(&mut self, Place { room: name, stream }: Place, _: &mut Context<Self>) -> Self::Result {
         if self.draining {
             let refused = RoomError::Refused(PlacementRefusal::Draining);
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let shard = self.around.directory.least_loaded();
+        let place = self.around.directory.reserve();
         let room = self.rooms.get(&name).map(|opened| opened.room.clone());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
         Box::pin(async move {
-            let shard = shard?;
+            let place = place?;
             if let Some(room) = room {
                 let check = CheckFree { stream: stream.clone() };
                 flatten(ask(&room, check, DEADLINE).await)?;
             }
             placed_here(agent, node, name, stream).await?;
-            Ok(shard)
+            Ok(place)
         })
     }
 }

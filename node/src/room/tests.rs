@@ -10,7 +10,6 @@ use crate::actor::supervise::Exit;
 use crate::actor::{fault, virtual_time};
 use crate::config::Limits;
 use crate::media::negotiated::IceCredentials;
-use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput};
 use crate::signalling::sdp::{self, Capabilities, LocalTransport};
 
@@ -34,9 +33,13 @@ fn config(offer: &str) -> PeerConfig {
     PeerConfig { local_ice, negotiated }
 }
 
-fn published(session: SessionId) -> InRoom<Publish> {
+fn published(rig: &Rig, session: SessionId) -> InRoom<Publish> {
+    published_at(rig.directory.reserve().unwrap(), session)
+}
+
+fn published_at(place: Reservation, session: SessionId) -> InRoom<Publish> {
     let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
-    let publish = Publish { session, stream: StreamName::default(), shard: ShardId(0), etag: 1, config };
+    let publish = Publish { session, stream: StreamName::default(), place, etag: 1, config };
     InRoom { room: room(), message: publish }
 }
 
@@ -46,8 +49,8 @@ fn place() -> Place {
 
 async fn live(rig: &Rig) -> SessionId {
     let session = SessionId::random();
-    rig.rooms.send(place()).await.unwrap().unwrap();
-    rig.rooms.send(published(session)).await.unwrap().unwrap();
+    let placed = rig.rooms.send(place()).await.unwrap().unwrap();
+    rig.rooms.send(published_at(placed, session)).await.unwrap().unwrap();
     rig.last_peer_says(PeerEvent::Connected).await;
     rig.last_peer_says(PeerEvent::FirstMedia).await;
     session
@@ -92,7 +95,7 @@ fn a_shard_that_refuses_leaves_no_trace() {
     virtual_time::run(async {
         let rig = Rig::new(&Limits::default());
         rig.notes.lock().unwrap().full = true;
-        let refused = rig.rooms.send(published(SessionId::random())).await.unwrap();
+        let refused = rig.rooms.send(published(&rig, SessionId::random())).await.unwrap();
         assert!(matches!(refused, Err(RoomError::Shard(_))), "{refused:?}");
         assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
         rig.notes.lock().unwrap().full = false;
@@ -105,9 +108,28 @@ fn limits_are_refused_with_their_number() {
     virtual_time::run(async {
         let rig = Rig::new(&Limits { sessions: 1, ..Limits::default() });
         live(&rig).await;
-        let refused = rig.directory.least_loaded();
+        let refused = rig.directory.reserve();
         assert!(matches!(refused, Err(RoomError::SessionLimit(1))), "{refused:?}");
         assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::SessionLimit(1))));
+    });
+}
+
+#[test]
+fn a_publisher_has_its_place_from_the_answer_on_and_loses_it_when_it_stays_out() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits { sessions: 1, ..Limits::default() });
+        let placed = rig.rooms.send(place()).await.unwrap().unwrap();
+        assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::SessionLimit(1))));
+        drop(placed);
+        rig.notes.lock().unwrap().full = true;
+        let refused = rig.rooms.send(published(&rig, SessionId::random())).await.unwrap();
+        assert!(matches!(refused, Err(RoomError::Shard(_))), "{refused:?}");
+        assert_eq!(rig.directory.sessions(), 0);
+        rig.notes.lock().unwrap().full = false;
+        live(&rig).await;
+        assert_eq!(rig.directory.sessions(), 1);
+        rig.last_peer_says(PeerEvent::Ended(EndReason::ClosedByPeer)).await;
+        assert_eq!(rig.directory.sessions(), 0);
     });
 }
 
@@ -123,7 +145,7 @@ fn draining_ends_every_session_and_lets_nobody_in() {
         assert_eq!(told, ["Close(Shutdown)"]);
         let refused = rig.rooms.send(place()).await.unwrap();
         assert!(matches!(refused, Err(RoomError::Refused(_))), "{refused:?}");
-        let late = rig.rooms.send(published(SessionId::random())).await.unwrap();
+        let late = rig.rooms.send(published(&rig, SessionId::random())).await.unwrap();
         assert!(matches!(late, Err(RoomError::Refused(_))), "{late:?}");
     });
 }
@@ -134,11 +156,11 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
     virtual_time::run(async {
         let rig = Rig::new(&Limits::default());
         let publisher = live(&rig).await;
-        let config = published(publisher).message.config;
+        let config = published(&rig, publisher).message.config;
         for _ in 0..VIEWERS {
             let (session, stream) = (SessionId::random(), StreamName::default());
-            let play =
-                Play { session, stream, publisher, shard: ShardId(0), etag: 1, config: config.clone() };
+            let place = rig.directory.reserve().unwrap();
+            let play = Play { session, stream, publisher, place, etag: 1, config: config.clone() };
             rig.rooms.send(InRoom { room: room(), message: play }).await.unwrap().unwrap();
         }
         rig.peer_says(0, PeerEvent::Ended(EndReason::ClosedByPeer)).await;
@@ -186,6 +208,7 @@ fn the_peers_of_a_room_that_dies_are_ended_and_its_name_is_free_again() {
         let told = rig.notes.lock().unwrap().told.clone();
         assert!(matches!(told[..], [(0, PeerInput::Close(EndReason::Internal))]), "{told:?}");
         assert!(rig.directory.find(&room(), &StreamName::default()).is_err());
+        assert_eq!(rig.directory.sessions(), 0);
         assert_eq!((rig.metrics.rooms.get(), rig.metrics.streams.get()), (0, 0));
         assert_eq!(rig.metrics.actor_restarts_total.with_label_values(&["room", "panic"]).get(), 1);
         assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);

@@ -201,6 +201,11 @@ impl Lanes {
         self.peers.iter().filter(|(_, lanes)| !lanes.actor.connected()).map(|(peer, _)| *peer)
     }
 
+    /// Peers whose room is no more.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = PeerKey> {
+        self.peers.iter().filter(|(_, lanes)| lanes.notices.is_closed()).map(|(peer, _)| *peer)
+    }
+
     /// What was lost so far.
     pub(super) fn losses(&self) -> Losses {
         let mut losses = self.past;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, TcpConnection};
 use crate::media::spec::ShardMessage;
-use crate::peer::message::PeerOutput;
+use crate::peer::message::{EndReason, PeerInput, PeerOutput};
 use crate::shard::core::{ShardCore, ShardOutput};
 use crate::shard::lanes::{Lanes, PeerLanes};
 use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
@@ -199,11 +199,16 @@ impl Pump {
         }
     }
 
-    /// Ends the peers whose actor has died without a word.
+    /// Ends the peers whose actor has died without a word, and closes those whose room has: the room may have died before
+    /// it knew of them, and nobody else would ever end them.
     pub(super) fn bury_the_dead(&mut self, now: Instant) {
         let dead: Vec<_> = self.lanes.dead().collect();
         for peer in dead {
             self.core.handle_peer(now, peer, PeerOutput::Died);
+        }
+        let orphans: Vec<_> = self.lanes.orphans().collect();
+        for peer in orphans {
+            self.core.tell(peer, PeerInput::Close(EndReason::Internal));
         }
         self.hand_out(now);
     }

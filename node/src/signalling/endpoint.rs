@@ -114,12 +114,12 @@ struct Entry {
 async fn publish_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
     let Target { room, stream } = target.clone();
-    let shard = app.ask(Place { room, stream: stream.clone() }).await??;
-    let local = app.local_transport(shard)?;
+    let place = app.ask(Place { room, stream: stream.clone() }).await??;
+    let local = app.local_transport(place.shard())?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::publish(local))?;
     let config = PeerConfig { local_ice, negotiated };
-    let publish = Publish { session: *session, stream, shard, etag: *etag, config };
+    let publish = Publish { session: *session, stream, place, etag: *etag, config };
     app.ask_room(&target.room, publish).await?;
     Ok(answer)
 }
@@ -128,15 +128,15 @@ async fn publish_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Pro
 async fn play_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
     let live = app.directory.find(&target.room, &target.stream)?;
-    let shard = app.directory.least_loaded()?;
-    let local = app.local_transport(shard)?;
+    let place = app.directory.reserve()?;
+    let local = app.local_transport(place.shard())?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::play(local, &play_tracks(&live)))?;
     let play = Play {
         session: *session,
         stream: target.stream.clone(),
         publisher: live.publisher,
-        shard,
+        place,
         etag: *etag,
         config: PeerConfig { local_ice, negotiated },
     };

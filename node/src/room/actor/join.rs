@@ -10,7 +10,7 @@ use crate::cluster_agent::{ClaimStream, ClusterError};
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::{EgressTrack, IngestTrack};
 use crate::peer::message::PeerConfig;
-use crate::room::core::{Entrant, LiveStream, StreamTrack};
+use crate::room::core::{Entrant, LiveStream, RoomCore, StreamTrack};
 use crate::room::error::RoomError;
 use crate::room::message::{Play, Publish};
 use crate::shard::message::{AddPeer, AddPeerError, PeerMedia};
@@ -95,12 +95,13 @@ impl Handler<Publish> for Room {
     type Result = ResponseActFuture<Self, Result<(), RoomError>>;
 
     fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
-        let Publish { session, stream, shard, etag, config } = publish;
+        let Publish { session, stream, place, etag, config } = publish;
+        let shard = place.shard();
         let entrant = entrant(session, stream.clone(), shard, etag, &config);
         let (tracks, ingest) = self.new_tracks(&config);
         let claimed = tracks.clone();
-        let entered =
-            self.enter(entrant, Role::Publisher, |core, now, entrant| core.publish(now, entrant, tracks));
+        let publish = |core: &mut RoomCore, now, entrant| core.publish(now, entrant, tracks);
+        let entered = self.enter(entrant, place, Role::Publisher, publish);
         if let Err(error) = entered {
             return Box::pin(actix::fut::ready(Err(error)));
         }
@@ -128,11 +129,12 @@ impl Handler<Play> for Room {
     type Result = ResponseActFuture<Self, Result<(), RoomError>>;
 
     fn handle(&mut self, play: Play, context: &mut Context<Self>) -> Self::Result {
-        let Play { session, stream, publisher, shard, etag, config } = play;
+        let Play { session, stream, publisher, place, etag, config } = play;
+        let shard = place.shard();
         let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config));
         let entrant = entrant(session, stream, shard, etag, &config);
-        let entered =
-            self.enter(entrant, Role::Viewer, |core, now, entrant| core.play(now, entrant, publisher));
+        let play = |core: &mut RoomCore, now, entrant| core.play(now, entrant, publisher);
+        let entered = self.enter(entrant, place, Role::Viewer, play);
         let tracks = match entered.and(tracks) {
             Ok(tracks) => tracks,
             Err(error) => return Box::pin(actix::fut::ready(Err(error))),

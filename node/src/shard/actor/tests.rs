@@ -115,6 +115,8 @@ fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
     }
 }
 
+can_panic!(Room);
+
 impl Node {
     fn start(count: u8) -> Self {
         Self::with(&config(DtlsIdentity::generate().unwrap(), count))
@@ -486,5 +488,39 @@ async fn a_peer_that_panics_ends_its_session_and_is_counted() {
     };
     timeout(PATIENCE, counted).await.expect("the next report of the shard counts it");
     assert_eq!(died.get(), 1);
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn peers_whose_room_died_are_closed_also_those_that_it_never_knew_of() {
+    let mut node = Node::start(1);
+    let stays = Client::join(&mut node, 0, publishes(), false).await;
+    let (sender, notices) = mpsc::unbounded_channel();
+    let room = Room(sender).start();
+    let rest = std::mem::replace(&mut node.room, room.clone().recipient());
+    let rest = (rest, std::mem::replace(&mut node.notices, notices));
+    let mut client = Client::join(&mut node, 0, watches(ShardId(0)), false).await;
+    room.send(Panic).await.unwrap_err();
+    // Its room died while this was on its way: whoever added it is not there to hear its key.
+    let unknown = Session::new(ClientOptions::default());
+    let negotiated = Negotiated {
+        direction: Direction::Play,
+        remote_ice: unknown.remote.clone(),
+        dtls_role: DtlsRole::Server,
+        remote_fingerprints: Vec::new(),
+        media: Vec::new(),
+    };
+    let config = PeerConfig { local_ice: ice::credentials(ShardId(0)).unwrap(), negotiated };
+    let (session, media, notices) = (SessionId::random(), watches(ShardId(0)), node.room.clone());
+    let shard = node.shards[0].addr.clone();
+    ask(&shard, AddPeer { session, config, media, notices }, PATIENCE).await.unwrap().unwrap();
+    let goodbye = client.way.receive().await;
+    let events = client.dtls.dtls.read(Instant::now(), REMOTE, None, BytesMut::from(&goodbye[..])).unwrap();
+    assert!(events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)));
+    let gone = async { while ask(&shard, GetLoad, PATIENCE).await.unwrap().peers > 1 {} };
+    timeout(PATIENCE, gone).await.expect("both are gone");
+    (node.room, node.notices) = rest;
+    assert!(node.notices.try_recv().is_err(), "the other room's peer stays");
+    drop(stays);
     node.stop().await;
 }
