@@ -4,7 +4,7 @@
 //! ratios; `_total` only on counters. Whoever measures holds an `Arc<Metrics>` and touches the field.
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -44,6 +44,9 @@ macro_rules! build {
     (gauge, $name:expr, $help:expr, [$($label:expr),+], []) => {
         IntGaugeVec::new(Opts::new($name, $help), &[$($label),+])
     };
+    (ratio, $name:expr, $help:expr, [], []) => {
+        Gauge::with_opts(Opts::new($name, $help))
+    };
     (ratio, $name:expr, $help:expr, [$($label:expr),+], []) => {
         GaugeVec::new(Opts::new($name, $help), &[$($label),+])
     };
@@ -68,6 +71,9 @@ macro_rules! kind {
     };
     (gauge, [$($label:expr),+]) => {
         IntGaugeVec
+    };
+    (ratio, []) => {
+        Gauge
     };
     (ratio, [$($label:expr),+]) => {
         GaugeVec
@@ -118,6 +124,9 @@ metrics! {
     // Build and node.
     gauge build_info ["version"]: "Always 1; the label has the version that runs.";
     gauge node_state ["state"]: "1 for the state the node is in (starting, ready, draining), 0 for the others.";
+    ratio node_load_ratio []: "Load over limit of the node's scarcest resource: 0 is idle, from 0.95 on it takes no publisher.";
+    ratio node_usage ["resource"]: "What the node uses: of the busiest media arbiter's core (cpu, smoothed over 5 s), of sessions.";
+    ratio node_limit ["resource"]: "What there is of each resource of node_usage.";
     ratio shard_busy_ratio ["shard"]: "Share of the last second that a media arbiter spent working.";
     histogram event_loop_lag_seconds [] buckets LAG_SECONDS: "How late a media arbiter's timers fire.";
 

@@ -4,7 +4,9 @@
 //! Outputs: one lease in `aforo_nodes`, one claim per stream in `aforo_rooms`, placements.
 
 mod actor;
+mod load;
 mod message;
 
 pub use actor::ClusterAgent;
+pub use load::LoadMeter;
 pub use message::{ClaimStream, ClusterError, GetPlacement, Leave, ReleaseStream, SetLoad, SetState};

@@ -22,7 +22,7 @@ use rand::RngExt;
 use tracing::{error, info};
 
 use crate::actor::supervise::{Lifeline, Root, first_death, keep_alive_on, lifeline};
-use crate::cluster_agent::ClusterAgent;
+use crate::cluster_agent::{ClusterAgent, LoadMeter};
 use crate::config::Config;
 use crate::drain;
 use crate::lifecycle::{Lifecycle, NodeState};
@@ -230,6 +230,19 @@ fn start_control(
         })
         .collect();
     let (room_limit, asked) = (config.limits.rooms, agent.clone());
+    let meter = LoadMeter {
+        shards: shards.iter().map(|shard| shard.addr.clone().recipient()).collect(),
+        directory: Arc::clone(directory),
+        agent: agent.clone().recipient(),
+        metrics: Arc::clone(metrics),
+    };
+    let meter_watch = keep_alive_on(control, "load_meter", Arc::clone(metrics), move |line| {
+        let meter = meter.clone();
+        actix_rt::spawn(async move {
+            meter.run().await;
+            line.finish();
+        });
+    });
     let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
     let rooms = Rooms::start_in_arbiter(control, move |_| {
         Rooms::new(node, links, asked, metrics, directory, room_limit, of_rooms)
@@ -237,6 +250,7 @@ fn start_control(
     let roots = vec![
         Root { name: "the cluster agent".to_owned(), watch: agent_watch },
         Root { name: "the root of rooms".to_owned(), watch: rooms_watch },
+        Root { name: "the load meter".to_owned(), watch: meter_watch },
     ];
     Control { rooms, agent, roots }
 }

@@ -78,6 +78,7 @@ impl Handler<GetReport> for NotingShard {
 pub(crate) struct Rig {
     pub(crate) rooms: Addr<Rooms>,
     pub(crate) watch: Watch,
+    pub(crate) agent: Addr<ClusterAgent>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) directory: Arc<Directory>,
@@ -104,8 +105,8 @@ impl Rig {
         let directory = Arc::new(Directory::new(1, limits.sessions));
         let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
         let (line, watch) = lifeline();
-        let rooms = Rooms::new(node, links, agent, counted, known, limits.rooms, line).start();
-        Self { rooms, watch, metrics, notes, directory }
+        let rooms = Rooms::new(node, links, agent.clone(), counted, known, limits.rooms, line).start();
+        Self { rooms, watch, agent, metrics, notes, directory }
     }
 
     /// The peer that was added last says this.

@@ -1,13 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use actix::Handler;
-use aforo_cluster::control::Role;
+use aforo_cluster::control::{LEASE_RENEWAL, PlacementRefusal, Role};
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
 use super::rig::Rig;
 use super::*;
 use crate::actor::supervise::Exit;
 use crate::actor::{fault, virtual_time};
+use crate::cluster_agent::SetLoad;
 use crate::config::Limits;
 use crate::media::negotiated::IceCredentials;
 use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput};
@@ -130,6 +131,24 @@ fn a_publisher_has_its_place_from_the_answer_on_and_loses_it_when_it_stays_out()
         assert_eq!(rig.directory.sessions(), 1);
         rig.last_peer_says(PeerEvent::Ended(EndReason::ClosedByPeer)).await;
         assert_eq!(rig.directory.sessions(), 0);
+    });
+}
+
+#[test]
+fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let publisher = live(&rig).await;
+        rig.agent.send(SetLoad(0.99)).await.unwrap();
+        tokio::time::sleep(LEASE_RENEWAL * 2).await;
+        let elsewhere = Place { room: "other".parse().unwrap(), stream: StreamName::default() };
+        let refused = rig.rooms.send(elsewhere).await.unwrap();
+        assert!(matches!(refused, Err(RoomError::Refused(PlacementRefusal::Full))), "{refused:?}");
+        let place = rig.directory.reserve().unwrap();
+        let (session, stream) = (SessionId::random(), StreamName::default());
+        let config = published(&rig, publisher).message.config;
+        let play = Play { session, stream, publisher, place, etag: 1, config };
+        rig.rooms.send(InRoom { room: room(), message: play }).await.unwrap().expect("a viewer comes in");
     });
 }
 
