@@ -18,6 +18,12 @@ const FORWARD_SECONDS: &[f64] =
 /// Lag of an event loop: 1 ms is the timer's grain, beyond 100 ms audio breaks up.
 const LAG_SECONDS: &[f64] = &[0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
 
+/// How long a message keeps its actor: 10 µs is bookkeeping, 1 ms delays audio on a media arbiter, 1 s stops a node.
+const MESSAGE_SECONDS: &[f64] = &[0.000_01, 0.000_1, 0.001, 0.005, 0.025, 0.1, 1.0];
+
+/// Messages that wait together: powers of four up to the largest mailbox.
+const MAILBOX_MESSAGES: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
+
 /// Network times: a LAN, a city, a continent, the world, a satellite.
 const NETWORK_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8];
 
@@ -123,6 +129,7 @@ macro_rules! metrics {
 metrics! {
     // Build and node.
     gauge build_info ["version"]: "Always 1; the label has the version that runs.";
+    gauge node_info ["node"]: "Always 1; the label has the node's name in the cluster.";
     gauge node_state ["state"]: "1 for the state the node is in (starting, ready, draining), 0 for the others.";
     ratio node_load_ratio []: "Load over limit of the node's scarcest resource: 0 is idle, from 0.95 on it takes no publisher.";
     ratio node_usage ["resource"]: "What the node uses: of the busiest media arbiter's core (cpu, smoothed over 5 s), of sessions.";
@@ -132,6 +139,8 @@ metrics! {
 
     // Actors.
     gauge actor_active ["actor"]: "Actors that are running.";
+    histogram actor_mailbox_depth ["actor"] buckets MAILBOX_MESSAGES: "Messages that an actor found waiting when it had its turn.";
+    histogram actor_message_duration_seconds ["actor", "message"] buckets MESSAGE_SECONDS: "Time that a message kept its actor from the next one.";
     counter actor_restarts_total ["actor", "reason"]: "Actors that died of a fault: rebuilt by their owner, or cleaned up after (peers, rooms).";
     counter actor_dropped_messages_total ["actor", "reason"]: "Messages that a full or closed mailbox refused.";
 
@@ -143,7 +152,7 @@ metrics! {
     // Sessions.
     gauge sessions ["role", "protocol"]: "Sessions that are connected or connecting.";
     counter session_attempts_total ["role", "protocol", "result"]: "Attempts to publish or play, by their result.";
-    histogram join_duration_seconds ["protocol", "stage"] buckets JOIN_SECONDS: "Time from the request to each stage of a join (answer, dtls, first_rtp, first_keyframe).";
+    histogram join_duration_seconds ["protocol", "stage"] buckets JOIN_SECONDS: "Time from the request to each stage of a join (answer, ice, dtls, first_rtp, first_keyframe).";
     histogram session_duration_seconds ["role"] buckets SESSION_SECONDS: "Length of sessions that ended.";
     counter session_ends_total ["role", "reason"]: "Sessions that ended, by why.";
     counter ice_restarts_total ["result"]: "ICE restarts asked for by PATCH.";
@@ -160,7 +169,8 @@ metrics! {
     counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";
     counter rtcp_feedback_total ["direction", "type"]: "Feedback messages by type (nack, pli, fir, twcc, rr, sr, remb).";
     counter keyframe_requests_total ["result"]: "Wishes for a keyframe: sent to the publisher, or throttled because one is on its way.";
-    histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel, sampled once a batch.";
+    histogram keyframe_wait_seconds [] buckets JOIN_SECONDS: "Time from the first wish for a keyframe to its arrival from the publisher.";
+    histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel: the oldest of each kind (audio, video, rtx for answers to NACK) in each round of the event loop.";
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
     histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times from receiver reports.";
     histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";

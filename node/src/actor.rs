@@ -1,10 +1,13 @@
-//! The actor kit: the timers, lanes and supervision that every actor of the node uses in place of raw actix calls.
+//! The actor kit: the timers, lanes, supervision and instruments that every actor of the node uses in place of raw actix
+//! calls.
 //!
 //! `timer` arms one deadline per actor from its core's `poll_timeout`; `lane` sends notices and media with bounded
-//! memory and counted refusals, and asks with a deadline; `supervise` rebuilds children from a factory within a budget.
+//! memory and counted refusals, and asks with a deadline; `supervise` rebuilds children from a factory within a budget;
+//! `instruments` measures what messages cost.
 
 #[cfg(test)]
 pub(crate) mod fault;
+pub mod instruments;
 pub mod lane;
 pub mod supervise;
 pub mod timer;

@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod core;
+pub mod counters;
 pub mod demux;
 mod event_loop;
 pub mod gather;

@@ -160,7 +160,7 @@ fn start(
         tcp: config.media.tcp,
         peers_max: config.limits.sessions as usize,
         seed: rand::rng().random(),
-        peers: webrtc_peers(identity),
+        peers: webrtc_peers(identity, Arc::clone(&metrics)),
         metrics: Arc::clone(&metrics),
     })?;
     let directory = Arc::new(Directory::new(shards.len(), config.limits.sessions));
@@ -215,6 +215,7 @@ fn start_control(
     control: &ArbiterHandle,
 ) -> Control {
     let node = config.node.name.clone().unwrap_or_else(NodeId::random);
+    metrics.node_info.with_label_values(&[node.as_str()]).set(1);
     info!(%node, version = env!("CARGO_PKG_VERSION"), "node starts");
     let (of_agent, agent_watch) = lifeline();
     let (of_rooms, rooms_watch) = lifeline();

@@ -85,8 +85,12 @@ fn a_node_serves_on_the_ports_that_it_prints_and_stops_with_0_on_sigterm() {
         assert_eq!(get(&node.admin, probe).0, "HTTP/1.1 200 OK", "{probe}");
     }
     let (_, metrics) = get(&node.admin, "/metrics");
-    for name in ["aforo_build_info{", "aforo_node_state{state=\"ready\"} 1", "process_resident_memory_bytes"]
-    {
+    for name in [
+        "aforo_build_info{",
+        "aforo_node_info{",
+        "aforo_node_state{state=\"ready\"} 1",
+        "process_resident_memory_bytes",
+    ] {
         assert!(metrics.contains(name), "{name} is missing");
     }
     assert!(get(&node.http, "/metrics").0.contains("404"), "metrics are not for everybody");

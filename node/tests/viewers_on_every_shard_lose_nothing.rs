@@ -1,11 +1,12 @@
 //! A wire test: the built server with three shards, publishers of the `webrtc` crate, and viewers that throw packets away.
 //!
 //! Each stream enters at one shard and is watched on all of them, so that packets cross the lanes between shards; what
-//! the viewers drop must come back by retransmission, whichever shard they are on.
+//! the viewers drop must come back by retransmission, whichever shard they are on. Afterwards the metrics must tell of it.
 #![cfg(feature = "loadtest")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const VIEWERS: usize = 18;
 struct Server {
     child: Child,
     base: String,
+    /// Host and port of metrics.
+    operators: String,
 }
 
 impl Server {
@@ -28,11 +31,27 @@ impl Server {
         command.args(["dev", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--udp", "127.0.0.1:0"]);
         command.args(["--shards", "3"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let home = lines.map_while(Result::ok).find_map(|line| {
-            line.trim().strip_prefix("Home").map(|address| address.trim().trim_end_matches('/').to_owned())
-        });
-        Self { child, base: home.expect("the server says where it listens") }
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut after = |name: &str| {
+            let found =
+                lines.find_map(|line| line.trim().strip_prefix(name).map(|rest| rest.trim().to_owned()));
+            found.expect("the server says where it listens")
+        };
+        let (home, metrics) = (after("Home"), after("Metrics"));
+        let operators = metrics.trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+        Self { child, base: home.trim_end_matches('/').to_owned(), operators }
+    }
+
+    /// What it says about itself.
+    fn metrics(&self) -> Exposition {
+        let mut connection = TcpStream::connect(&self.operators).unwrap();
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.operators);
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        Exposition(answer)
     }
 }
 
@@ -41,6 +60,64 @@ impl Drop for Server {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// What `/metrics` answered.
+struct Exposition(String);
+
+impl Exposition {
+    /// The series of this name and these labels, without the prefix of all names; 0 if there is none.
+    fn value(&self, series: &str) -> f64 {
+        let start = format!("aforo_{series} ");
+        let value = self.0.lines().find_map(|line| line.strip_prefix(&start));
+        value.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Count and mean of a histogram with these labels.
+    fn histogram(&self, name: &str, labels: &str) -> (f64, f64) {
+        let count = self.value(&format!("{name}_count{labels}"));
+        (count, self.value(&format!("{name}_sum{labels}")) / count)
+    }
+}
+
+/// Each step of a join was counted once a session, and steps come in their order.
+fn assert_joins(metrics: &Exposition) {
+    for (protocol, sessions) in [("whip", PUBLISHERS), ("whep", VIEWERS)] {
+        let mut before = 0.0;
+        for stage in ["ice", "dtls", "first_rtp", "first_keyframe"] {
+            let labels = format!("{{protocol=\"{protocol}\",stage=\"{stage}\"}}");
+            let (count, mean) = metrics.histogram("join_duration_seconds", &labels);
+            assert_eq!(count, sessions as f64, "{protocol} {stage}");
+            assert!(mean >= before, "{protocol} {stage}: {mean} s, the stage before {before} s");
+            before = mean;
+        }
+        let answered = format!("join_duration_seconds_count{{protocol=\"{protocol}\",stage=\"answer\"}}");
+        assert!(metrics.value(&answered) >= sessions as f64);
+    }
+}
+
+/// Every actor tells how much waits for it and how long its messages take.
+fn assert_actors(metrics: &Exposition) {
+    for actor in ["shard", "peer", "room", "rooms", "cluster_agent"] {
+        let (turns, mean) = metrics.histogram("actor_mailbox_depth", &format!("{{actor=\"{actor}\"}}"));
+        assert!(turns > 0.0 && mean >= 1.0, "{actor}: {turns} turns of {mean} messages");
+    }
+    let sessions = PUBLISHERS + VIEWERS;
+    for (actor, message, count) in [
+        ("shard", "AddPeer", sessions),
+        ("room", "Play", VIEWERS),
+        ("room", "Publish", PUBLISHERS),
+        ("cluster_agent", "ClaimStream", PUBLISHERS),
+    ] {
+        let labels = format!("{{actor=\"{actor}\",message=\"{message}\"}}");
+        let (handled, mean) = metrics.histogram("actor_message_duration_seconds", &labels);
+        assert_eq!(handled, count as f64, "{actor} {message}");
+        assert!(mean > 0.0 && mean < 0.5, "{actor} {message}: {mean} s");
+    }
+    let inputs = metrics.value("actor_message_duration_seconds_count{actor=\"peer\",message=\"PeerInput\"}");
+    assert!(inputs >= sessions as f64 * 3.0, "checks and a handshake each: {inputs}");
+    assert_eq!(metrics.value("actor_active{actor=\"shard\"}"), 3.0);
+    assert_eq!(metrics.value("actor_active{actor=\"cluster_agent\"}"), 1.0);
 }
 
 #[test]
@@ -71,4 +148,18 @@ fn viewers_on_every_shard_lose_nothing() {
     assert!(report.packets_verified > 0 && report.packets_refused == 0, "{table}");
     assert!(report.loss_before_repair > 0.0, "packets were thrown away:\n{table}");
     assert_eq!(report.packets_missing, 0, "all of them were repaired:\n{table}");
+
+    let metrics = server.metrics();
+    assert_joins(&metrics);
+    assert_actors(&metrics);
+    for kind in ["audio", "video", "rtx"] {
+        let (rounds, mean) = metrics.histogram("forward_duration_seconds", &format!("{{kind=\"{kind}\"}}"));
+        assert!(rounds > 0.0 && mean > 0.0 && mean < 1.0, "{kind}: {rounds} rounds of {mean} s");
+    }
+    let (keyframes, wait) = metrics.histogram("keyframe_wait_seconds", "");
+    assert!(keyframes > 0.0 && wait < 10.0, "{keyframes} keyframes after {wait} s");
+    assert!(metrics.0.contains("aforo_node_info{node=\""), "{}", metrics.0);
+    let series = metrics.0.lines().filter(|line| line.starts_with("aforo_") || line.starts_with("process_"));
+    let series = series.count();
+    assert!(series < 2_000, "{series} series are too many for one node");
 }

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, ResponseActFuture, ResponseFuture, WrapFuture};
 use actix::{ActorFutureExt, fut};
 use aforo_cluster::bus::{Bucket, Bus, BusError};
 use aforo_cluster::control::{
@@ -19,6 +17,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::message::{ClaimStream, ClusterError, GetPlacement, Leave, ReleaseStream, SetLoad, SetState};
+use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 
@@ -52,11 +51,17 @@ pub struct ClusterAgent {
     claims: HashMap<String, Claim>,
     timer: Timer,
     lifeline: Lifeline,
+    instruments: Instruments,
+}
+
+instrumented! {
+    ClusterAgent in instruments: ClaimStream, GetPlacement, Leave, ReleaseStream, SetLoad, SetState,
 }
 
 impl ClusterAgent {
     /// An agent for `node` that takes sessions as soon as it starts.
     pub fn new(bus: Arc<dyn Bus>, metrics: Arc<Metrics>, node: NodeId, lifeline: Lifeline) -> Self {
+        let instruments = Instruments::new(&metrics, "cluster_agent");
         Self {
             bus,
             metrics,
@@ -66,6 +71,7 @@ impl ClusterAgent {
             claims: HashMap::new(),
             timer: Timer::default(),
             lifeline,
+            instruments,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Packets of one track on their way to another shard: opened, in the origin's sequence numbers, in one allocation.
 
+use std::time::Instant;
+
 use aforo_cluster::id::TrackId;
 
 /// Packets of one track that arrived in one gather window.
@@ -7,6 +9,8 @@ use aforo_cluster::id::TrackId;
 pub struct PacketBatch {
     /// The track.
     pub track: TrackId,
+    /// When the oldest of them reached the host.
+    pub arrival: Instant,
     /// Each packet's place in [`Self::bytes`].
     pub packets: Vec<BatchPacket>,
     /// RTP packets without SRTP protection, one after the other, with canonical extension ids (see `canonical`).

@@ -13,6 +13,7 @@
 mod clock;
 mod error;
 mod fan_out;
+mod forwarded;
 mod keyframe;
 mod membership;
 mod mirror;
@@ -42,8 +43,10 @@ use slab::Slab;
 
 pub use clock::SenderClock;
 pub use error::PlaneError;
+pub use forwarded::Forwarded;
 pub use report::{LayerReport, TrackReport};
 
+use crate::media::codec::MediaKind;
 use crate::media::counters::Counters;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
@@ -82,6 +85,8 @@ pub struct Plane {
     /// Tracks with packets that are not fanned out.
     dirty: Vec<usize>,
     resends: Vec<Resend>,
+    /// When the first of them was asked for.
+    resends_since: Option<Instant>,
     /// Viewers whose sender reports are due.
     reports: Vec<PeerKey>,
     /// Publishers with feedback to send.
@@ -107,6 +112,7 @@ impl Plane {
             places: FxHashMap::default(),
             dirty: Vec::with_capacity(64),
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
+            resends_since: None,
             reports: Vec::with_capacity(64),
             feedback: Vec::with_capacity(64),
             schedule: Schedule::new(now),
@@ -133,7 +139,9 @@ impl Plane {
                 self.receive_rtcp_from_publisher(now, arrival, peer, datagram);
             }
             Some(Role::Publisher(_)) => self.receive_rtp(now, arrival, peer, datagram),
-            Some(Role::Viewer(_)) if rtp::is_rtcp(datagram) => self.receive_from_viewer(now, peer, datagram),
+            Some(Role::Viewer(_)) if rtp::is_rtcp(datagram) => {
+                self.receive_from_viewer(now, arrival, peer, datagram);
+            }
             // A viewer sends no media.
             Some(Role::Viewer(_)) => self.counters.rtp_malformed += 1,
             None => self.counters.peer_unknown += 1,
@@ -141,17 +149,19 @@ impl Plane {
     }
 
     /// Sends everything that was received or became due since the last call: fan-out first, then retransmissions, feedback
-    /// to publishers and sender reports. `batch` is empty afterwards.
-    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) {
+    /// to publishers and sender reports. `batch` is empty afterwards. Returns how old what it sent is.
+    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) -> Forwarded {
+        let mut forwarded = Forwarded::default();
         let sent_before = self.counters.rtp_sent_packets;
         let send_time = self.abs_send_time(now);
         let mut dirty = std::mem::take(&mut self.dirty);
         for place in dirty.drain(..) {
-            self.flush_track(now, place, send_time, batch, transmit);
+            let flushed = self.flush_track(now, place, send_time, batch, transmit);
+            flushed.into_iter().for_each(|(kind, arrival)| forwarded.note(kind, arrival));
         }
         self.dirty = dirty;
         if !self.resends.is_empty() {
-            self.send_resends(send_time, batch, transmit);
+            forwarded.rtx = self.send_resends(send_time, batch, transmit);
         }
         if !self.feedback.is_empty() {
             self.send_feedback(now, batch, transmit);
@@ -161,6 +171,7 @@ impl Plane {
         }
         batch.flush(transmit);
         self.sent_rate.add(now, self.counters.rtp_sent_packets - sent_before);
+        forwarded
     }
 
     /// What happened since the last call.
@@ -203,6 +214,7 @@ impl Plane {
         &self.counters
     }
 
+    /// Returns what was sent of the track at `place`: its kind, and when the oldest packet came.
     fn flush_track(
         &mut self,
         now: Instant,
@@ -210,8 +222,9 @@ impl Plane {
         send_time: u32,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
-    ) {
-        let Some(track) = self.tracks.get_mut(place) else { return };
+    ) -> Option<(MediaKind, Instant)> {
+        let sent_before = self.counters.rtp_sent_packets;
+        let track = self.tracks.get_mut(place)?;
         let another_layer = track.choose_layer(now);
         track.drop_overwritten();
         mirror::export(track, &mut self.shard_messages, &mut self.counters);
@@ -226,17 +239,20 @@ impl Plane {
             };
             fan_out(track, &mut outlet);
         }
-        track.clear_window();
+        let waited = track.clear_window().zip(track.codec);
         if another_layer && track.is_watched() {
             self.want_keyframe(now, place);
         }
+        let (arrival, codec) = waited.filter(|_| self.counters.rtp_sent_packets > sent_before)?;
+        Some((codec.kind(), arrival))
     }
 
-    /// Notes that the track at `place` has packets to fan out.
-    fn mark_dirty(&mut self, place: usize) {
+    /// Notes that the track at `place` has packets to fan out, the first of which came at `arrival`.
+    fn mark_dirty(&mut self, arrival: Instant, place: usize) {
         if let Some(track) = self.tracks.get_mut(place)
-            && !std::mem::replace(&mut track.dirty, true)
+            && track.dirty.is_none()
         {
+            track.dirty = Some(arrival);
             self.dirty.push(place);
         }
     }

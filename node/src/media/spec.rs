@@ -1,5 +1,7 @@
 //! What the plane is asked to carry, and what it has to say about it.
 
+use std::time::Duration;
+
 use aforo_cluster::id::TrackId;
 
 use crate::media::keys::SrtpKeys;
@@ -59,6 +61,8 @@ pub enum PlaneEvent {
     FirstMedia(PeerKey),
     /// The first keyframe came from this peer, or was sealed for it.
     FirstKeyframe(PeerKey),
+    /// A keyframe of some publisher came, this long after somebody first needed it.
+    KeyframeWaited(Duration),
 }
 
 /// What one shard's plane says to another's; the shard actors carry it.

@@ -4,10 +4,13 @@
 
 use std::time::Instant;
 
-use actix::{Actor, ActorContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, Context, Recipient};
+use aforo_cluster::metric::Metrics;
+use prometheus::IntCounter;
 
 use super::core::PeerCore;
 use super::message::{PeerInput, PeerOutput, PeerSaid};
+use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::lane::{MediaLane, NoticeLane};
 use crate::actor::now;
 use crate::actor::timer::{Timed, Timer, arm};
@@ -27,11 +30,17 @@ pub struct Peer {
     /// Everything else must arrive.
     steps: NoticeLane<PeerSaid>,
     ended: bool,
+    instruments: Instruments,
+    dtls_ignored: IntCounter,
+    /// What the counter has of this peer.
+    ignored_counted: u64,
 }
+
+instrumented!(Peer in instruments: PeerInput);
 
 impl Peer {
     /// The actor of `core`; `shard` hears what it says, under `key`.
-    pub fn new(key: PeerKey, core: PeerCore, shard: Recipient<PeerSaid>) -> Self {
+    pub fn new(key: PeerKey, core: PeerCore, shard: Recipient<PeerSaid>, metrics: &Metrics) -> Self {
         Self {
             key,
             core,
@@ -39,6 +48,9 @@ impl Peer {
             datagrams: MediaLane::new(shard.clone()),
             steps: NoticeLane::new(shard),
             ended: false,
+            instruments: Instruments::new(metrics, "peer"),
+            dtls_ignored: metrics.datagrams_dropped_total.with_label_values(&["dtls_ignored"]),
+            ignored_counted: 0,
         }
     }
 
@@ -47,6 +59,8 @@ impl Peer {
         while let Some(output) = self.core.poll_output() {
             self.say(now, output);
         }
+        let ignored = self.core.dtls_ignored();
+        self.dtls_ignored.inc_by(ignored - std::mem::replace(&mut self.ignored_counted, ignored));
         let wanted = [self.core.poll_timeout(), self.steps.poll_timeout()].into_iter().flatten().min();
         arm(self, context, wanted);
         if self.ended && wanted.is_none() {

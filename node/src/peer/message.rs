@@ -151,6 +151,8 @@ pub struct PeerNotice {
 /// The steps of a peer's life that a room cares about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerEvent {
+    /// ICE has found a path.
+    PathFound,
     /// ICE and DTLS are done.
     Connected,
     /// The first packet was opened (publisher) or sealed for it (viewer).

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Recipient, WrapFuture};
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, StreamName};
 use aforo_cluster::metric::Metrics;
@@ -19,7 +19,9 @@ use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::rooms::RoomEmptied;
+use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Play, Publish};
+use super::rooms::{End, RoomEmptied};
+use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
@@ -97,6 +99,12 @@ pub struct Room {
     /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
     lifeline: Lifeline,
     timer: Timer,
+    instruments: Instruments,
+}
+
+instrumented! {
+    Room in instruments:
+        CheckFree, CloseAll, End, EndSession, GetReport, PatchSession, PeerNotice, Play, Publish,
 }
 
 impl Room {
@@ -108,8 +116,9 @@ impl Room {
     ) -> Self {
         let lanes = around.shards.iter().map(ShardLanes::new).collect();
         let journal = Journal::open(name.clone(), Arc::clone(&around.metrics));
+        let instruments = Instruments::new(&around.metrics, "room");
         let (core, timer) = (RoomCore::default(), Timer::default());
-        Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer }
+        Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer, instruments }
     }
 
     /// Does what the core wants done. The last session to end closes the room. What is more than a lane takes stays

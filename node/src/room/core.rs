@@ -211,7 +211,7 @@ impl RoomCore {
             return;
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.connected = true;
+        session.connected |= event != PeerEvent::PathFound;
         let (role, stream) = (session.role, session.stream.clone());
         let elapsed = at.saturating_duration_since(session.entered);
         if role == Role::Publisher

@@ -127,6 +127,7 @@ impl Drop for Journal {
 /// The label `stage` of the join metric.
 fn stage(event: PeerEvent) -> Option<&'static str> {
     match event {
+        PeerEvent::PathFound => Some("ice"),
         PeerEvent::Connected => Some("dtls"),
         PeerEvent::FirstMedia => Some("first_rtp"),
         PeerEvent::FirstKeyframe => Some("first_keyframe"),

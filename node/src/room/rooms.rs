@@ -9,9 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, ToEnvelope};
-use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Message, ResponseFuture, WrapFuture};
 use aforo_cluster::control::{PlacementAnswer, PlacementRefusal, PlacementRequest, Role};
 use aforo_cluster::id::{NodeId, RoomName, StreamName};
 use aforo_cluster::metric::Metrics;
@@ -24,6 +22,7 @@ use super::error::RoomError;
 use super::ledger::Ledger;
 use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Play, Publish};
 use super::report::RoomReport;
+use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
 use crate::actor::lane::{AskError, ask};
 use crate::actor::supervise::{Exit, Lifeline, lifeline};
 use crate::cluster_agent::{ClusterAgent, GetPlacement, ReleaseStream};
@@ -112,6 +111,7 @@ pub struct Rooms {
     node: NodeId,
     room_limit: u32,
     draining: bool,
+    instruments: Instruments,
     /// Never finished: the root lives as long as the process.
     _lifeline: Lifeline,
 }
@@ -121,6 +121,8 @@ struct Opened {
     number: u64,
     room: Addr<Room>,
 }
+
+instrumented!(Rooms in instruments: CloseAll, GetRooms, Ping, Place, RoomEmptied);
 
 impl Rooms {
     /// A root without rooms, for the node `node` with these shards, in the order of their ids, and at most `room_limit`
@@ -134,10 +136,11 @@ impl Rooms {
         room_limit: u32,
         lifeline: Lifeline,
     ) -> Self {
+        let instruments = Instruments::new(&metrics, "rooms");
         let ledger = Rc::new(RefCell::new(Ledger::default()));
         let around = Surroundings { shards: shards.into(), agent, metrics, ledger, directory };
         let (rooms, opened, draining) = (HashMap::new(), 0, false);
-        Self { rooms, opened, around, node, room_limit, draining, _lifeline: lifeline }
+        Self { rooms, opened, around, node, room_limit, draining, instruments, _lifeline: lifeline }
     }
 
     /// The room for `M`; it is opened if `M` does that.
@@ -270,17 +273,17 @@ impl Handler<Place> for Rooms {
     }
 }
 
-impl<M> Handler<InRoom<M>> for Rooms
+impl<M> actix::Handler<InRoom<M>> for Rooms
 where
     M: RoomMessage,
     M::Result: MessageResponse<Room, M> + Send,
-    Room: Handler<M>,
+    Room: actix::Handler<M>,
     Context<Room>: ToEnvelope<Room, M>,
 {
     type Result = ResponseFuture<M::Result>;
 
     fn handle(&mut self, InRoom { room, message }: InRoom<M>, context: &mut Context<Self>) -> Self::Result {
-        let room = self.room::<M>(room, context);
+        let room = measure(self, "InRoom", context, |rooms, context| rooms.room::<M>(room, context));
         Box::pin(async move {
             match room {
                 Err(error) => M::refused(error),

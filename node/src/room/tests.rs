@@ -52,6 +52,7 @@ async fn live(rig: &Rig) -> SessionId {
     let session = SessionId::random();
     let placed = rig.rooms.send(place()).await.unwrap().unwrap();
     rig.rooms.send(published_at(placed, session)).await.unwrap().unwrap();
+    rig.last_peer_says(PeerEvent::PathFound).await;
     rig.last_peer_says(PeerEvent::Connected).await;
     rig.last_peer_says(PeerEvent::FirstMedia).await;
     session
@@ -68,7 +69,10 @@ fn a_viewer_gets_the_tracks_of_a_live_stream() {
         assert_eq!((stream.publisher, stream.tracks.len()), (publisher, 2));
         assert_eq!(rig.metrics.streams.get(), 1);
         let text = rig.metrics.render().unwrap();
-        assert!(text.contains("stage=\"dtls\""), "{text}");
+        for stage in ["ice", "dtls", "first_rtp"] {
+            let line = format!("join_duration_seconds_count{{protocol=\"whip\",stage=\"{stage}\"}} 1");
+            assert!(text.contains(&line), "{stage} in {text}");
+        }
     });
 }
 

@@ -15,6 +15,7 @@ use aforo_cluster::metric::Metrics;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::actor::instruments::Instruments;
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::every;
 use crate::media::path::PeerKey;
@@ -77,6 +78,7 @@ pub struct Shard {
     event_loop: Option<tokio::task::AbortHandle>,
     peers: PeerFactory,
     metrics: Arc<Metrics>,
+    instruments: Instruments,
     telemetry: Telemetry,
     heartbeat: Arc<Heartbeat>,
     busy: BusyMeter,
@@ -100,6 +102,7 @@ impl Shard {
         let wake = Rc::new(Notify::new());
         let core = ShardCore::new(setup.core, now);
         let metrics = setup.metrics;
+        let instruments = Instruments::new(&metrics, "shard");
         let telemetry = Telemetry::new(setup.core.id, Arc::clone(&metrics));
         let pump = Pump::new(core, Rc::clone(&udp), Lanes::default(), &metrics, Rc::clone(&wake));
         Ok(Self {
@@ -108,6 +111,7 @@ impl Shard {
             event_loop: None,
             peers: setup.peers,
             metrics,
+            instruments,
             telemetry,
             heartbeat: setup.heartbeat,
             busy: BusyMeter::new(now),
@@ -150,7 +154,6 @@ impl Actor for Shard {
 
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
-        self.metrics.actor_active.with_label_values(&["shard"]).inc();
         if let Some(sources) = self.sources.take() {
             let event_loop = actix_rt::spawn(event_loop::run(Rc::clone(&self.pump), sources));
             self.watch(event_loop, context);
@@ -162,7 +165,6 @@ impl Actor for Shard {
 /// Also after a panic, when nothing else of the actor runs any more.
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.metrics.actor_active.with_label_values(&["shard"]).dec();
         if let Some(event_loop) = self.event_loop.take() {
             event_loop.abort();
         }

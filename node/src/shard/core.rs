@@ -4,17 +4,18 @@
 //! - Out: datagrams for peers (STUN, DTLS), notices for rooms, messages for other shards, and a batch to transmit.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aforo_cluster::id::SessionId;
 use bytes::Bytes;
 
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::plane::Plane;
+use crate::media::plane::{Forwarded, Plane};
 use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
 use crate::peer::ice::{Verdict, ufrag_of_check, verdict_of_answer};
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
+use crate::shard::counters::{ConnectedPeers, ShardCounters};
 use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::{AddPeerError, PeerMedia};
 use crate::shard::routes::Routes;
@@ -47,27 +48,8 @@ pub enum ShardOutput {
     ClosePath(Path),
     /// Give this to another shard.
     ToShard(ShardId, ShardMessage),
-}
-
-/// What the shard itself counts; its plane has counters of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ShardCounters {
-    /// STUN datagrams that were given to a peer.
-    pub stun_routed: u64,
-    /// STUN datagrams that name no peer of ours.
-    pub stun_unknown: u64,
-    /// Checks that peers answered with success.
-    pub stun_answered: u64,
-    /// Checks that peers answered with an error. Those that were routed and are in neither were dropped.
-    pub stun_refused: u64,
-    /// Datagrams that are neither STUN, DTLS nor RTP (RFC 7983).
-    pub protocol_unknown: u64,
-    /// DTLS, RTP and RTCP from an address that no peer has proved to be its own.
-    pub path_unknown: u64,
-    /// STUN and DTLS answers that found [`TRANSMIT_CAPACITY`] others waiting.
-    pub transmit_full: u64,
-    /// Peers whose actor died.
-    pub peers_died: u64,
+    /// A keyframe came that somebody had waited for this long.
+    KeyframeWaited(Duration),
 }
 
 /// One shard's routes and plane.
@@ -92,15 +74,8 @@ struct Resident {
     connected_by: Option<Path>,
     /// When RTP or RTCP last came by it.
     heard: Option<Instant>,
-}
-
-/// Connected peers by the transport that ICE chose.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConnectedPeers {
-    /// Over UDP.
-    pub udp: usize,
-    /// Over an ICE-TCP connection.
-    pub tcp: usize,
+    /// Whether its room knows that ICE has found a path.
+    path_told: bool,
 }
 
 impl ShardCore {
@@ -165,7 +140,8 @@ impl ShardCore {
         if self.stopping {
             return Err(AddPeerError::Stopping);
         }
-        self.routes.add(ufrag, Resident { session, media: Some(media), connected_by: None, heard: None })
+        let media = Some(media);
+        self.routes.add(ufrag, Resident { session, media, connected_by: None, heard: None, path_told: false })
     }
 
     /// Gives a command to a peer.
@@ -250,15 +226,7 @@ impl ShardCore {
                     self.close(path);
                 }
             }
-            PeerOutput::PathSelected(path) => {
-                self.routes.add_path(peer, path);
-                self.plane.move_peer(peer, path);
-                if let Some(resident) = self.routes.get_mut(peer)
-                    && resident.connected_by.is_some_and(|by| by != path)
-                {
-                    (resident.connected_by, resident.heard) = (Some(path), None);
-                }
-            }
+            PeerOutput::PathSelected(path) => self.select(peer, path),
             PeerOutput::UfragInUse(ufrag) => self.routes.use_ufrag(peer, &ufrag),
             PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
             PeerOutput::Ended(reason) => self.remove(peer, reason),
@@ -301,6 +269,7 @@ impl ShardCore {
             let (peer, event) = match event {
                 PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
                 PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
+                PlaneEvent::KeyframeWaited(time) => return Some(ShardOutput::KeyframeWaited(time)),
             };
             if let Some(notice) = self.notice(peer, event) {
                 return Some(notice);
@@ -309,16 +278,16 @@ impl ShardCore {
         self.plane.poll_shard().map(|(shard, message)| ShardOutput::ToShard(shard, message))
     }
 
-    /// Writes everything that is to leave into `batch` and transmits it.
-    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) {
+    /// Writes everything that is to leave into `batch` and transmits it. Returns how old the media of it is.
+    pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) -> Forwarded {
         self.now = now;
         for (path, bytes) in self.transmits.drain(..) {
             if let Some(space) = batch.datagram(path, bytes.len(), transmit) {
                 space.copy_from_slice(&bytes);
             }
         }
-        self.plane.flush(now, batch, transmit);
-        batch.flush(transmit);
+        // It transmits whatever the batch has.
+        self.plane.flush(now, batch, transmit)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -330,6 +299,19 @@ impl ShardCore {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.plane.handle_timeout(now);
+    }
+
+    fn select(&mut self, peer: PeerKey, path: Path) {
+        self.routes.add_path(peer, path);
+        self.plane.move_peer(peer, path);
+        let Some(resident) = self.routes.get_mut(peer) else { return };
+        if resident.connected_by.is_some_and(|by| by != path) {
+            (resident.connected_by, resident.heard) = (Some(path), None);
+        }
+        if !std::mem::replace(&mut resident.path_told, true) {
+            let notice = self.notice(peer, PeerEvent::PathFound);
+            self.outputs.extend(notice);
+        }
     }
 
     fn transmit(&mut self, path: Path, bytes: Bytes) {

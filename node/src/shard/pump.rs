@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, TcpConnection};
+use crate::media::plane::Forwarded;
 use crate::media::spec::ShardMessage;
 use crate::peer::message::{EndReason, PeerInput, PeerOutput};
 use crate::shard::core::{ShardCore, ShardOutput};
@@ -38,15 +39,16 @@ pub(super) struct Pump {
     /// Wakes the event loop: something is to be sent, or a deadline has changed.
     wake: Rc<Notify>,
     read_errors: u64,
-    /// When the oldest datagram arrived that was read since the last flush.
-    oldest_arrival: Option<Instant>,
 }
 
 /// Histograms that every round feeds, looked up once.
 struct Instruments {
     received: Histogram,
     sent: Histogram,
-    forwarded: Histogram,
+    forwarded_audio: Histogram,
+    forwarded_video: Histogram,
+    forwarded_rtx: Histogram,
+    keyframe_wait: Histogram,
 }
 
 impl Instruments {
@@ -54,7 +56,28 @@ impl Instruments {
         Self {
             received: metrics.udp_batch_size.with_label_values(&["receive"]),
             sent: metrics.udp_batch_size.with_label_values(&["send"]),
-            forwarded: metrics.forward_duration_seconds.with_label_values(&["all"]),
+            forwarded_audio: metrics.forward_duration_seconds.with_label_values(&["audio"]),
+            forwarded_video: metrics.forward_duration_seconds.with_label_values(&["video"]),
+            forwarded_rtx: metrics.forward_duration_seconds.with_label_values(&["rtx"]),
+            keyframe_wait: metrics.keyframe_wait_seconds.clone(),
+        }
+    }
+
+    /// A flush is done.
+    fn forwarded(&self, forwarded: Forwarded) {
+        let kinds = [
+            (forwarded.audio, &self.forwarded_audio),
+            (forwarded.video, &self.forwarded_video),
+            (forwarded.rtx, &self.forwarded_rtx),
+        ];
+        if forwarded == Forwarded::default() {
+            return;
+        }
+        let now = Instant::now();
+        for (arrival, histogram) in kinds {
+            if let Some(arrival) = arrival {
+                histogram.observe(now.saturating_duration_since(arrival).as_secs_f64());
+            }
         }
     }
 }
@@ -104,7 +127,6 @@ impl Pump {
             instruments: Instruments::new(metrics),
             wake,
             read_errors: 0,
-            oldest_arrival: None,
         }
     }
 
@@ -134,10 +156,8 @@ impl Pump {
         let (core, wire) = (&mut self.core, &mut self.wire);
         let mut datagrams = 0;
         let mut drained = false;
-        let mut oldest: Option<Instant> = None;
         for _ in 0..READS_PER_ROUND {
             let sink = |from, arrival, datagram: &mut [u8]| {
-                oldest = oldest.map_or(Some(arrival), |oldest| Some(oldest.min(arrival)));
                 core.handle_datagram(now, arrival, Path::Udp(from), datagram);
             };
             match self.receiver.receive(wire.udp.socket(), &mut wire.sender, sink) {
@@ -155,7 +175,6 @@ impl Pump {
                 break;
             }
         }
-        self.oldest_arrival = oldest;
         if datagrams > 0 {
             self.instruments.received.observe(datagrams as f64);
         }
@@ -173,15 +192,12 @@ impl Pump {
         self.core.handle_timeout(now);
         self.lanes.handle_timeout(now);
         let before = self.wire.sender.counters().datagrams;
-        self.core.flush(now, &mut self.batch, &mut self.wire);
+        let forwarded = self.core.flush(now, &mut self.batch, &mut self.wire);
         let sent = self.wire.sender.counters().datagrams - before;
         if sent > 0 {
             self.instruments.sent.observe(sent as f64);
         }
-        if let Some(arrival) = self.oldest_arrival.take().filter(|_| sent > 0) {
-            let took = Instant::now().saturating_duration_since(arrival);
-            self.instruments.forwarded.observe(took.as_secs_f64());
-        }
+        self.instruments.forwarded(forwarded);
         self.hand_out(now);
     }
 
@@ -194,6 +210,9 @@ impl Pump {
                 ShardOutput::Removed(peer) => self.lanes.remove(peer),
                 ShardOutput::ClosePath(Path::Tcp(connection)) => self.wire.tcp.close(connection),
                 ShardOutput::ClosePath(Path::Udp(_)) => {}
+                ShardOutput::KeyframeWaited(time) => {
+                    self.instruments.keyframe_wait.observe(time.as_secs_f64());
+                }
                 ShardOutput::ToShard(shard, message) => self.lanes.tell_shard(now, shard, message),
             }
         }

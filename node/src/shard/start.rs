@@ -44,11 +44,11 @@ pub struct ShardsConfig {
     pub metrics: Arc<Metrics>,
 }
 
-/// Starts WebRTC peers that show the node's certificate.
-pub fn webrtc_peers(identity: Arc<DtlsIdentity>) -> PeerFactory {
+/// Starts WebRTC peers that show the node's certificate and are counted in `metrics`.
+pub fn webrtc_peers(identity: Arc<DtlsIdentity>, metrics: Arc<Metrics>) -> PeerFactory {
     Arc::new(move |start: PeerStart| {
         let core = PeerCore::new(start.config, Arc::clone(&identity), crate::actor::now());
-        Peer::new(start.peer, core, start.shard).start().recipient()
+        Peer::new(start.peer, core, start.shard, &metrics).start().recipient()
     })
 }
 

@@ -10,7 +10,7 @@ use crate::media::counters::{Counters, Feedback, Flows};
 use crate::media::path::ShardId;
 use crate::media::plane::Plane;
 use crate::media::plane::quality::Quality;
-use crate::shard::core::{ConnectedPeers, ShardCounters};
+use crate::shard::counters::{ConnectedPeers, ShardCounters};
 use crate::shard::lanes::Losses;
 use crate::shard::pump::Pump;
 use crate::shard::socket::counters::{ReceiveCounters, SendCounters, SendErrorKind};
@@ -27,7 +27,6 @@ struct Reported {
     losses: Losses,
     read_errors: u64,
     connected: ConnectedPeers,
-    peers: usize,
     legs: (usize, usize),
 }
 
@@ -54,7 +53,6 @@ impl Telemetry {
             losses: pump.lanes.losses(),
             read_errors: pump.read_errors(),
             connected: pump.core.connected(),
-            peers: pump.core.peers(),
             legs: pump.core.plane().legs(),
         };
         self.metrics.shard_busy_ratio.with_label_values(&[&self.shard]).set(busy_ratio);
@@ -190,7 +188,6 @@ impl Telemetry {
         let selected = |transport| metrics.ice_selected.with_label_values(&[transport]);
         selected("udp").add(change(now.connected.udp, last.connected.udp));
         selected("tcp").add(change(now.connected.tcp, last.connected.tcp));
-        metrics.actor_active.with_label_values(&["peer"]).add(change(now.peers, last.peers));
         metrics.legs.with_label_values(&["audio"]).add(change(now.legs.0, last.legs.0));
         metrics.legs.with_label_values(&["video"]).add(change(now.legs.1, last.legs.1));
     }

@@ -100,7 +100,9 @@ impl Member {
         if let Some(complaint) = viewer.complaints.first().or(viewer.client.refused.first()) {
             return Err(complaint.clone());
         }
-        for event in [PeerEvent::Connected, PeerEvent::FirstMedia, PeerEvent::FirstKeyframe] {
+        let steps =
+            [PeerEvent::PathFound, PeerEvent::Connected, PeerEvent::FirstMedia, PeerEvent::FirstKeyframe];
+        for event in steps {
             let count = events.iter().filter(|seen| **seen == event).count();
             if count != 1 {
                 return Err(format!("{event:?} was said {count} times"));

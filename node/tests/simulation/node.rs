@@ -183,6 +183,7 @@ impl Shard {
                     self.peers.remove(&(key.index, key.generation));
                 }
                 Some(ShardOutput::ClosePath(path)) => panic!("{path:?} is no connection"),
+                Some(ShardOutput::KeyframeWaited(_)) => {}
                 Some(ShardOutput::ToShard(shard, message)) => between.push_back((shard, message)),
             }
         }

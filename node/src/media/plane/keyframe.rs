@@ -10,7 +10,7 @@ pub(super) const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500
 #[derive(Debug, Default)]
 pub(super) struct KeyframeRequests {
     sent_at: Option<Instant>,
-    wanted: bool,
+    wanted_since: Option<Instant>,
     /// Whether a look at [`Self::next_look`] is on the schedule.
     scheduled: bool,
 }
@@ -18,7 +18,7 @@ pub(super) struct KeyframeRequests {
 impl KeyframeRequests {
     /// Somebody needs a keyframe. Whether to ask the publisher now.
     pub(super) fn request(&mut self, now: Instant) -> bool {
-        self.wanted = true;
+        self.wanted_since.get_or_insert(now);
         let may_send = self.sent_at.is_none_or(|at| now >= at + KEYFRAME_REQUEST_INTERVAL);
         if may_send {
             self.sent_at = Some(now);
@@ -26,14 +26,14 @@ impl KeyframeRequests {
         may_send
     }
 
-    /// A keyframe came: everybody who asked before has it.
-    pub(super) fn arrived(&mut self) {
-        self.wanted = false;
+    /// A keyframe came: everybody who asked before has it. Returns how long the first of them waited.
+    pub(super) fn arrived(&mut self, now: Instant) -> Option<Duration> {
+        self.wanted_since.take().map(|since| now.saturating_duration_since(since))
     }
 
     /// When to look again, if that is to be put on the schedule now.
     pub(super) fn schedule(&mut self) -> Option<Instant> {
-        if self.scheduled || !self.wanted {
+        if self.scheduled || self.wanted_since.is_none() {
             return None;
         }
         self.scheduled = true;
@@ -43,12 +43,12 @@ impl KeyframeRequests {
     /// The scheduled look: whether to ask (again) now.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         self.scheduled = false;
-        self.wanted && self.request(now)
+        self.wanted_since.is_some() && self.request(now)
     }
 
     /// Nobody needs it any more.
     pub(super) fn forget(&mut self) {
-        self.wanted = false;
+        self.wanted_since = None;
     }
 }
 
@@ -67,7 +67,8 @@ mod tests {
         assert_eq!(requests.schedule(), None, "scheduled already");
         assert!(requests.look(at(500)), "it did not come: again");
         assert_eq!(requests.schedule(), Some(at(1_000)));
-        requests.arrived();
+        assert_eq!(requests.arrived(at(700)), Some(Duration::from_millis(700)), "since the first wish");
+        assert_eq!(requests.arrived(at(800)), None, "nobody waits");
         assert!(!requests.look(at(1_000)), "it came");
         assert_eq!(requests.schedule(), None);
         assert!(requests.request(at(1_001)));
@@ -79,7 +80,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut requests = KeyframeRequests::default();
         assert!(requests.request(at(0)));
-        requests.arrived();
+        requests.arrived(at(50));
         assert!(!requests.request(at(100)));
         assert_eq!(requests.schedule(), Some(at(500)));
         assert!(requests.look(at(500)));

@@ -26,8 +26,13 @@ pub(super) fn export(
         layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
     };
     let bytes = track.layers.iter().map(size).sum();
-    let mut batch =
-        PacketBatch { track: track.id, packets: Vec::with_capacity(count), bytes: Vec::with_capacity(bytes) };
+    let Some(arrival) = track.dirty else { return };
+    let mut batch = PacketBatch {
+        track: track.id,
+        arrival,
+        packets: Vec::with_capacity(count),
+        bytes: Vec::with_capacity(bytes),
+    };
     for (layer, index) in track.layers.iter().zip(0_u8..) {
         let Some(ring) = &layer.ring else { continue };
         for packet in &layer.window {
@@ -101,7 +106,7 @@ impl Plane {
                 Arrived::Unusable => self.counters.rtp_too_old += 1,
             }
         }
-        self.mark_dirty(place);
+        self.mark_dirty(batch.arrival, place);
     }
 
     /// What a publisher said of a layer's clocks.

@@ -191,13 +191,20 @@ impl Plane {
     pub(super) fn receive_rtp(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         if let Some(mapped) = publisher.open(arrival, datagram, &mut self.counters) {
-            self.take_in(now, peer, &mapped, datagram);
+            self.take_in(now, arrival, peer, &mapped, datagram);
         }
         self.schedule_feedback(now, peer, true);
     }
 
     /// Hands an opened packet to its track.
-    fn take_in(&mut self, now: Instant, peer: PeerKey, mapped: &Mapped, datagram: &mut [u8]) {
+    fn take_in(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        peer: PeerKey,
+        mapped: &Mapped,
+        datagram: &mut [u8],
+    ) {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
         let Mapped { route, received, start, end } = mapped;
         if !matches!(received.freshness, Freshness::Fresh | Freshness::Late) {
@@ -210,8 +217,8 @@ impl Plane {
         };
         canonicalise(packet, &from.media.extensions);
         let first = track.is_video() && track.keyframes == 0;
-        let keyframe = match track.arrive(now, route.layer, received.index, packet) {
-            Arrived::New { keyframe } => keyframe,
+        let (keyframe, waited) = match track.arrive(now, route.layer, received.index, packet) {
+            Arrived::New { keyframe, waited } => (keyframe, waited),
             Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
             Arrived::Unusable => return self.counters.rtp_too_old += 1,
         };
@@ -233,11 +240,12 @@ impl Plane {
         }
         if keyframe {
             self.counters.keyframes_received += 1;
+            self.events.extend(waited.map(PlaneEvent::KeyframeWaited));
             if !std::mem::replace(&mut publisher.keyframe_told, true) {
                 self.events.push_back(PlaneEvent::FirstKeyframe(peer));
             }
         }
-        self.mark_dirty(place);
+        self.mark_dirty(arrival, place);
         if keyframe_wanted {
             self.want_keyframe(now, place);
         }

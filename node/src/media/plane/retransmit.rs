@@ -1,5 +1,7 @@
 //! Answers to NACK: from the ring that all legs share, sealed anew for the one that asked.
 
+use std::time::Instant;
+
 use super::track::Track;
 use super::transport::Outgoing;
 use super::viewer::Resend;
@@ -21,12 +23,14 @@ struct Prepared {
 }
 
 impl Plane {
+    /// Returns when the first NACK came that was answered.
     pub(super) fn send_resends(
         &mut self,
         send_time: u32,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
-    ) {
+    ) -> Option<Instant> {
+        let sent_before = self.counters.rtx_sent_packets;
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
             match self.resend(&resend, send_time, batch, transmit) {
@@ -35,6 +39,7 @@ impl Plane {
             }
         }
         self.resends = resends;
+        self.resends_since.take().filter(|_| self.counters.rtx_sent_packets > sent_before)
     }
 
     fn resend(

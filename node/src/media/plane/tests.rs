@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
 
-use super::{Plane, PlaneError};
+use super::{Forwarded, Plane, PlaneError};
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::rtp;
@@ -76,15 +76,20 @@ impl Rig {
     }
 
     /// Sends a packet of `publisher` and hands its fan-out to the viewers.
-    fn publish(&mut self, publisher: &mut Publisher, packet: &[u8], viewers: &mut [&mut Viewer]) {
+    fn publish(
+        &mut self,
+        publisher: &mut Publisher,
+        packet: &[u8],
+        viewers: &mut [&mut Viewer],
+    ) -> Forwarded {
         let sealed = publisher.client.seal(packet);
         self.receive(&publisher.client, sealed);
-        self.flush(&mut [publisher], viewers);
+        self.flush(&mut [publisher], viewers)
     }
 
     /// Flushes, and hands what was sent to whom it belongs.
-    fn flush(&mut self, publishers: &mut [&mut Publisher], viewers: &mut [&mut Viewer]) {
-        self.plane.flush(self.now, &mut self.batch, &mut self.sent);
+    fn flush(&mut self, publishers: &mut [&mut Publisher], viewers: &mut [&mut Viewer]) -> Forwarded {
+        let forwarded = self.plane.flush(self.now, &mut self.batch, &mut self.sent);
         for (path, datagram) in self.sent.0.drain(..) {
             let viewer = viewers.iter_mut().map(|viewer| &mut viewer.client);
             let publisher = publishers.iter_mut().map(|publisher| &mut publisher.client);
@@ -92,6 +97,7 @@ impl Rig {
                 client.take(&datagram);
             }
         }
+        forwarded
     }
 
     /// Lets `time` pass, doing what is due when it is due.

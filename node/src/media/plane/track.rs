@@ -141,8 +141,12 @@ pub(super) struct Class {
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrived {
-    /// It will be fanned out. Whether it is the first of a keyframe.
-    New { keyframe: bool },
+    /// It will be fanned out. `keyframe`: it is the first of one.
+    New {
+        keyframe: bool,
+        /// How long a keyframe had been wished for when this one came.
+        waited: Option<Duration>,
+    },
     /// It was there already.
     Duplicate,
     /// Too late, or larger than a packet can be.
@@ -164,8 +168,8 @@ pub(super) struct Track {
     /// Index of the layer that viewers get: the one seam for a choice per viewer.
     pub(super) target: u8,
     chosen_at: Instant,
-    /// Whether it stands in the plane's list of tracks with packets to fan out.
-    pub(super) dirty: bool,
+    /// When the oldest packet of the window came; with one, it stands in the plane's list of tracks to fan out.
+    pub(super) dirty: Option<Instant>,
     pub(super) keyframes: u64,
 }
 
@@ -182,7 +186,7 @@ impl Track {
             requests: KeyframeRequests::default(),
             target: 0,
             chosen_at: now,
-            dirty: false,
+            dirty: None,
             keyframes: 0,
         }
     }
@@ -254,12 +258,13 @@ impl Track {
         layer.bytes_rate.add(now, packet.len() as u64);
         let video = codec.kind() == MediaKind::Video;
         let keyframe = video && starts_keyframe && layer.last_keyframe_timestamp != Some(header.timestamp);
+        let mut waited = None;
         if keyframe {
             layer.last_keyframe_timestamp = Some(header.timestamp);
             self.keyframes += 1;
-            self.requests.arrived();
+            waited = self.requests.arrived(now);
         }
-        Arrived::New { keyframe }
+        Arrived::New { keyframe, waited }
     }
 
     /// Chooses the layer that viewers get: the one with the most bits, as long as it flows. Whether it is another one now.
@@ -300,10 +305,10 @@ impl Track {
         }
     }
 
-    /// Forgets the window.
-    pub(super) fn clear_window(&mut self) {
-        self.dirty = false;
+    /// Forgets the window. Returns when the oldest packet of it came.
+    pub(super) fn clear_window(&mut self) -> Option<Instant> {
         self.layers.iter_mut().for_each(|layer| layer.window.clear());
+        self.dirty.take()
     }
 
     /// Adds a leg of `class`; returns its place.

@@ -108,7 +108,13 @@ impl ResendBudget {
 
 impl Plane {
     /// RTCP of a viewer.
-    pub(super) fn receive_from_viewer(&mut self, now: Instant, peer: PeerKey, datagram: &mut [u8]) {
+    pub(super) fn receive_from_viewer(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        peer: PeerKey,
+        datagram: &mut [u8],
+    ) {
         let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         let compound = match viewer.rtcp_in.open(datagram) {
             Ok(compound) => compound,
@@ -120,7 +126,7 @@ impl Plane {
                 Ok(Packet::Nack(nack)) => {
                     self.counters.feedback_received.nack += 1;
                     for sequence in nack.sequences() {
-                        self.want_resend(now, Resend { peer, ssrc: nack.media_ssrc, sequence });
+                        self.want_resend(now, arrival, Resend { peer, ssrc: nack.media_ssrc, sequence });
                     }
                 }
                 Ok(Packet::PictureLoss(loss)) => {
@@ -153,7 +159,7 @@ impl Plane {
         }
     }
 
-    fn want_resend(&mut self, now: Instant, resend: Resend) {
+    fn want_resend(&mut self, now: Instant, arrival: Instant, resend: Resend) {
         self.counters.nack_received_sequences += 1;
         let now_ms = self.since_epoch_ms(now);
         let Some(viewer) = self.viewer(resend.peer) else { return };
@@ -162,6 +168,7 @@ impl Plane {
             self.counters.rtx_suppressed += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);
+            self.resends_since.get_or_insert(arrival);
         } else {
             self.counters.rtx_suppressed += 1;
         }

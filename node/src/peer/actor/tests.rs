@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use actix::{Addr, Message};
+use actix::{Addr, Handler, Message};
 
 use super::*;
 use crate::actor::fault::{Panic, can_panic};
@@ -50,7 +50,7 @@ fn start() -> (Session, Addr<Ear>, Addr<Peer>) {
     let session = Session::new(ClientOptions::default());
     let ear = Ear::default().start();
     let core = session.fresh_core(now());
-    let peer = Peer::new(KEY, core, ear.clone().recipient()).start();
+    let peer = Peer::new(KEY, core, ear.clone().recipient(), &Metrics::new().unwrap()).start();
     (session, ear, peer)
 }
 
@@ -94,6 +94,26 @@ fn closing_ends_the_actor() {
 }
 
 can_panic!(Peer);
+
+#[test]
+fn alerts_that_anyone_could_have_sent_are_counted_as_dropped() {
+    virtual_time::run(async {
+        let session = Session::new(ClientOptions::default());
+        let (ear, metrics) = (Ear::default().start(), Metrics::new().unwrap());
+        let core = session.fresh_core(now());
+        let peer = Peer::new(KEY, core, ear.recipient(), &metrics).start();
+        peer.send(PeerInput::Datagram { path: udp(1), bytes: session.check(true) }).await.unwrap();
+        // A fatal alert of epoch 0, which nothing protects.
+        let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+        for _ in 0..3 {
+            let bytes = bytes::Bytes::copy_from_slice(&alert);
+            peer.send(PeerInput::Datagram { path: udp(1), bytes }).await.unwrap();
+        }
+        let dropped = metrics.datagrams_dropped_total.with_label_values(&["dtls_ignored"]);
+        assert_eq!(dropped.get(), 3);
+        assert!(peer.connected());
+    });
+}
 
 #[test]
 fn a_peer_that_panics_says_that_it_died() {

@@ -1,10 +1,11 @@
 //! How sessions come into a room: the core lets them in, the cluster and the shard agree, or they are withdrawn.
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, ResponseActFuture, WrapFuture};
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{SessionId, StreamName, TrackId};
 
 use super::{DEADLINE, Room};
+use crate::actor::instruments::Handler;
 use crate::actor::lane::{AskError, ask};
 use crate::cluster_agent::{ClaimStream, ClusterError};
 use crate::media::path::{PeerKey, ShardId};

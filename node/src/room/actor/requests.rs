@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use actix::{ActorContext, Context, Handler, ResponseFuture};
+use actix::{ActorContext, Context, ResponseFuture};
 use rand::RngExt;
 
 use super::{DEADLINE, Room};
+use crate::actor::instruments::Handler;
 use crate::peer::ice;
 use crate::room::core::PatchKind;
 use crate::room::error::RoomError;

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix::{AsyncContext, Context, Handler, MessageResult, ResponseFuture};
+use actix::{AsyncContext, Context, MessageResult, ResponseFuture};
 
 use super::{PeerStart, Shard};
+use crate::actor::instruments::{Handler, instrumented};
 use crate::media::path::PeerKey;
 use crate::peer::message::PeerInput;
 use crate::shard::lanes::PeerLanes;
@@ -17,6 +18,11 @@ use crate::shard::socket::tcp::connections;
 
 /// How long a shard that stops waits for its peers' goodbyes.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+instrumented! {
+    Shard in instruments:
+        AddPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, Stop, TellPeer,
+}
 
 impl Handler<AddPeer> for Shard {
     type Result = Result<PeerKey, AddPeerError>;

@@ -104,14 +104,15 @@ struct Node {
 }
 
 fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
+    let metrics = Arc::new(Metrics::new().unwrap());
     ShardsConfig {
         udp: "127.0.0.1:0".parse().unwrap(),
         count,
         tcp: true,
         peers_max: 100,
         seed: 1,
-        peers: webrtc_peers(identity),
-        metrics: Arc::new(Metrics::new().unwrap()),
+        peers: webrtc_peers(identity, Arc::clone(&metrics)),
+        metrics,
     }
 }
 
@@ -206,6 +207,7 @@ impl Client {
         way.send(&dtls.check(true)).await;
         assert_eq!(way.receive().await[..2], [1, 1], "a success response");
         handshake(&mut dtls, &mut way).await;
+        assert_eq!(node.notice().await, (session, PeerEvent::PathFound));
         assert_eq!(node.notice().await, (session, PeerEvent::Connected));
         let state = dtls.dtls.get_connection_state(REMOTE).unwrap();
         let secret = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 56).unwrap();
@@ -466,9 +468,10 @@ async fn a_peer_that_panics_ends_its_session_and_is_counted() {
     let identity = DtlsIdentity::generate().unwrap();
     let (started, mut addresses) = mpsc::unbounded_channel();
     let metrics = Arc::new(Metrics::new().unwrap());
+    let counted_in = Arc::clone(&metrics);
     let factory = move |start: PeerStart| {
         let core = PeerCore::new(start.config, Arc::clone(&identity), crate::actor::now());
-        let peer = Peer::new(start.peer, core, start.shard).start();
+        let peer = Peer::new(start.peer, core, start.shard, &counted_in).start();
         started.send(peer.clone()).unwrap();
         peer.recipient()
     };

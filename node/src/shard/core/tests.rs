@@ -191,14 +191,17 @@ fn the_room_hears_of_connection_and_end_and_routes_go() {
     let mut shard = Fixture::new(1);
     let peer = shard.add("aaaa");
     shard.said(peer, PeerOutput::PathValidated(tcp(1)));
-    shard.said(peer, PeerOutput::PathSelected(udp(1)));
+    let found = shard.now;
+    shard.said(peer, PeerOutput::PathSelected(udp(2)));
     shard.now += Duration::from_millis(5);
+    shard.said(peer, PeerOutput::PathSelected(udp(1)));
     let connected = PeerOutput::Connected { path: udp(1), keys: keys() };
     shard.said(peer, connected.clone());
     let outputs = shard.outputs();
-    let [ShardOutput::Notice(key, notice)] = &outputs[..] else {
-        panic!("one notice, not {outputs:?}");
+    let [ShardOutput::Notice(_, first), ShardOutput::Notice(key, notice)] = &outputs[..] else {
+        panic!("two notices, not {outputs:?}");
     };
+    assert_eq!((first.event, first.at), (PeerEvent::PathFound, found), "said of the first path alone");
     assert_eq!((*key, notice.event, notice.at), (peer, PeerEvent::Connected, shard.now));
     shard.said(peer, connected);
     assert!(shard.outputs().is_empty(), "it connects once");

@@ -47,6 +47,8 @@ fn a_thousand_viewers_that_join_at_once_cause_one_keyframe_request_per_half_seco
     assert_eq!(plis(&packets(&mut publisher.client)), 1, "it did not come: again");
     let packet = publisher.video(&Sent::frame(2, true));
     rig.publish(&mut publisher, &packet, &mut viewers.iter_mut().collect::<Vec<_>>());
+    let waited = PlaneEvent::KeyframeWaited(Duration::from_millis(519));
+    assert!(rig.events().contains(&waited), "from the first who asked to the keyframe");
     assert!(viewers.iter_mut().all(|viewer| viewer.client.packets().len() == 1));
     rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut []);
     assert_eq!(plis(&packets(&mut publisher.client)), 0, "it came: nobody waits");

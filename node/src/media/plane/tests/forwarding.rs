@@ -73,6 +73,7 @@ fn video_begins_with_a_keyframe_and_sound_at_once_on_one_transport_numbering() {
         [
             PlaneEvent::FirstMedia(publisher),
             PlaneEvent::FirstMedia(viewer),
+            PlaneEvent::KeyframeWaited(Duration::ZERO),
             PlaneEvent::FirstKeyframe(publisher),
             PlaneEvent::FirstKeyframe(viewer),
         ]
@@ -315,4 +316,36 @@ proptest! {
             prop_assert_eq!(&packet[header.payload()], &vp8(&sent)[..]);
         }
     }
+}
+
+#[test]
+fn what_leaves_is_as_old_as_the_oldest_of_its_kind() {
+    let setup = Setup { audio: true, ..Setup::default() };
+    let mut rig = Rig::new();
+    let start = rig.now;
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut publisher = rig.publisher(0, &setup);
+    let video = publisher.video(&Sent::frame(1, true));
+    let unwatched = rig.publish(&mut publisher, &video, &mut []);
+    assert_eq!(unwatched, Forwarded::default(), "nobody watches");
+    let mut viewer = rig.viewer(1, &setup);
+    for (ms, sequence) in [(1, 2), (2, 3)] {
+        rig.now = at(ms);
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 2));
+        let sealed = publisher.client.seal(&packet);
+        rig.receive(&publisher.client, sealed);
+    }
+    rig.now = at(4);
+    let audio = publisher.audio(1, &[0x78]);
+    let sent = rig.publish(&mut publisher, &audio, &mut [&mut viewer]);
+    assert_eq!(sent, Forwarded { audio: Some(at(4)), video: Some(at(1)), rtx: None });
+    let number =
+        viewer.client.packets().iter().find(|(header, _)| header.ssrc == viewer.ssrc).unwrap().0.sequence;
+    rig.now = at(90);
+    let nack = viewer.nack(&[number]);
+    rig.receive(&viewer.client, nack);
+    rig.now = at(91);
+    let sent = rig.flush(&mut [&mut publisher], &mut [&mut viewer]);
+    assert_eq!(sent, Forwarded { audio: None, video: None, rtx: Some(at(90)) });
+    assert_eq!(rig.flush(&mut [], &mut []), Forwarded::default());
 }

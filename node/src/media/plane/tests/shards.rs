@@ -42,7 +42,15 @@ fn viewers_on_another_shard_see_the_same_from_one_batch_per_flush() {
         }
         near.flush(&mut [&mut publisher], &mut [&mut local]);
         assert_eq!(exchange(&mut near, &mut far), 1, "one batch for all viewers");
-        far.flush(&mut [], &mut [&mut first, &mut second]);
+        let came = near.now;
+        near.now += Duration::from_millis(3);
+        far.now += Duration::from_millis(3);
+        let sent = far.flush(&mut [], &mut [&mut first, &mut second]);
+        assert_eq!(
+            sent.video,
+            Some(came),
+            "the mirror's share is counted from the packet's arrival at the node"
+        );
     }
     let seen = [&mut local, &mut first, &mut second].map(|viewer| {
         let packets = viewer.client.packets();
@@ -115,7 +123,12 @@ fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
     near.publish(&mut publisher, &packet, &mut []);
     assert_eq!(exchange(&mut near, &mut far), 0, "nobody over there wants it");
     // A batch that crossed the farewell is of no use and does no harm.
-    let batch = crate::media::batch::PacketBatch { track: VIDEO, packets: Vec::new(), bytes: Vec::new() };
+    let batch = crate::media::batch::PacketBatch {
+        track: VIDEO,
+        arrival: far.now,
+        packets: Vec::new(),
+        bytes: Vec::new(),
+    };
     far.plane.receive_shard(far.now, ShardMessage::Packets(std::sync::Arc::new(batch)));
     assert_eq!(far.plane.track_report(far.now, VIDEO), None);
 }

@@ -1,0 +1,31 @@
+//! What a shard counts beside its plane: plain numbers that its owner reads once a second.
+
+/// What the shard itself counts; its plane has counters of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// STUN datagrams that were given to a peer.
+    pub stun_routed: u64,
+    /// STUN datagrams that name no peer of ours.
+    pub stun_unknown: u64,
+    /// Checks that peers answered with success.
+    pub stun_answered: u64,
+    /// Checks that peers answered with an error. Those that were routed and are in neither were dropped.
+    pub stun_refused: u64,
+    /// Datagrams that are neither STUN, DTLS nor RTP (RFC 7983).
+    pub protocol_unknown: u64,
+    /// DTLS, RTP and RTCP from an address that no peer has proved to be its own.
+    pub path_unknown: u64,
+    /// STUN and DTLS answers that found no room among those that wait to be sent.
+    pub transmit_full: u64,
+    /// Peers whose actor died.
+    pub peers_died: u64,
+}
+
+/// Connected peers by the transport that ICE chose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectedPeers {
+    /// Over UDP.
+    pub udp: usize,
+    /// Over an ICE-TCP connection.
+    pub tcp: usize,
+}
