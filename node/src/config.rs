@@ -144,7 +144,8 @@ pub struct Limits {
 /// Who may publish and who may play, by bearer tokens (RFC 6750).
 ///
 /// Each list guards one side and leaves the other alone; an empty one leaves its side open to everybody. A publisher's
-/// token lets nobody watch unless it is in both lists.
+/// token lets nobody watch unless it is in both lists. With tokens to play, names of rooms are private too: `/v1/rooms`
+/// then takes a token of either list.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {

@@ -267,6 +267,7 @@ fn announce(config: &Config, node: &Node) {
         tcp: node.shards.first().and_then(|shard| shard.tcp).map(|address| address.port()),
         advertise: advertise::addresses(&config.media),
         guarded: !config.auth.publish_tokens.is_empty(),
+        private: !config.auth.play_tokens.is_empty(),
     };
     print!("{}", banner::text(&addresses));
 }

@@ -1,7 +1,8 @@
 //! Bearer tokens (RFC 6750): who may publish and who may play, where the configuration lists tokens.
 //!
 //! Each list guards one side: `auth.publish_tokens` WHIP, `auth.play_tokens` WHEP, sessions included. A side without a
-//! list is open to everybody, and a token is good for both sides only if both lists have it.
+//! list is open to everybody, and a token is good for both sides only if both lists have it. Names of rooms are what
+//! players' tokens guard too: `/v1/rooms` takes a token of either list once there are tokens to play.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use aforo_cluster::control::Role;
@@ -43,6 +44,17 @@ impl Tokens {
             (false, false) => Err(Problem::UnknownToken),
         }
     }
+
+    /// Whether a request with these headers may know which rooms there are and what is in them: whoever may play or
+    /// publish may.
+    pub fn check_rooms(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.play.is_empty() {
+            return Ok(());
+        }
+        let token = digest_of(bearer(headers).ok_or(Problem::NoToken)?);
+        let known = lists(&self.play, &token) | lists(&self.publish, &token);
+        known.then_some(()).ok_or(Problem::UnknownToken)
+    }
 }
 
 fn digest_of(token: &str) -> Digest {
@@ -79,13 +91,21 @@ mod tests {
         Tokens::new(&Auth { publish_tokens: secrets(publish), play_tokens: secrets(play) })
     }
 
-    /// `ok`, or the first word that tells the refusals apart.
-    fn check(tokens: &Tokens, role: Role, values: &[&str]) -> &'static str {
+    fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        match tokens.check(role, &headers) {
+        headers
+    }
+
+    fn check(tokens: &Tokens, role: Role, values: &[&str]) -> &'static str {
+        word(tokens.check(role, &headers(values)))
+    }
+
+    /// `ok`, or the first word that tells the refusals apart.
+    fn word(result: Result<(), Problem>) -> &'static str {
+        match result {
             Ok(()) => "ok",
             Err(Problem::NoToken) => "none",
             Err(Problem::UnknownToken) => "unknown",
@@ -128,5 +148,22 @@ mod tests {
         let publishers = tokens(&["north"], &[]);
         assert_eq!(check(&publishers, Role::Publisher, &[]), "none");
         assert_eq!(check(&publishers, Role::Viewer, &[]), "ok");
+    }
+
+    #[test]
+    fn rooms_are_known_to_whoever_may_play_or_publish() {
+        let both = tokens(&["north"], &["east"]);
+        for (value, expected) in [
+            ("Bearer north", "ok"),
+            ("Bearer east", "ok"),
+            ("Bearer west", "unknown"),
+            ("Basic east", "none"),
+        ] {
+            assert_eq!(word(both.check_rooms(&headers(&[value]))), expected, "{value}");
+        }
+        assert_eq!(word(both.check_rooms(&headers(&[]))), "none");
+        for open in [tokens(&[], &[]), tokens(&["north"], &[])] {
+            assert_eq!(word(open.check_rooms(&headers(&[]))), "ok", "everybody may play");
+        }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Addresses {
     pub advertise: Vec<IpAddr>,
     /// Whether publishers need a token.
     pub guarded: bool,
+    /// Whether players do, and whoever asks for the list of rooms.
+    pub private: bool,
 }
 
 /// A base that a browser on this machine can open.
@@ -34,6 +36,7 @@ pub(super) fn text(addresses: &Addresses) -> String {
         true => ("a publish token as bearer token", "-authorization TOKEN "),
         false => ("no bearer token", ""),
     };
+    let api_token = if addresses.private { "-H 'Authorization: Bearer TOKEN' " } else { "" };
     let ports: Vec<String> = addresses.udp.iter().map(u16::to_string).collect();
     let tcp = addresses.tcp.map(|port| format!(", TCP {port}")).unwrap_or_default();
     let advertise: Vec<String> = addresses.advertise.iter().map(IpAddr::to_string).collect();
@@ -50,7 +53,7 @@ pub(super) fn text(addresses: &Addresses) -> String {
          ffmpeg    (version 8 or newer, which has the WHIP muxer)\n              \
          ffmpeg -re -i input.mp4 -c:v libx264 -profile:v baseline -pix_fmt yuv420p -bf 0 -g 60 -c:a libopus -ar 48000 -ac 2 -f whip {ffmpeg_token}{base}/whip/demo\n\n  \
          Look with\n\n    \
-         curl      curl {base}/v1/rooms\n              \
+         curl      curl {api_token}{base}/v1/rooms\n              \
          curl -i -X OPTIONS {base}/whip/demo\n\n  \
          Stop with Ctrl-C.\n\n",
         version = env!("CARGO_PKG_VERSION"),
@@ -74,6 +77,7 @@ mod tests {
             tcp: Some(7800),
             advertise: vec![Ipv4Addr::LOCALHOST.into()],
             guarded: false,
+            private: false,
         });
         for expected in [
             "http://127.0.0.1:8080/studio/demo",
@@ -101,8 +105,10 @@ mod tests {
             tcp: None,
             advertise: Vec::new(),
             guarded: true,
+            private: true,
         });
         assert!(text.contains("a publish token as bearer token"), "{text}");
         assert!(text.contains("-f whip -authorization TOKEN http://h/whip/demo"), "{text}");
+        assert!(text.contains("curl -H 'Authorization: Bearer TOKEN' http://h/v1/rooms\n"), "{text}");
     }
 }

@@ -65,6 +65,27 @@ async fn refusals(
     Ok(())
 }
 
+/// Names of rooms are for those who may play or publish.
+async fn rooms(report: &mut Report, client: &Client) -> Result<()> {
+    for target in ["/v1/rooms", "/v1/rooms/guarded"] {
+        for token in [None, Some(WRONG)] {
+            let reply = with(client, "GET", target, token).await?;
+            let met = reply.status == 401 && reply.header("www-authenticate").starts_with("Bearer realm=");
+            report.line("11.11", &format!("GET {target} without a good token is 401"), met, &reply);
+        }
+        for token in [PUBLISH, PLAY] {
+            let reply = with(client, "GET", target, Some(token)).await?;
+            report.line(
+                "11.11",
+                &format!("GET {target} with a token of either side is 200"),
+                reply.status == 200,
+                &reply,
+            );
+        }
+    }
+    Ok(())
+}
+
 /// All of them.
 pub async fn run(report: &mut Report) -> Result<()> {
     let variables = [("AFORO__AUTH__PUBLISH_TOKENS", PUBLISH), ("AFORO__AUTH__PLAY_TOKENS", PLAY)];
@@ -74,6 +95,7 @@ pub async fn run(report: &mut Report) -> Result<()> {
     refusals(report, &client, "POST", "/whep/guarded", PUBLISH).await?;
     let created = with(&client, "POST", "/whip/guarded", Some(PUBLISH)).await?;
     report.line("11.8", "POST /whip with a publish token is 201", created.status == 201, &created);
+    rooms(report, &client).await?;
     let waits = with(&client, "POST", "/whep/guarded", Some(PLAY)).await?;
     let requirement = "POST /whep with a play token comes to the stream, which is not live: 409";
     report.line("11.8", requirement, waits.status == 409, &waits);
