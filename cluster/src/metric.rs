@@ -132,8 +132,8 @@ metrics! {
     gauge node_info ["node"]: "Always 1; the label has the node's name in the cluster.";
     gauge node_state ["state"]: "1 for the state the node is in (starting, ready, draining), 0 for the others.";
     ratio node_load_ratio []: "Load over limit of the node's scarcest resource: 0 is idle, from 0.95 on it takes no publisher.";
-    ratio node_usage ["resource"]: "What the node uses: of the busiest media arbiter's core (cpu, smoothed over 5 s), of sessions.";
-    ratio node_limit ["resource"]: "What there is of each resource of node_usage.";
+    ratio node_usage ["resource"]: "What the node uses of a resource (cpu, of the busiest media arbiter's core; packets_per_second and bits_per_second sent; sessions); all but sessions smoothed over 5 s.";
+    ratio node_limit ["resource"]: "What there is of a resource of node_usage, if it has a limit.";
     ratio shard_busy_ratio ["shard"]: "Share of the last second that a media arbiter spent working.";
     histogram event_loop_lag_seconds [] buckets LAG_SECONDS: "How late a media arbiter's timers fire.";
 

@@ -121,6 +121,13 @@ pub struct Limits {
     /// Sessions of all rooms together; more are answered 503.
     #[garde(range(min = 1))]
     pub sessions: u32,
+    /// Datagrams sent per second. Close to it, publishers are placed on other nodes or answered 503; viewers of streams that
+    /// are here still come in. 0 means no limit.
+    #[garde(skip)]
+    pub packets_per_second: u32,
+    /// Bits sent per second, such as the uplink carries; as above. 0 means no limit.
+    #[garde(skip)]
+    pub bits_per_second: u64,
     /// Rooms; a publisher that would open one more is answered 503.
     #[garde(range(min = 1))]
     pub rooms: u32,
@@ -238,6 +245,8 @@ impl Default for Limits {
         Self {
             // 40 KiB each is under a gibibyte; the network card is full long before.
             sessions: 20_000,
+            packets_per_second: 0,
+            bits_per_second: 0,
             rooms: 10_000,
             // Offers of browsers with every codec and simulcast have about 10 KiB.
             body_bytes: 65_536,

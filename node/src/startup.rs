@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::Data;
 use aforo_cluster::bus::Bus;
 use aforo_cluster::bus::memory::MemoryBus;
@@ -193,10 +193,22 @@ fn start(
     let (public, public_address) =
         signalling::serve_public(config, Data::new(App::new(config, parts))).map_err(StartupError::Http)?;
     let http = [public.handle(), admin.handle()];
-    actix_rt::spawn(public);
-    actix_rt::spawn(admin);
+    roots.push(serve("the public listener", public));
+    roots.push(serve("the operators' listener", admin));
     lifecycle.set(NodeState::Ready);
     Ok(Node { lifecycle, rooms, agent, shards, http, roots, public: public_address, operators })
+}
+
+/// Runs an HTTP server until it is stopped.
+fn serve(name: &str, server: Server) -> Root {
+    let (line, watch) = lifeline();
+    actix_rt::spawn(async move {
+        match server.await {
+            Ok(()) => line.finish(),
+            Err(error) => error!(%error, "an HTTP server ended"),
+        }
+    });
+    Root { name: name.to_owned(), watch }
 }
 
 /// The actors of the control arbiter.
@@ -234,6 +246,7 @@ fn start_control(
     let meter = LoadMeter {
         shards: shards.iter().map(|shard| shard.addr.clone().recipient()).collect(),
         directory: Arc::clone(directory),
+        limits: config.limits.clone(),
         agent: agent.clone().recipient(),
         metrics: Arc::clone(metrics),
     };

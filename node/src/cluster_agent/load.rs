@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::{LoadCore, NodeLoad, Reading};
 use super::message::SetLoad;
+use crate::config::Limits;
 use crate::room::Directory;
 use crate::shard::message::{GetLoad, ShardLoad};
 
@@ -27,8 +28,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(500);
 pub struct LoadMeter {
     /// The shards, in the order of their ids.
     pub shards: Vec<Recipient<GetLoad>>,
-    /// Knows how many sessions there are and may be.
+    /// Knows how many sessions there are.
     pub directory: Arc<Directory>,
+    /// How much there may be of everything.
+    pub limits: Limits,
     /// Tells the cluster.
     pub agent: Recipient<SetLoad>,
     /// For operators.
@@ -38,7 +41,7 @@ pub struct LoadMeter {
 impl LoadMeter {
     /// Reports as often as the lease is renewed, until the agent has ended.
     pub async fn run(self) {
-        let mut core = LoadCore::new(self.directory.session_limit(), crate::actor::now());
+        let mut core = LoadCore::new(self.limits.clone(), crate::actor::now());
         let mut ticks = interval(LEASE_RENEWAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.agent.connected() {
@@ -57,13 +60,15 @@ impl LoadMeter {
     }
 
     async fn report(&self, load: &NodeLoad) {
-        for usage in load.0 {
+        for usage in load.usages {
             self.metrics.node_usage.with_label_values(&[usage.resource]).set(usage.used);
-            self.metrics.node_limit.with_label_values(&[usage.resource]).set(usage.limit);
+            if let Some(limit) = usage.limit {
+                self.metrics.node_limit.with_label_values(&[usage.resource]).set(limit);
+            }
         }
-        self.metrics.node_load_ratio.set(load.ratio());
+        self.metrics.node_load_ratio.set(load.ratio);
         // The latest value wins: an agent that is behind gets the next one.
-        let _ = timeout(ANSWER_DEADLINE, self.agent.send(SetLoad(load.ratio()))).await;
+        let _ = timeout(ANSWER_DEADLINE, self.agent.send(SetLoad(load.ratio))).await;
     }
 }
 

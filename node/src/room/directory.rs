@@ -107,11 +107,6 @@ impl Directory {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// The most of them that there may be.
-    pub fn session_limit(&self) -> u32 {
-        self.session_limit
-    }
-
     /// The stream is live from now on.
     pub(super) fn announce(&self, room: &RoomName, stream: &StreamName, live: LiveStream) {
         let mut rooms = self.live.write().unwrap_or_else(PoisonError::into_inner);

@@ -88,6 +88,8 @@ pub struct ShardLoad {
     pub busy_ratio: f64,
     /// Datagrams of media sealed per second, smoothed.
     pub datagrams_per_second: f64,
+    /// Bytes that its UDP socket has sent since it started, headers of UDP and IP not counted.
+    pub sent_bytes: u64,
 }
 
 /// How are these tracks doing on this shard?

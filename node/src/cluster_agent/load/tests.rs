@@ -61,6 +61,7 @@ impl Node {
         let meter = LoadMeter {
             shards: busy.iter().map(|busy| TellingShard(busy.clone()).start().recipient()).collect(),
             directory: Arc::clone(&directory),
+            limits: Limits { sessions: 100, ..Limits::default() },
             agent: agent.clone().recipient(),
             metrics: Arc::clone(&metrics),
         };

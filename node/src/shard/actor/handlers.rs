@@ -114,6 +114,7 @@ impl Handler<GetLoad> for Shard {
             peers: pump.core.peers(),
             busy_ratio: self.busy.ratio(),
             datagrams_per_second: pump.core.plane().fan_out_per_second(),
+            sent_bytes: pump.wire.sender.counters().bytes,
         })
     }
 }
