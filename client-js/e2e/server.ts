@@ -21,14 +21,15 @@ const BINARY = process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debu
 
 const SHARDS = 2;
 
-/** Starts a server and waits until it says that it is ready. */
-export async function startServer(): Promise<Server> {
+/** Starts a server and waits until it says that it is ready. `environment` configures it beside its flags. */
+export async function startServer(environment: Record<string, string> = {}): Promise<Server> {
   const [http, admin, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPorts()];
   const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', String(udp)];
   flags.push('--shards', String(SHARDS), '--advertise', '127.0.0.1');
   const readiness = `http://127.0.0.1:${admin}/readyz`;
   const output: string[] = [];
-  let child = await spawnReady(flags, readiness, output);
+  const spawnServer = () => spawnReady(flags, environment, readiness, output);
+  let child = await spawnServer();
   return {
     url: `http://127.0.0.1:${http}`,
     admin: `http://127.0.0.1:${admin}`,
@@ -37,13 +38,19 @@ export async function startServer(): Promise<Server> {
       const ended = once(child, 'exit');
       child.kill('SIGKILL');
       await ended;
-      child = await spawnReady(flags, readiness, output);
+      child = await spawnServer();
     },
   };
 }
 
-async function spawnReady(flags: string[], readiness: string, output: string[]): Promise<ChildProcess> {
-  const child = spawn(BINARY, ['dev', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function spawnReady(
+  flags: string[],
+  environment: Record<string, string>,
+  readiness: string,
+  output: string[],
+): Promise<ChildProcess> {
+  const env = { ...process.env, ...environment };
+  const child = spawn(BINARY, ['dev', ...flags], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => output.push(String(text)));
   await Promise.race([
     ready(readiness),

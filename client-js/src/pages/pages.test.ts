@@ -35,7 +35,8 @@ test('reads rooms with streams by name or as objects, and survives what it does 
 
 test('the ready lines carry the address', () => {
   expect(ffmpegLine('http://h/whip/r')).toMatch(/-f whip http:\/\/h\/whip\/r$/);
-  expect(curlLine('http://h')).toBe('curl http://h/v1/rooms');
+  expect(curlLine('http://h', false)).toBe('curl http://h/v1/rooms');
+  expect(curlLine('http://h', true)).toBe("curl -H 'Authorization: Bearer TOKEN' http://h/v1/rooms");
 });
 
 test('device problems say what to do', () => {

@@ -2,6 +2,8 @@
 
 import { DEFAULT_STREAM, endpointUrl, NAME_RULE, nameProblem } from '../../name.ts';
 import { formatViewers } from '../../stats/format.ts';
+import { TokenForm } from '../access/token-form.ts';
+import { TokenStore } from '../access/token-store.ts';
 import { copyLine } from '../copy-line.ts';
 import { byId, make, setText } from '../dom.ts';
 import { fetchRooms, pollRooms, type RoomSummary } from '../rooms.ts';
@@ -57,15 +59,38 @@ function watchPath(room: string, stream: string | undefined): string {
     : `/watch/${room}?stream=${stream}`;
 }
 
+/** Shows what is live; asks for a token where the server wants one for that. */
+function showLive(): void {
+  const tokens = new TokenStore('list', '');
+  const showCurl = copyLine(byId('curl-line'), 'the curl line');
+  showCurl(curlLine(location.origin, false));
+  const enter = () => {
+    form.hide();
+    askAgain();
+  };
+  const form = new TokenForm(byId('token'), 'list', (token) => {
+    tokens.keep(token);
+    enter();
+  });
+  tokens.takeFromAddress(enter);
+  const askAgain = pollRooms(
+    () => fetchRooms(tokens.token),
+    showRooms,
+    ({ status }) => {
+      byId('live-empty').hidden = true;
+      showCurl(curlLine(location.origin, true));
+      form.ask(status, tokens.token !== null);
+    },
+  );
+}
+
 function setUpForm(): void {
   const input = byId<HTMLInputElement>('room-name');
   const hint = byId('room-hint');
   const lines = {
     obs: copyLine(byId('obs-line'), 'the WHIP address'),
     ffmpeg: copyLine(byId('ffmpeg-line'), 'the ffmpeg line'),
-    curl: copyLine(byId('curl-line'), 'the curl line'),
   };
-  lines.curl(curlLine(location.origin));
   const update = (complain: boolean) => {
     const problem = nameProblem(input.value);
     const wrong = problem !== null && (complain || input.value !== '');
@@ -91,4 +116,4 @@ function setUpForm(): void {
 }
 
 setUpForm();
-pollRooms(fetchRooms, showRooms);
+showLive();

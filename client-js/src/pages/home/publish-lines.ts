@@ -10,6 +10,7 @@ export function ffmpegLine(whipUrl: string): string {
 }
 
 /** Asks the server what is live. */
-export function curlLine(origin: string): string {
-  return `curl ${origin}/v1/rooms`;
+export function curlLine(origin: string, guarded: boolean): string {
+  const authorization = guarded ? "-H 'Authorization: Bearer TOKEN' " : '';
+  return `curl ${authorization}${origin}/v1/rooms`;
 }

@@ -6,6 +6,8 @@ import { Publisher, type PublisherState } from '../../publisher/publisher.ts';
 import { formatElapsed, formatViewers } from '../../stats/format.ts';
 import { describeHealth } from '../../stats/health.ts';
 import type { PublishSample } from '../../stats/publish-sample.ts';
+import { TokenForm } from '../access/token-form.ts';
+import { TokenStore } from '../access/token-store.ts';
 import type { PageAddress } from '../address.ts';
 import { byId, setText } from '../dom.ts';
 import { fetchRoom, pollRooms } from '../rooms.ts';
@@ -26,6 +28,8 @@ const ON_AIR_KEY = 'aforo-on-air';
 /** Bound to the page's elements; makes a new {@link Publisher} for each broadcast. */
 export class OnAir {
   readonly #button = byId<HTMLButtonElement>('golive');
+  readonly #tokens: TokenStore;
+  readonly #tokenForm: TokenForm;
   #publisher: Publisher | null = null;
   #state: PublisherState = 'idle';
   #startedMs: number | null = null;
@@ -40,8 +44,15 @@ export class OnAir {
   ) {
     this.#button.addEventListener('click', () => (this.#busy() ? this.#end() : this.#begin()));
     setInterval(() => this.#showClock(), 250);
-    pollRooms(
-      () => fetchRoom(address.room),
+    this.#tokens = new TokenStore('publish', address.room);
+    this.#tokenForm = new TokenForm(byId('token'), 'publish', (token) => {
+      this.#tokens.keep(token);
+      askAgain();
+      this.#begin();
+    });
+    this.#tokens.takeFromAddress(() => askAgain());
+    const askAgain = pollRooms(
+      () => fetchRoom(address.room, this.#tokens.token),
       (room) => {
         byId('viewers').hidden = !room?.live;
         if (room?.live) setText(byId('viewers-text'), formatViewers(room.viewers));
@@ -71,10 +82,18 @@ export class OnAir {
     const { room, stream, transport } = this.address;
     const url = endpointUrl(location.origin, 'whip', room, stream || DEFAULT_STREAM);
     const resumes = sessionStorage.getItem(ON_AIR_KEY) === url;
-    const publisher = new Publisher({ url, codec: this.source.codec(), transport, resumes });
+    const { token } = this.#tokens;
+    const publisher = new Publisher({
+      url,
+      codec: this.source.codec(),
+      transport,
+      resumes,
+      ...(token === null ? {} : { token }),
+    });
     this.#publisher = publisher;
     this.#startedMs = null;
     this.#showProblem(null);
+    this.#tokenForm.hide();
     publisher.on('state', (state) => {
       this.#state = state;
       if (state === 'live') {
@@ -85,7 +104,8 @@ export class OnAir {
     });
     publisher.on('stats', (sample) => this.#showHealth(sample));
     publisher.on('failure', ({ failure, retryMs }) => {
-      if (retryMs === null) this.#showProblem(describePublishProblem(failure));
+      if (failure.kind === 'unauthorized') this.#tokenForm.ask(failure.status, token !== null);
+      else if (retryMs === null) this.#showProblem(describePublishProblem(failure));
       this.#ghost = failure.kind === 'taken' && retryMs !== null;
       this.#render();
     });

@@ -6,6 +6,8 @@ import type { PlayerEvents, PlayerState } from '../../player/player.ts';
 import { type AforoPlayerElement, defineAforoPlayer } from '../../player-element/aforo-player.ts';
 import { formatViewers } from '../../stats/format.ts';
 import type { PlaybackSample } from '../../stats/playback-sample.ts';
+import { TokenForm } from '../access/token-form.ts';
+import { TokenStore } from '../access/token-store.ts';
 import { type PageAddress, pageAddress } from '../address.ts';
 import { byId, make, setText } from '../dom.ts';
 import { fetchRoom, pollRooms } from '../rooms.ts';
@@ -14,7 +16,7 @@ import { statLines } from './stat-lines.ts';
 /** How long the share button says that it did. */
 const CONFIRM_MS = 1_800;
 
-function showPlayer({ room, stream, transport }: PageAddress): AforoPlayerElement {
+function showPlayer({ room, stream, transport }: PageAddress, token: string | null): AforoPlayerElement {
   const name = stream === DEFAULT_STREAM ? room : `${room} / ${stream}`;
   document.title = `${name} · Aforo`;
   setText(byId('room-name'), room);
@@ -23,6 +25,7 @@ function showPlayer({ room, stream, transport }: PageAddress): AforoPlayerElemen
   player.setAttribute('room', room);
   player.setAttribute('stream', stream);
   player.setAttribute('transport', transport);
+  if (token !== null) player.setAttribute('token', token);
   defineAforoPlayer();
   return player;
 }
@@ -34,6 +37,8 @@ function showState(player: AforoPlayerElement): void {
     document.body.dataset.state = state;
     const live = state === 'playing';
     badge.classList.toggle('on', live);
+    // Whoever may not watch does not know whether it is live.
+    badge.hidden = state === 'failed';
     setText(
       badge,
       live ? 'LIVE' : state === 'reconnecting' || state === 'connecting' ? 'CONNECTING' : 'OFF AIR',
@@ -41,14 +46,36 @@ function showState(player: AforoPlayerElement): void {
   });
 }
 
-function showViewers(room: string): void {
-  pollRooms(
-    () => fetchRoom(room),
+/** Returns what asks again after a refusal. */
+function showViewers(room: string, tokens: TokenStore): () => void {
+  return pollRooms(
+    () => fetchRoom(room, tokens.token),
     (answer) => {
       byId('viewers').hidden = !answer?.live;
       if (answer?.live) setText(byId('viewers-text'), formatViewers(answer.viewers));
     },
   );
+}
+
+/** A form takes the player's place while the server wants a token that we do not have. */
+function guardRoom(player: AforoPlayerElement, tokens: TokenStore, admitted: () => void): void {
+  const enter = () => {
+    form.hide();
+    player.hidden = false;
+    player.setAttribute('token', tokens.token ?? '');
+    admitted();
+  };
+  const form = new TokenForm(byId('token'), 'play', (token) => {
+    tokens.keep(token);
+    enter();
+  });
+  tokens.takeFromAddress(enter);
+  player.addEventListener('aforo-failure', (event) => {
+    const { failure } = (event as CustomEvent<PlayerEvents['failure']>).detail;
+    if (failure.kind !== 'unauthorized') return;
+    player.hidden = true;
+    form.ask(failure.status, tokens.token !== null);
+  });
 }
 
 function showStats(player: AforoPlayerElement): void {
@@ -107,7 +134,9 @@ if (address !== null) {
   // The listeners come first: the player starts as soon as its tag is known.
   showState(player);
   showStats(player);
-  showPlayer(address);
-  showViewers(address.room);
+  const tokens = new TokenStore('play', address.room);
+  guardRoom(player, tokens, () => askForViewers());
+  showPlayer(address, tokens.token);
+  const askForViewers = showViewers(address.room, tokens);
   setUpShare();
 }
