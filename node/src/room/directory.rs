@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn requests_that_come_together_never_get_more_places_than_there_are() {
-        const LIMIT: u32 = 50;
+        const LIMIT: u32 = 20_000;
         let directory = Arc::new(Directory::new(3, LIMIT));
         let start = std::sync::Barrier::new(8);
         let taken: Vec<Reservation> = std::thread::scope(|scope| {
