@@ -147,6 +147,7 @@ metrics! {
     // Signalling.
     counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered.";
     histogram http_request_duration_seconds ["method", "route"] buckets JOIN_SECONDS: "Time from request to answer.";
+    counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one that nobody was given (unknown_token), or with one for something else (no_grant).";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 
     // Sessions.

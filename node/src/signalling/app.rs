@@ -7,6 +7,8 @@ use std::time::Duration;
 use actix::Addr;
 use actix::dev::{MessageResponse, ToEnvelope};
 use actix::{Context, Handler, Message};
+use actix_web::http::header::HeaderMap;
+use aforo_cluster::control::Role;
 use aforo_cluster::id::RoomName;
 use aforo_cluster::metric::Metrics;
 use rand::RngExt;
@@ -48,7 +50,7 @@ pub struct App {
     /// Who asks too often.
     pub rate_limit: RateLimit,
     /// Who may publish and who may play.
-    pub tokens: Tokens,
+    tokens: Tokens,
     /// How much of a body is read.
     pub body: BodyLimits,
     /// Servers for clients' `Link` headers.
@@ -105,6 +107,25 @@ impl App {
             public_url: config.http.public_url.clone(),
             cors_origins: config.http.cors_origins.clone(),
         }
+    }
+
+    /// Whether a request with these headers may do what `role` does.
+    pub fn authorize(&self, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
+        self.tokens.check(role, headers).inspect_err(|problem| self.count_refusal(problem))
+    }
+
+    /// Whether a request with these headers may know which rooms there are.
+    pub fn authorize_rooms(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.tokens.check_rooms(headers).inspect_err(|problem| self.count_refusal(problem))
+    }
+
+    fn count_refusal(&self, problem: &Problem) {
+        let reason = match problem {
+            Problem::NoToken => "no_token",
+            Problem::NoGrant(_) => "no_grant",
+            _ => "unknown_token",
+        };
+        self.metrics.auth_failures_total.with_label_values(&[reason]).inc();
     }
 
     /// Asks the root of all rooms.

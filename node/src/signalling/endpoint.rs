@@ -81,7 +81,7 @@ async fn join(
     payload: Payload,
     app: &App,
 ) -> Result<HttpResponse, Problem> {
-    app.tokens.check(role, request.headers())?;
+    app.authorize(role, request.headers())?;
     if app.lifecycle.is_draining() {
         return Err(Problem::Draining);
     }

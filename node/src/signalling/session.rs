@@ -33,7 +33,7 @@ pub async fn patch(
     payload: Payload,
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    app.tokens.check(role, request.headers())?;
+    app.authorize(role, request.headers())?;
     let (Target { room, .. }, session) = named(&request)?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
@@ -54,7 +54,7 @@ pub async fn patch(
 
 /// `DELETE`: the session is over, whatever its entity tag.
 pub async fn delete(role: Role, request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    app.tokens.check(role, request.headers())?;
+    app.authorize(role, request.headers())?;
     let (Target { room, .. }, session) = named(&request)?;
     app.ask_room(&room, EndSession { session, role }).await?;
     Ok(HttpResponse::Ok().finish())

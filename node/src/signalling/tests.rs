@@ -515,6 +515,11 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
             assert!(refused.header("www-authenticate").ends_with(&format!("scope=\"{grant}\"")));
             assert_eq!(server.ask("OPTIONS", &path, &[], "").await.status, 204);
         }
+        let metrics = server.rig.metrics.render().unwrap();
+        for reason in ["no_token", "unknown_token", "no_grant"] {
+            let line = format!("aforo_auth_failures_total{{reason=\"{reason}\"}} 6\n");
+            assert!(metrics.contains(&line), "{reason} in {metrics}");
+        }
         let as_viewer = session.replace("/whip/", "/whep/");
         let south = ("authorization", "Bearer south");
         assert_eq!(server.ask("DELETE", &as_viewer, &[south], "").await.status, 404, "a viewer's right");
