@@ -9,6 +9,7 @@ pub mod codec;
 pub mod counters;
 pub mod demux;
 pub mod extension;
+pub mod gather;
 pub mod keys;
 pub mod leg;
 pub mod negotiated;

@@ -11,6 +11,7 @@
 //! ```
 
 mod clock;
+mod departure;
 mod error;
 mod fan_out;
 mod forwarded;
@@ -46,13 +47,14 @@ pub use error::PlaneError;
 pub use forwarded::Forwarded;
 pub use report::{LayerReport, TrackReport};
 
-use crate::media::codec::MediaKind;
 use crate::media::counters::Counters;
+use crate::media::gather;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::rtp;
 use crate::media::spec::{PlaneEvent, ShardMessage};
-use fan_out::{Outlet, fan_out};
+use departure::{Departure, Departures};
+use fan_out::{Exit, Outlet, fan_out};
 use publisher::Publisher;
 use rate::RateMeter;
 use schedule::{Schedule, Task};
@@ -82,8 +84,9 @@ pub struct Plane {
     roles: Table<Role>,
     tracks: Slab<Track>,
     places: FxHashMap<TrackId, usize>,
-    /// Tracks with packets that are not fanned out.
-    dirty: Vec<usize>,
+    departures: Departures,
+    /// Those that leave with the flush that runs; empty otherwise.
+    leaving: Vec<Departure>,
     resends: Vec<Resend>,
     /// When the first of them was asked for.
     resends_since: Option<Instant>,
@@ -110,7 +113,8 @@ impl Plane {
             roles: Table::new(),
             tracks: Slab::new(),
             places: FxHashMap::default(),
-            dirty: Vec::with_capacity(64),
+            departures: Departures::new(),
+            leaving: Vec::with_capacity(64),
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
             resends_since: None,
             reports: Vec::with_capacity(64),
@@ -148,18 +152,13 @@ impl Plane {
         }
     }
 
-    /// Sends everything that was received or became due since the last call: fan-out first, then retransmissions, feedback
-    /// to publishers and sender reports. `batch` is empty afterwards. Returns how old what it sent is.
+    /// Sends what is due: first the windows that are over, then all retransmissions, feedback to publishers and sender
+    /// reports. `batch` is empty afterwards. Returns how old what it sent is.
     pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) -> Forwarded {
         let mut forwarded = Forwarded::default();
         let sent_before = self.counters.rtp_sent_packets;
         let send_time = self.abs_send_time(now);
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for place in dirty.drain(..) {
-            let flushed = self.flush_track(now, place, send_time, batch, transmit);
-            flushed.into_iter().for_each(|(kind, arrival)| forwarded.note(kind, arrival));
-        }
-        self.dirty = dirty;
+        self.depart(now, send_time, &mut forwarded, batch, transmit);
         if !self.resends.is_empty() {
             forwarded.rtx = self.send_resends(send_time, batch, transmit);
         }
@@ -184,9 +183,19 @@ impl Plane {
         self.shard_messages.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] and [`Self::flush`] want to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next_due()
+        [self.schedule.next_due(), self.next_departure()].into_iter().flatten().min()
+    }
+
+    /// When the next window is over: the one deadline that viewers notice.
+    pub fn next_departure(&self) -> Option<Instant> {
+        self.departures.next_due()
+    }
+
+    /// How long a track's packets are gathered now.
+    pub fn gather_window(&self) -> Duration {
+        gather::window(self.fan_out_per_second())
     }
 
     /// Does what is due at `now`; what comes of it leaves with the next [`Self::flush`].
@@ -214,46 +223,76 @@ impl Plane {
         &self.counters
     }
 
-    /// Returns what was sent of the track at `place`: its kind, and when the oldest packet came.
-    fn flush_track(
+    /// Fans out the windows that are over.
+    fn depart(
         &mut self,
         now: Instant,
-        place: usize,
         send_time: u32,
+        forwarded: &mut Forwarded,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
-    ) -> Option<(MediaKind, Instant)> {
-        let sent_before = self.counters.rtp_sent_packets;
-        let track = self.tracks.get_mut(place)?;
+    ) {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        self.departures.take(&mut leaving, |departure| departure.due <= now);
+        self.take_sound_along(&mut leaving);
+        // A picture before its sound: the datagram that ends a run may be shorter than the others, not longer.
+        leaving.sort_unstable_by_key(|departure| {
+            let track = self.tracks.get(departure.place);
+            track.map(|track| (track.first_viewer(), !track.is_video()))
+        });
+        for departure in &leaving {
+            self.prepare(now, departure.place, send_time);
+        }
+        let mut outlet = Outlet {
+            transports: &mut self.transports,
+            events: &mut self.events,
+            forwarded,
+            exit: Exit { batch, transmit, counters: &mut self.counters },
+        };
+        let mut rest = leaving.as_slice();
+        while let Some(first) = rest.first() {
+            let viewer = |departure: &Departure| self.tracks.get(departure.place)?.first_viewer();
+            let together = rest.iter().take_while(|other| viewer(other) == viewer(first)).count();
+            let (group, others) = rest.split_at(together.max(1));
+            fan_out(&mut self.tracks, group.iter().map(|departure| departure.place), &mut outlet);
+            rest = others;
+        }
+        for departure in leaving.drain(..) {
+            if let Some(track) = self.tracks.get_mut(departure.place) {
+                track.clear_window();
+            }
+        }
+        self.leaving = leaving;
+    }
+
+    /// Sound whose window is still open leaves with a picture for the same viewers: that saves it a run of its own. Not so
+    /// the other way round, which would cut the picture's run in two.
+    fn take_sound_along(&mut self, leaving: &mut Vec<Departure>) {
+        let tracks = &self.tracks;
+        let pictures = leaving.len();
+        for place in 0..pictures {
+            let track = leaving.get(place).and_then(|departure| tracks.get(departure.place));
+            let Some(viewer) = track.filter(|track| track.is_video()).and_then(Track::first_viewer) else {
+                continue;
+            };
+            self.departures.take(leaving, |departure| {
+                let track = tracks.get(departure.place);
+                track.is_some_and(|track| !track.is_video() && track.first_viewer() == Some(viewer))
+            });
+        }
+    }
+
+    /// Makes the window of the track at `place` ready for its legs, and hands it to the shards that mirror the track.
+    fn prepare(&mut self, now: Instant, place: usize, send_time: u32) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
         let another_layer = track.choose_layer(now);
         track.drop_overwritten();
         mirror::export(track, &mut self.shard_messages, &mut self.counters);
         if !track.legs.is_empty() {
             track.prepare(send_time);
-            let mut outlet = Outlet {
-                transports: &mut self.transports,
-                batch,
-                transmit,
-                counters: &mut self.counters,
-                events: &mut self.events,
-            };
-            fan_out(track, &mut outlet);
         }
-        let waited = track.clear_window().zip(track.codec);
         if another_layer && track.is_watched() {
             self.want_keyframe(now, place);
-        }
-        let (arrival, codec) = waited.filter(|_| self.counters.rtp_sent_packets > sent_before)?;
-        Some((codec.kind(), arrival))
-    }
-
-    /// Notes that the track at `place` has packets to fan out, the first of which came at `arrival`.
-    fn mark_dirty(&mut self, arrival: Instant, place: usize) {
-        if let Some(track) = self.tracks.get_mut(place)
-            && track.dirty.is_none()
-        {
-            track.dirty = Some(arrival);
-            self.dirty.push(place);
         }
     }
 

@@ -139,7 +139,7 @@ impl Shard {
     }
 
     /// Watches the event loop: should it ever end, the shard is of no use and ends too.
-    fn watch(&mut self, event_loop: JoinHandle<()>, context: &mut Context<Self>) {
+    fn watch(&mut self, event_loop: JoinHandle<io::Result<()>>, context: &mut Context<Self>) {
         self.event_loop = Some(event_loop.abort_handle());
         let watched = wrap_future::<_, Self>(event_loop).map(|ended, shard, context: &mut Context<Self>| {
             tracing::error!(?ended, shard = shard.pump.borrow().core.id().0, "the shard's event loop ended");

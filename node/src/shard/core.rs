@@ -290,7 +290,7 @@ impl ShardCore {
         self.plane.flush(now, batch, transmit)
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] and [`Self::flush`] want to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.plane.poll_timeout()
     }

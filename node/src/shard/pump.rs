@@ -19,6 +19,7 @@ use crate::media::spec::ShardMessage;
 use crate::peer::message::{EndReason, PeerInput, PeerOutput};
 use crate::shard::core::{ShardCore, ShardOutput};
 use crate::shard::lanes::{Lanes, PeerLanes};
+use crate::shard::pace::Look;
 use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
 use crate::shard::socket::udp::receive::UdpReceiver;
 use crate::shard::socket::udp::send::UdpSender;
@@ -150,8 +151,8 @@ impl Pump {
         [self.core.poll_timeout(), self.lanes.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Reads what has come; at most a round's worth. Returns whether the socket has nothing more.
-    pub(super) fn read(&mut self) -> bool {
+    /// Reads what has come; at most a round's worth.
+    pub(super) fn read(&mut self) -> Look {
         let now = Instant::now();
         let (core, wire) = (&mut self.core, &mut self.wire);
         let mut datagrams = 0;
@@ -178,7 +179,7 @@ impl Pump {
         if datagrams > 0 {
             self.instruments.received.observe(datagrams as f64);
         }
-        drained
+        Look { at: now, found: datagrams > 0, drained }
     }
 
     /// Takes packets of another shard.

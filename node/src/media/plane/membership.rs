@@ -175,7 +175,7 @@ impl Plane {
         if self.tracks.get(place).is_some_and(Track::is_abandoned) {
             let track = self.tracks.remove(place);
             self.places.remove(&track.id);
-            self.dirty.retain(|dirty| *dirty != place);
+            self.departures.forget(place);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn export(
         layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
     };
     let bytes = track.layers.iter().map(size).sum();
-    let Some(arrival) = track.dirty else { return };
+    let Some(arrival) = track.opened else { return };
     let mut batch = PacketBatch {
         track: track.id,
         arrival,
@@ -106,7 +106,9 @@ impl Plane {
                 Arrived::Unusable => self.counters.rtp_too_old += 1,
             }
         }
-        self.mark_dirty(batch.arrival, place);
+        if track.open_window(batch.arrival) {
+            self.departures.open_gathered(place, now);
+        }
     }
 
     /// What a publisher said of a layer's clocks.

@@ -13,6 +13,7 @@ use super::{Plane, PlaneError, Role};
 use crate::media::counters::Counters;
 use crate::media::demux::{Demux, Route, unwrap_rtx};
 use crate::media::extension::ExtensionKind;
+use crate::media::gather;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::PeerKey;
 use crate::media::reception::{Freshness, Received, Reception, ReceptionConfig};
@@ -245,7 +246,10 @@ impl Plane {
                 self.events.push_back(PlaneEvent::FirstKeyframe(peer));
             }
         }
-        self.mark_dirty(arrival, place);
+        if track.open_window(arrival) {
+            let window = gather::window(self.sent_rate.last_per_second());
+            self.departures.open(place, arrival.min(now), window);
+        }
         if keyframe_wanted {
             self.want_keyframe(now, place);
         }

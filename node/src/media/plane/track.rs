@@ -168,8 +168,8 @@ pub(super) struct Track {
     /// Index of the layer that viewers get: the one seam for a choice per viewer.
     pub(super) target: u8,
     chosen_at: Instant,
-    /// When the oldest packet of the window came; with one, it stands in the plane's list of tracks to fan out.
-    pub(super) dirty: Option<Instant>,
+    /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
+    pub(super) opened: Option<Instant>,
     pub(super) keyframes: u64,
 }
 
@@ -186,7 +186,7 @@ impl Track {
             requests: KeyframeRequests::default(),
             target: 0,
             chosen_at: now,
-            dirty: None,
+            opened: None,
             keyframes: 0,
         }
     }
@@ -203,6 +203,11 @@ impl Track {
     /// Whether nobody has any use for it.
     pub(super) fn is_abandoned(&self) -> bool {
         self.legs.is_empty() && self.subscribers.is_empty() && self.source == Source::Absent
+    }
+
+    /// The peer of the first leg: tracks that the same people watch have the same one.
+    pub(super) fn first_viewer(&self) -> Option<u32> {
+        self.legs.first().map(|leg| leg.peer)
     }
 
     /// Whether anybody waits for its packets.
@@ -305,10 +310,17 @@ impl Track {
         }
     }
 
-    /// Forgets the window. Returns when the oldest packet of it came.
-    pub(super) fn clear_window(&mut self) -> Option<Instant> {
+    /// A packet came at `arrival`. Whether it is the first of its window.
+    pub(super) fn open_window(&mut self, arrival: Instant) -> bool {
+        let first = self.opened.is_none();
+        self.opened.get_or_insert(arrival);
+        first
+    }
+
+    /// Forgets the window.
+    pub(super) fn clear_window(&mut self) {
+        self.opened = None;
         self.layers.iter_mut().for_each(|layer| layer.window.clear());
-        self.dirty.take()
     }
 
     /// Adds a leg of `class`; returns its place.

@@ -1,0 +1,86 @@
+//! Which tracks have packets that are not fanned out yet, and when each track's must leave.
+//!
+//! Every track has a window of its own, which opens with its first packet: a frame that a publisher spreads over 13 ms
+//! then leaves in two runs, where windows that begin anywhere would cut it into three.
+
+use std::time::{Duration, Instant};
+
+/// A track with packets in its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Departure {
+    /// The track's place in the plane.
+    pub(super) place: usize,
+    /// When it leaves.
+    pub(super) due: Instant,
+}
+
+/// All of them: one per track at most.
+#[derive(Debug)]
+pub(super) struct Departures {
+    waiting: Vec<Departure>,
+}
+
+impl Departures {
+    pub(super) fn new() -> Self {
+        Self { waiting: Vec::with_capacity(64) }
+    }
+
+    /// The track at `place`, of which nothing waits yet, has its first packet: it leaves `window` after its arrival.
+    pub(super) fn open(&mut self, place: usize, arrived: Instant, window: Duration) {
+        self.waiting.push(Departure { place, due: arrived + window });
+    }
+
+    /// The same for packets that were gathered elsewhere: they leave at once.
+    pub(super) fn open_gathered(&mut self, place: usize, now: Instant) {
+        self.waiting.push(Departure { place, due: now });
+    }
+
+    /// The track at `place` is no more.
+    pub(super) fn forget(&mut self, place: usize) {
+        self.waiting.retain(|departure| departure.place != place);
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.iter().map(|departure| departure.due).min()
+    }
+
+    /// Moves all that `leaves` says yes to over to `leaving`.
+    pub(super) fn take(&mut self, leaving: &mut Vec<Departure>, mut leaves: impl FnMut(&Departure) -> bool) {
+        self.waiting.retain(|departure| {
+            let takes = leaves(departure);
+            if takes {
+                leaving.push(*departure);
+            }
+            !takes
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn each_track_leaves_a_window_after_its_first_packet() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut departures = Departures::new();
+        assert_eq!(departures.next_due(), None);
+        departures.open(7, at(2), WINDOW);
+        departures.open(8, at(0), WINDOW);
+        departures.open_gathered(9, at(5));
+        assert_eq!(departures.next_due(), Some(at(5)));
+        let mut leaving = Vec::new();
+        departures.take(&mut leaving, |departure| departure.due <= at(5));
+        let places: Vec<usize> = leaving.iter().map(|departure| departure.place).collect();
+        assert_eq!(places, [8, 9]);
+        assert_eq!(departures.next_due(), Some(at(7)));
+        departures.forget(7);
+        assert_eq!(departures.next_due(), None);
+    }
+}
