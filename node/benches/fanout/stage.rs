@@ -161,11 +161,12 @@ impl Stage {
         packet
     }
 
-    /// Hands `datagrams` to the plane as one window and flushes.
+    /// Hands `datagrams` to the plane as one window and flushes when it is over.
     pub fn run(&mut self, datagrams: &mut [Vec<u8>], transmit: &mut impl Transmit) {
         for datagram in datagrams {
             self.plane.receive(self.now, self.now, PUBLISHER, datagram);
         }
+        self.now = self.plane.next_departure().map_or(self.now, |due| due.max(self.now));
         self.plane.flush(self.now, &mut self.batch, transmit);
     }
 

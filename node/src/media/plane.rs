@@ -238,7 +238,7 @@ impl Plane {
         // A picture before its sound: the datagram that ends a run may be shorter than the others, not longer.
         leaving.sort_unstable_by_key(|departure| {
             let track = self.tracks.get(departure.place);
-            track.map(|track| (track.first_viewer(), !track.is_video()))
+            track.map(|track| (track.company(), !track.is_video()))
         });
         for departure in &leaving {
             self.prepare(now, departure.place, send_time);
@@ -251,8 +251,8 @@ impl Plane {
         };
         let mut rest = leaving.as_slice();
         while let Some(first) = rest.first() {
-            let viewer = |departure: &Departure| self.tracks.get(departure.place)?.first_viewer();
-            let together = rest.iter().take_while(|other| viewer(other) == viewer(first)).count();
+            let company = |departure: &Departure| self.tracks.get(departure.place).map(Track::company);
+            let together = rest.iter().take_while(|other| company(other) == company(first)).count();
             let (group, others) = rest.split_at(together.max(1));
             fan_out(&mut self.tracks, group.iter().map(|departure| departure.place), &mut outlet);
             rest = others;
@@ -269,15 +269,12 @@ impl Plane {
     /// the other way round, which would cut the picture's run in two.
     fn take_sound_along(&mut self, leaving: &mut Vec<Departure>) {
         let tracks = &self.tracks;
-        let pictures = leaving.len();
-        for place in 0..pictures {
-            let track = leaving.get(place).and_then(|departure| tracks.get(departure.place));
-            let Some(viewer) = track.filter(|track| track.is_video()).and_then(Track::first_viewer) else {
-                continue;
-            };
+        for number in 0..leaving.len() {
+            let track = leaving.get(number).and_then(|departure| tracks.get(departure.place));
+            let Some(company) = track.filter(|track| track.is_video()).map(Track::company) else { continue };
             self.departures.take(leaving, |departure| {
                 let track = tracks.get(departure.place);
-                track.is_some_and(|track| !track.is_video() && track.first_viewer() == Some(viewer))
+                track.is_some_and(|track| !track.is_video() && track.company() == company)
             });
         }
     }

@@ -5,6 +5,7 @@ mod client;
 mod codecs;
 mod feedback;
 mod forwarding;
+mod gathering;
 mod retransmission;
 mod shards;
 mod simulcast;

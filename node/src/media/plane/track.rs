@@ -47,6 +47,15 @@ pub(super) enum Source {
     Shard(ShardId),
 }
 
+/// What tracks with the same viewers have in common, so that a viewer's packets of all of them leave in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Company {
+    /// The publisher at this place.
+    Publisher(u32),
+    /// Of a mirror, which does not know its publisher: the peer of its first leg.
+    FirstViewer(Option<u32>),
+}
+
 /// A packet that came since the last fan-out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WindowPacket {
@@ -205,9 +214,12 @@ impl Track {
         self.legs.is_empty() && self.subscribers.is_empty() && self.source == Source::Absent
     }
 
-    /// The peer of the first leg: tracks that the same people watch have the same one.
-    pub(super) fn first_viewer(&self) -> Option<u32> {
-        self.legs.first().map(|leg| leg.peer)
+    /// Whose tracks have the same viewers.
+    pub(super) fn company(&self) -> Company {
+        match self.source {
+            Source::Publisher { place, .. } => Company::Publisher(place),
+            Source::Shard(_) | Source::Absent => Company::FirstViewer(self.legs.first().map(|leg| leg.peer)),
+        }
     }
 
     /// Whether anybody waits for its packets.

@@ -3,7 +3,7 @@ use crate::media::rtcp::{self, Packet, SenderInfo};
 use crate::media::spec::ShardMessage;
 
 /// Carries messages between two shards until none is left. Returns how many batches of packets went over.
-fn exchange(near: &mut Rig, far: &mut Rig) -> usize {
+pub(super) fn exchange(near: &mut Rig, far: &mut Rig) -> usize {
     let mut batches = 0;
     loop {
         let mut moved = false;

@@ -1,0 +1,136 @@
+use super::shards::exchange;
+use super::*;
+use crate::media::gather::WINDOW_MAX;
+
+/// Viewers of the crowded plane: enough that little need be published for a full window.
+const CROWD: u32 = 60;
+
+/// Sizes of the datagrams of each run, and to whom.
+#[derive(Default)]
+struct Runs(Vec<(Path, Vec<usize>)>);
+
+impl Transmit for Runs {
+    fn transmit(&mut self, batch: &SendBatch) {
+        self.0.extend(
+            batch.runs().iter().map(|run| (run.path, batch.datagrams(run).map(<[u8]>::len).collect())),
+        );
+    }
+}
+
+/// A plane whose packets are gathered for the whole window: it sent more than 20,000 a second.
+fn crowded() -> (Rig, Publisher, u16) {
+    let setup = Setup { audio: true, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    for index in 1..=CROWD {
+        rig.viewer(index, &setup);
+    }
+    assert_eq!(rig.plane.gather_window(), Duration::ZERO);
+    let mut sequence = 0;
+    while rig.plane.gather_window() < WINDOW_MAX {
+        let packet = publisher.video(&Sent { size: 20, ..Sent::frame(sequence, sequence == 0) });
+        rig.publish(&mut publisher, &packet, &mut []);
+        rig.wait(Duration::from_millis(2), &mut [], &mut []);
+        sequence += 1;
+        assert!(sequence < 2_000, "the plane never got busy");
+    }
+    rig.wait(WINDOW_MAX, &mut [], &mut []);
+    (rig, publisher, sequence)
+}
+
+/// Hands the plane a packet, and sends what is due.
+fn arrive(rig: &mut Rig, publisher: &mut Publisher, packet: &[u8]) -> Vec<(Path, Vec<usize>)> {
+    let sealed = publisher.client.seal(packet);
+    rig.receive(&publisher.client, sealed);
+    due(rig)
+}
+
+fn due(rig: &mut Rig) -> Vec<(Path, Vec<usize>)> {
+    let mut runs = Runs::default();
+    rig.plane.flush(rig.now, &mut rig.batch, &mut runs);
+    runs.0.retain(|(_, sizes)| sizes[0] > 100 || sizes.len() > 1);
+    runs.0
+}
+
+fn to_all_viewers(runs: &[(Path, Vec<usize>)]) -> bool {
+    let mut paths: Vec<Path> = runs.iter().map(|(path, _)| *path).collect();
+    paths.sort_by_key(|path| format!("{path:?}"));
+    paths.dedup();
+    paths.len() == CROWD as usize && runs.len() == paths.len()
+}
+
+#[test]
+fn a_window_opens_with_the_first_packet_and_what_comes_meanwhile_leaves_in_one_run() {
+    let (mut rig, mut publisher, sequence) = crowded();
+    for step in 0..3 {
+        let packet = publisher.video(&Sent::frame(sequence + step, false));
+        assert!(arrive(&mut rig, &mut publisher, &packet).is_empty());
+        let sound = publisher.audio(sequence + step, &[0x78; 100]);
+        if step == 1 {
+            assert!(arrive(&mut rig, &mut publisher, &sound).is_empty());
+        }
+        rig.now += Duration::from_millis(1);
+    }
+    let opened = rig.now - Duration::from_millis(3);
+    assert_eq!(rig.plane.next_departure(), Some(opened + WINDOW_MAX));
+    rig.now = opened + WINDOW_MAX - Duration::from_micros(1);
+    assert!(due(&mut rig).is_empty());
+    rig.now += Duration::from_micros(1);
+    let runs = due(&mut rig);
+    assert!(to_all_viewers(&runs), "one run each");
+    for (_, sizes) in runs {
+        assert_eq!(sizes.len(), 4, "three of the picture and one of sound");
+        assert!(sizes[..3].iter().all(|size| *size == sizes[0]) && sizes[3] < sizes[0], "{sizes:?}");
+    }
+    assert_eq!(rig.plane.next_departure(), None);
+}
+
+#[test]
+fn sound_that_is_due_leaves_the_picture_its_window() {
+    let (mut rig, mut publisher, sequence) = crowded();
+    let sound = publisher.audio(sequence, &[0x78; 100]);
+    assert!(arrive(&mut rig, &mut publisher, &sound).is_empty());
+    rig.now += Duration::from_millis(3);
+    let packet = publisher.video(&Sent::frame(sequence, false));
+    assert!(arrive(&mut rig, &mut publisher, &packet).is_empty());
+    rig.now += Duration::from_millis(2);
+    let runs = due(&mut rig);
+    assert!(to_all_viewers(&runs) && runs.iter().all(|(_, sizes)| sizes.len() == 1 && sizes[0] < 200));
+    rig.now += Duration::from_millis(3);
+    let runs = due(&mut rig);
+    assert!(to_all_viewers(&runs) && runs.iter().all(|(_, sizes)| sizes.len() == 1 && sizes[0] > 900));
+}
+
+#[test]
+fn a_track_that_ends_within_its_window_leaves_nothing_behind() {
+    let (mut rig, mut publisher, sequence) = crowded();
+    let packet = publisher.video(&Sent::frame(sequence, false));
+    assert!(arrive(&mut rig, &mut publisher, &packet).is_empty());
+    rig.plane.remove_peer(rig.now, publisher.client.peer);
+    for index in 1..=CROWD {
+        rig.plane.remove_peer(rig.now, PeerKey { index, generation: 1 });
+    }
+    assert_eq!(rig.plane.next_departure(), None);
+    rig.now += WINDOW_MAX;
+    assert!(due(&mut rig).is_empty());
+}
+
+#[test]
+fn what_another_shard_gathered_leaves_at_once_sound_and_picture_together() {
+    let (mut near, mut publisher, sequence) = crowded();
+    let setup = Setup { audio: true, ..Setup::default() };
+    let mut far = Rig::on_shard(1);
+    far.now = near.now;
+    far.viewer(1, &setup);
+    exchange(&mut near, &mut far);
+    let packet = publisher.video(&Sent::frame(sequence, true));
+    assert!(arrive(&mut near, &mut publisher, &packet).is_empty());
+    let sound = publisher.audio(sequence, &[0x78; 100]);
+    assert!(arrive(&mut near, &mut publisher, &sound).is_empty());
+    near.now += WINDOW_MAX;
+    due(&mut near);
+    exchange(&mut near, &mut far);
+    let runs = due(&mut far);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].1.len(), 2);
+}
