@@ -16,6 +16,7 @@ mod capabilities;
 mod extmap;
 mod format;
 pub mod fragment;
+mod lines;
 mod offer;
 mod profile;
 mod refusal;

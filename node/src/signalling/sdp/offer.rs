@@ -1,12 +1,7 @@
-//! An offer, cut into its sections; `rtc-sdp` reads the lines.
-
-use std::io::Cursor;
-
-use rtc_sdp::description::common::Attribute;
-use rtc_sdp::description::media::MediaDescription;
-use rtc_sdp::description::session::SessionDescription;
+//! An offer, cut into its sections.
 
 use crate::media::codec::MediaKind;
+use crate::signalling::sdp::lines::{self, Attribute, MediaSection};
 use crate::signalling::sdp::refusal::{MAX_OFFER_BYTES, Refusal};
 
 /// Most sections of an offer, ours and foreign. A browser that plays one stream offers two or three.
@@ -14,9 +9,6 @@ const MAX_SECTIONS: usize = 32;
 
 /// Longest `a=mid` in bytes: what a one-byte header extension can carry (RFC 8285 §4.2).
 const MAX_MID_BYTES: usize = 16;
-
-/// How much of a parser's error is handed on; it quotes the offending line, which may be most of the offer.
-const MAX_ERROR_CHARACTERS: usize = 200;
 
 /// An offer whose lines are well formed; nothing is decided yet.
 #[derive(Debug)]
@@ -91,13 +83,13 @@ pub(super) struct Attributes(Vec<Attribute>);
 impl Attributes {
     /// Whether there is a line with this name, with a value or without.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|attribute| attribute.key == name)
+        self.0.iter().any(|attribute| attribute.name() == name)
     }
 
     /// The values of every line with this name.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let named = self.0.iter().filter(move |attribute| attribute.key == name);
-        named.filter_map(|attribute| Some(attribute.value.as_deref()?.trim()))
+        let named = self.0.iter().filter(move |attribute| attribute.name() == name);
+        named.filter_map(|attribute| Some(attribute.value()?.trim()))
     }
 
     /// The first value.
@@ -107,9 +99,7 @@ impl Attributes {
 
     /// Name and value of every line that has a value.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .filter_map(|attribute| Some((attribute.key.as_str(), attribute.value.as_deref()?.trim())))
+        self.0.iter().filter_map(|attribute| Some((attribute.name(), attribute.value()?.trim())))
     }
 }
 
@@ -126,10 +116,8 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
         return Err(Refusal::TooLarge(text.len()));
     }
     check_characters(text)?;
-    let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes())).map_err(|error| {
-        Refusal::Malformed(error.to_string().chars().take(MAX_ERROR_CHARACTERS).collect())
-    })?;
-    if description.media_descriptions.len() > MAX_SECTIONS {
+    let description = lines::parse(text).map_err(|error| malformed(&error.to_string()))?;
+    if description.sections.len() > MAX_SECTIONS {
         return Err(malformed("it has too many sections"));
     }
     let session = Attributes(description.attributes);
@@ -140,7 +128,7 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
         .collect();
     let inherited = SectionDirection::among(&session).unwrap_or(SectionDirection::SendRecv);
     let sections: Vec<Section> =
-        description.media_descriptions.into_iter().map(|media| section(media, inherited)).collect();
+        description.sections.into_iter().map(|media| section(media, inherited)).collect();
     check_mids(&sections)?;
     let is_there = |mid: &String| sections.iter().any(|section| section.mid.as_ref() == Some(mid));
     if !bundles.iter().flatten().all(is_there) {
@@ -149,8 +137,8 @@ pub(super) fn parse(text: &str) -> Result<Offer, Refusal> {
     Ok(Offer { session, sections, bundles })
 }
 
-/// `rtc-sdp` ends a line at LF only and keeps other control characters; parts of lines go into our answer, where a
-/// stray CR would start a line that the client never wrote as one.
+/// Lines end at LF only and may hold other control characters; parts of them go into our answer, where a stray CR would
+/// start a line that the client never wrote as one.
 fn check_characters(text: &str) -> Result<(), Refusal> {
     let bytes = text.as_bytes();
     let lone_cr = bytes.windows(2).any(|pair| matches!(pair, [b'\r', next] if *next != b'\n'));
@@ -174,23 +162,23 @@ fn check_mids(sections: &[Section]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn section(description: MediaDescription, inherited: SectionDirection) -> Section {
-    let name = description.media_name;
-    let attributes = Attributes(description.attributes);
-    let kind = match name.media.as_str() {
+fn section(section: MediaSection, inherited: SectionDirection) -> Section {
+    let MediaSection { media, port, protocol, formats, attributes } = section;
+    let attributes = Attributes(attributes);
+    let kind = match media.as_str() {
         "audio" => Some(MediaKind::Audio),
         "video" => Some(MediaKind::Video),
         _ => None,
     };
     Section {
+        media,
         kind,
-        rejected: name.port.value == 0 && !attributes.has("bundle-only"),
-        protocol: name.protos.join("/"),
-        formats: name.formats,
+        rejected: port == 0 && !attributes.has("bundle-only"),
+        protocol,
+        formats,
         mid: attributes.value("mid").map(str::to_owned),
         direction: SectionDirection::among(&attributes).unwrap_or(inherited),
         attributes,
-        media: name.media,
     }
 }
 

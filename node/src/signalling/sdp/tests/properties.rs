@@ -1,11 +1,13 @@
 //! Whatever an offer looks like, there is no panic; and whatever is answered, the answer fits its offer.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 
 use proptest::prelude::*;
+use rtc_sdp::description::session::SessionDescription;
 
 use super::*;
-use crate::signalling::sdp::fragment;
+use crate::signalling::sdp::{fragment, lines};
 
 fn capabilities() -> Vec<Capabilities> {
     let h264 = track(CodecKind::H264, "packetization-mode=1;profile-level-id=42e01f");
@@ -89,6 +91,13 @@ fn any_fixture() -> impl Strategy<Value = String> {
     (0..FIXTURES.len()).prop_map(|index| fixture(FIXTURES[index].0))
 }
 
+#[track_caller]
+fn check_attributes(ours: &[lines::Attribute], theirs: &[rtc_sdp::description::common::Attribute]) {
+    let ours: Vec<_> = ours.iter().map(|attribute| (attribute.name(), attribute.value())).collect();
+    let theirs: Vec<_> = theirs.iter().map(|other| (other.key.as_str(), other.value.as_deref())).collect();
+    assert_eq!(ours, theirs);
+}
+
 /// Changes lines the way that odd clients and attackers do: dropped, doubled, swapped, cut, spliced.
 fn mutate(offer: &str, edits: &[(u8, prop::sample::Index, prop::sample::Index, String)]) -> String {
     let mut lines: Vec<String> = offer.split("\r\n").map(str::to_owned).collect();
@@ -121,6 +130,30 @@ proptest! {
         let offer = mutate(&offer, &edits);
         for capabilities in capabilities() {
             check(&offer, &capabilities);
+        }
+    }
+
+    #[test]
+    fn lines_are_read_as_another_parser_reads_them(
+        offer in any_fixture(),
+        edits in prop::collection::vec(
+            (any::<u8>(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), "[ -~\r\t]{0,12}|[0-9:;=/ ]{0,8}|\\PC{0,4}"),
+            0..3,
+        ),
+    ) {
+        let text = mutate(&offer, &edits);
+        // It looks into lines that mean nothing to us, so it may refuse more, never less.
+        let Ok(theirs) = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes())) else { return Ok(()) };
+        let ours = lines::parse(&text);
+        prop_assert!(ours.is_ok(), "{ours:?} {text}");
+        let ours = ours.unwrap();
+        prop_assert_eq!(ours.sections.len(), theirs.media_descriptions.len());
+        check_attributes(&ours.attributes, &theirs.attributes);
+        for (ours, theirs) in ours.sections.iter().zip(&theirs.media_descriptions) {
+            let name = &theirs.media_name;
+            prop_assert_eq!((&ours.media, ours.port as isize), (&name.media, name.port.value));
+            prop_assert_eq!((&ours.protocol, &ours.formats), (&name.protos.join("/"), &name.formats));
+            check_attributes(&ours.attributes, &theirs.attributes);
         }
     }
 
