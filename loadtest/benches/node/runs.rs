@@ -31,6 +31,9 @@ const FLOOR_RECEIVERS: [usize; 3] = [100, 1_000, 2_000];
 /// Datagrams through the plain relay, one each 5 ms.
 const RELAY_DATAGRAMS: u32 = 1_000;
 
+/// Pace of the storm that a node must stand: a stream that begins finds 1,000 viewers within 2 s.
+const STORM_JOINS_PER_SECOND: f64 = 500.0;
+
 /// Handshakes whose bare crypto is measured; a fraction of a second.
 const HANDSHAKES: u32 = 2_000;
 
@@ -42,7 +45,10 @@ pub struct Found {
     pub relay: Option<Percentiles>,
     pub handshake_crypto_us: Option<f64>,
     pub light: Option<Report>,
+    /// Viewers who come as fast as in the storm scenario.
     pub joins: Option<Report>,
+    /// The same viewers at half that pace: the server's threads fall asleep between them.
+    pub paced_joins: Option<Report>,
     pub one_by_100: Option<Report>,
     pub one_by_300: Option<Report>,
     pub thirty_by_10: Option<Report>,
@@ -81,7 +87,9 @@ pub fn all(wanted: &[String]) -> Result<Found> {
     }
     if is_wanted("joins") {
         found.handshake_crypto_us = Some(floor::handshake_crypto_us(HANDSHAKES)?);
-        found.joins = Some(load("joins", ClipCodec::Opus, (1, 1_000), 250.0)?);
+        found.joins = Some(load("joins", ClipCodec::Opus, (1, 1_000), STORM_JOINS_PER_SECOND)?);
+        let paced = STORM_JOINS_PER_SECOND / 2.0;
+        found.paced_joins = Some(load("paced joins", ClipCodec::Opus, (1, 1_000), paced)?);
     }
     if is_wanted("100") {
         found.one_by_100 = Some(load("100", ClipCodec::H264, (1, 100), 100.0)?);
