@@ -23,6 +23,6 @@ pub use core::{IfMatch, LiveStream, StreamTrack};
 pub use directory::{Directory, Reservation};
 pub use error::RoomError;
 pub(crate) use journal::protocol;
-pub use message::{CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
+pub use message::{Admit, CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
 pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, Rooms};

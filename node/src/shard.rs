@@ -13,6 +13,7 @@ pub mod lanes;
 pub mod message;
 pub mod pace;
 mod pump;
+mod room_lanes;
 mod routes;
 pub mod socket;
 pub mod start;

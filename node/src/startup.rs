@@ -237,6 +237,7 @@ fn start_control(
         .iter()
         .map(|shard| ShardLink {
             add_peer: shard.addr.clone().recipient(),
+            admit_peer: shard.addr.clone().recipient(),
             tell_peer: shard.addr.clone().recipient(),
             close_peers: shard.addr.clone().recipient(),
             report: shard.addr.clone().recipient(),

@@ -2,7 +2,7 @@
 //!
 //! | lane | full means |
 //! |---|---|
-//! | [`ask`] (request) | the caller waits for room, at most until its deadline |
+//! | [`ask`], [`hand_over`] (request) | the caller waits for room, at most until its deadline |
 //! | [`NoticeLane`] | kept in the sender's outbox and tried again; dropped and counted once that is full too |
 //! | [`MediaLane`] | dropped and counted at once; media is never waited for |
 
@@ -52,6 +52,26 @@ where
         Ok(answer) => Ok(answer),
         Err(MailboxError::Closed) => Err(AskError::Closed),
         Err(MailboxError::Timeout) => Err(AskError::Timeout),
+    }
+}
+
+/// Hands `message` to `address`, whoever may answer it; waits for room in the mailbox, at most for `deadline`.
+///
+/// Unlike [`ask`] it wakes nobody here once the message was handled.
+///
+/// # Errors
+///
+/// The message is lost: the actor has ended, or its mailbox stayed full.
+pub async fn hand_over<A, M>(address: &Addr<A>, message: M, deadline: Duration) -> Result<(), AskError>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    match address.try_send(message) {
+        Ok(()) => Ok(()),
+        Err(SendError::Full(message)) => ask(address, message, deadline).await,
+        Err(SendError::Closed(_)) => Err(AskError::Closed),
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::{IceCredentials, Negotiated};
-use crate::media::path::{Path, PeerKey};
+use crate::media::path::{Path, PeerKey, ShardId};
 
 /// What a peer is made of; all of it is known when the offer has been answered.
 #[derive(Debug, Clone)]
@@ -136,9 +136,13 @@ impl EndReason {
     }
 }
 
-/// What the room of a session hears of its peer.
+/// What a room hears of its peers on one shard, oldest first.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
+pub struct PeerNotices(pub Vec<PeerNotice>);
+
+/// What the room of a session hears of its peer.
+#[derive(Debug, Clone)]
 pub struct PeerNotice {
     /// Whose peer.
     pub session: SessionId,
@@ -153,6 +157,13 @@ pub struct PeerNotice {
 pub enum PeerEvent {
     /// ICE has found a path.
     PathFound,
+    /// The shard has taken a viewer's peer in. Of a publisher's peer its room is told in answer to its question.
+    Added {
+        /// Which shard.
+        shard: ShardId,
+        /// The peer's key there.
+        peer: PeerKey,
+    },
     /// ICE and DTLS are done.
     Connected,
     /// The first packet was opened (publisher) or sealed for it (viewer).

@@ -19,16 +19,16 @@ use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Play, Publish};
+use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Publish};
 use super::rooms::{End, RoomEmptied};
 use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 use crate::cluster_agent::{ClusterAgent, ReleaseStream};
-use crate::peer::message::{PeerEvent, PeerNotice};
+use crate::peer::message::{PeerEvent, PeerNotices};
 use crate::shard;
-use crate::shard::message::{AddPeer, ClosePeers, TellPeer};
+use crate::shard::message::{AddPeer, AdmitPeer, ClosePeers, TellPeer};
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
 /// requests wait in their HTTP worker up to [`DEADLINE`].
@@ -42,6 +42,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub struct ShardLink {
     /// Takes new peers.
     pub add_peer: Recipient<AddPeer>,
+    /// Takes new peers of viewers, and answers somebody else.
+    pub admit_peer: Recipient<AdmitPeer>,
     /// Takes what peers are to be told.
     pub tell_peer: Recipient<TellPeer>,
     /// Ends peers.
@@ -52,14 +54,18 @@ pub struct ShardLink {
 
 /// What a room has to say to one shard.
 struct ShardLanes {
+    admit: NoticeLane<AdmitPeer>,
     tell: NoticeLane<TellPeer>,
     close: NoticeLane<ClosePeers>,
 }
 
 impl ShardLanes {
     fn new(shard: &ShardLink) -> Self {
-        let tell = NoticeLane::new(shard.tell_peer.clone());
-        Self { tell, close: NoticeLane::new(shard.close_peers.clone()) }
+        Self {
+            admit: NoticeLane::new(shard.admit_peer.clone()),
+            tell: NoticeLane::new(shard.tell_peer.clone()),
+            close: NoticeLane::new(shard.close_peers.clone()),
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -67,10 +73,12 @@ impl ShardLanes {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.tell.poll_timeout(), self.close.poll_timeout()].into_iter().flatten().min()
+        let lanes = [self.admit.poll_timeout(), self.tell.poll_timeout(), self.close.poll_timeout()];
+        lanes.into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.admit.handle_timeout(now);
         self.tell.handle_timeout(now);
         self.close.handle_timeout(now);
     }
@@ -104,7 +112,7 @@ pub struct Room {
 
 instrumented! {
     Room in instruments:
-        CheckFree, CloseAll, End, EndSession, GetReport, PatchSession, PeerNotice, Play, Publish,
+        Admit, CheckFree, CloseAll, End, EndSession, GetReport, PatchSession, PeerNotices, Publish,
 }
 
 impl Room {
@@ -216,11 +224,16 @@ impl Timed for Room {
     }
 }
 
-impl Handler<PeerNotice> for Room {
+impl Handler<PeerNotices> for Room {
     type Result = ();
 
-    fn handle(&mut self, notice: PeerNotice, context: &mut Context<Self>) {
-        self.core.handle_notice(notice);
+    fn handle(&mut self, PeerNotices(notices): PeerNotices, context: &mut Context<Self>) {
+        for notice in notices {
+            if let PeerEvent::Added { peer, .. } = notice.event {
+                self.around.ledger.borrow_mut().added(notice.session, peer);
+            }
+            self.core.handle_notice(notice);
+        }
         self.drain(context);
     }
 }

@@ -128,6 +128,8 @@ struct Session {
     media: Vec<NegotiatedMedia>,
     entered: Instant,
     connected: bool,
+    /// What its peer is to be told once the room knows its key.
+    untold: Option<PeerInput>,
 }
 
 /// One room.
@@ -191,14 +193,20 @@ impl RoomCore {
             media: entrant.media,
             entered: now,
             connected: false,
+            untold: None,
         };
         self.sessions.insert(entrant.session, session);
     }
 
-    /// The shard took the session's peer. If the session ended meanwhile, the peer is closed.
+    /// The shard took the session's peer. If the session ended meanwhile, the peer is closed; what it was to be told
+    /// meanwhile, it is told now.
     pub fn peer_added(&mut self, session: SessionId, shard: ShardId, peer: PeerKey) {
         match self.sessions.get_mut(&session) {
-            Some(session) => session.peer = Some(peer),
+            Some(session) => {
+                session.peer = Some(peer);
+                let input = session.untold.take();
+                self.outputs.extend(input.map(|input| RoomOutput::TellPeer { shard, peer, input }));
+            }
             None => self.close_peer(shard, peer, EndReason::Deleted),
         }
     }
@@ -206,9 +214,16 @@ impl RoomCore {
     /// A peer has something to say. Notices of sessions that are over are late and mean nothing.
     pub fn handle_notice(&mut self, notice: PeerNotice) {
         let PeerNotice { session: id, event, at } = notice;
-        if let PeerEvent::Ended(reason) = event {
-            self.end(at, id, reason, false);
-            return;
+        match event {
+            PeerEvent::Added { shard, peer } => return self.peer_added(id, shard, peer),
+            PeerEvent::Ended(reason) => {
+                self.end(at, id, reason, false);
+                return;
+            }
+            PeerEvent::PathFound
+            | PeerEvent::Connected
+            | PeerEvent::FirstMedia
+            | PeerEvent::FirstKeyframe => {}
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connected |= event != PeerEvent::PathFound;
@@ -332,8 +347,6 @@ impl RoomCore {
         etag: u64,
     ) -> Result<Vec<NegotiatedMedia>, RoomError> {
         let session = self.sessions.get_mut(&id).ok_or(RoomError::NoSession)?;
-        // Without a peer the first answer has not left yet, so there is nothing that the client could restart.
-        let peer = session.peer.ok_or(RoomError::NoSession)?;
         if session.former_ufrags.len() == FORMER_UFRAGS {
             session.former_ufrags.pop_front();
         }
@@ -341,9 +354,12 @@ impl RoomCore {
         session.former_ufrags.push_back(former);
         session.etag = etag;
         let (shard, input) = (session.shard, PeerInput::RestartIce { local, remote });
-        let media = session.media.clone();
-        self.outputs.push_back(RoomOutput::TellPeer { shard, peer, input });
-        Ok(media)
+        match session.peer {
+            Some(peer) => self.outputs.push_back(RoomOutput::TellPeer { shard, peer, input }),
+            // A viewer that is quicker than the notice of its peer; of two restarts the later one counts.
+            None => session.untold = Some(input),
+        }
+        Ok(session.media.clone())
     }
 
     /// What happened and what is to be done, oldest first; peers are closed last.

@@ -131,6 +131,6 @@ fn stage(event: PeerEvent) -> Option<&'static str> {
         PeerEvent::Connected => Some("dtls"),
         PeerEvent::FirstMedia => Some("first_rtp"),
         PeerEvent::FirstKeyframe => Some("first_keyframe"),
-        PeerEvent::Ended(_) => None,
+        PeerEvent::Added { .. } | PeerEvent::Ended(_) => None,
     }
 }

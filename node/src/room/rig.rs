@@ -7,24 +7,26 @@ use std::sync::{Arc, Mutex};
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use aforo_cluster::bus::Bus;
 use aforo_cluster::bus::memory::MemoryBus;
-use aforo_cluster::id::SessionId;
+use aforo_cluster::id::{RoomName, SessionId};
 use aforo_cluster::metric::Metrics;
 
-use super::{Directory, Rooms, ShardLink};
+use super::{Admit, Directory, InRoom, Play, RoomError, Rooms, ShardLink};
 use crate::actor::supervise::{Watch, lifeline};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
-use crate::media::path::PeerKey;
-use crate::peer::message::{PeerEvent, PeerInput, PeerNotice};
-use crate::shard::message::{AddPeer, AddPeerError, ClosePeers, GetReport, ShardReport, TellPeer};
+use crate::media::path::{PeerKey, ShardId};
+use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerNotices};
+use crate::shard::message::{AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetReport, ShardReport, TellPeer};
 
 /// What the rooms did to the shard.
 #[derive(Default)]
 pub(crate) struct Notes {
     /// Peers that were added, with whom to tell of their life.
-    pub(crate) added: Vec<(SessionId, Recipient<PeerNotice>)>,
+    pub(crate) added: Vec<(SessionId, Recipient<PeerNotices>)>,
     /// What peers were told, by index.
     pub(crate) told: Vec<(u32, PeerInput)>,
+    /// What the rooms have yet to hear of viewers that were added or refused.
+    pub(crate) unsaid: Vec<(Recipient<PeerNotices>, PeerNotice)>,
     /// Whether the shard is full.
     pub(crate) full: bool,
 }
@@ -35,16 +37,39 @@ impl Actor for NotingShard {
     type Context = Context<Self>;
 }
 
-impl Handler<AddPeer> for NotingShard {
-    type Result = Result<PeerKey, AddPeerError>;
-
-    fn handle(&mut self, add: AddPeer, _: &mut Context<Self>) -> Self::Result {
+impl NotingShard {
+    fn add(&self, add: AddPeer) -> Result<PeerKey, AddPeerError> {
         let mut notes = self.0.lock().unwrap();
         if notes.full {
             return Err(AddPeerError::Full);
         }
         notes.added.push((add.session, add.notices));
         Ok(PeerKey { index: u32::try_from(notes.added.len() - 1).unwrap(), generation: 0 })
+    }
+}
+
+impl Handler<AddPeer> for NotingShard {
+    type Result = Result<PeerKey, AddPeerError>;
+
+    fn handle(&mut self, add: AddPeer, _: &mut Context<Self>) -> Self::Result {
+        self.add(add)
+    }
+}
+
+impl Handler<AdmitPeer> for NotingShard {
+    type Result = ();
+
+    /// As the shard does it, but the room hears of it only when the test says so.
+    fn handle(&mut self, AdmitPeer { add, answer }: AdmitPeer, _: &mut Context<Self>) {
+        let (session, room) = (add.session, add.notices.clone());
+        let added = self.add(add);
+        let event = match added {
+            Ok(peer) => PeerEvent::Added { shard: ShardId(0), peer },
+            Err(_) => PeerEvent::Ended(EndReason::Internal),
+        };
+        let notice = PeerNotice { session, event, at: crate::actor::now() };
+        self.0.lock().unwrap().unsaid.push((room, notice));
+        answer(added.map(|_| ()));
     }
 }
 
@@ -98,6 +123,7 @@ impl Rig {
         let shard = NotingShard(Arc::clone(&notes)).start();
         let link = ShardLink {
             add_peer: shard.clone().recipient(),
+            admit_peer: shard.clone().recipient(),
             tell_peer: shard.clone().recipient(),
             close_peers: shard.clone().recipient(),
             report: shard.recipient(),
@@ -109,6 +135,21 @@ impl Rig {
         Self { rooms, watch, agent, metrics, notes, directory }
     }
 
+    /// Asks for a viewer as an HTTP worker does.
+    pub(crate) async fn play(&self, room: RoomName, play: Play) -> Result<(), RoomError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.rooms.send(InRoom { room, message: Admit { play, answer } }).await.unwrap();
+        answered.await.unwrap()
+    }
+
+    /// The rooms hear what became of the viewers that the shard was told of.
+    pub(crate) async fn shard_notifies(&self) {
+        let unsaid = std::mem::take(&mut self.notes.lock().unwrap().unsaid);
+        for (room, notice) in unsaid {
+            room.send(PeerNotices(vec![notice])).await.unwrap();
+        }
+    }
+
     /// The peer that was added last says this.
     pub(crate) async fn last_peer_says(&self, event: PeerEvent) {
         let index = self.notes.lock().unwrap().added.len() - 1;
@@ -118,6 +159,7 @@ impl Rig {
     /// The peer with this index says this.
     pub(crate) async fn peer_says(&self, index: usize, event: PeerEvent) {
         let (session, notices) = self.notes.lock().unwrap().added[index].clone();
-        notices.send(PeerNotice { session, event, at: crate::actor::now() }).await.unwrap();
+        let notice = PeerNotice { session, event, at: crate::actor::now() };
+        notices.send(PeerNotices(vec![notice])).await.unwrap();
     }
 }

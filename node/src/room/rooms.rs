@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, ToEnvelope};
+use actix::prelude::SendError;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Message, ResponseFuture, WrapFuture};
 use aforo_cluster::control::{PlacementAnswer, PlacementRefusal, PlacementRequest, Role};
 use aforo_cluster::id::{NodeId, RoomName, StreamName};
@@ -20,7 +21,7 @@ use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
 use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
-use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Play, Publish};
+use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Publish};
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
 use crate::actor::lane::{AskError, ask};
@@ -77,7 +78,6 @@ macro_rules! room_message {
 }
 
 room_message!(Publish, enters: true, opens: true, missing: RoomError::Closed);
-room_message!(Play, enters: true, opens: false, missing: RoomError::NotLive);
 room_message!(PatchSession, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(EndSession, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(GetReport, enters: false, opens: false, missing: RoomError::NotLive);
@@ -294,6 +294,35 @@ where
                 },
             }
         })
+    }
+}
+
+impl actix::Handler<InRoom<Admit>> for Rooms {
+    type Result = ();
+
+    fn handle(&mut self, admit: InRoom<Admit>, context: &mut Context<Self>) {
+        measure(self, "InRoom", context, |rooms, context| rooms.pass_on(admit, context));
+    }
+}
+
+impl Rooms {
+    /// Hands a viewer to its room, which answers; or refuses it.
+    fn pass_on(&self, InRoom { room, message }: InRoom<Admit>, context: &mut Context<Self>) {
+        let refuse = |Admit { answer, .. }: Admit, error| drop(answer.send(Err(error)));
+        if self.draining {
+            return refuse(message, RoomError::Refused(PlacementRefusal::Draining));
+        }
+        let Some(Opened { room, .. }) = self.rooms.get(&room) else {
+            return refuse(message, RoomError::NotLive);
+        };
+        match room.try_send(message) {
+            Ok(()) => {}
+            Err(SendError::Closed(message)) => refuse(message, RoomError::Closed),
+            Err(SendError::Full(message)) => {
+                // It waits for room in the mailbox; its worker waits for an answer until its deadline.
+                context.spawn(room.send(message).into_actor(self).map(|_, _, _| ()));
+            }
+        }
     }
 }
 

@@ -152,7 +152,87 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let (session, stream) = (SessionId::random(), StreamName::default());
         let config = published(&rig, publisher).message.config;
         let play = Play { session, stream, publisher, place, etag: 1, config };
-        rig.rooms.send(InRoom { room: room(), message: play }).await.unwrap().expect("a viewer comes in");
+        rig.play(room(), play).await.expect("a viewer comes in");
+    });
+}
+
+fn viewer(rig: &Rig, publisher: SessionId) -> Play {
+    let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
+    let (session, place) = (SessionId::random(), rig.directory.reserve().unwrap());
+    Play { session, stream: StreamName::default(), publisher, place, etag: 1, config }
+}
+
+fn told(rig: &Rig) -> Vec<(u32, String)> {
+    let notes = rig.notes.lock().unwrap();
+    notes.told.iter().map(|(peer, input)| (*peer, format!("{input:?}").chars().take(14).collect())).collect()
+}
+
+#[test]
+fn a_viewer_that_leaves_before_its_room_knows_its_peer_leaves_no_peer() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let play = viewer(&rig, live(&rig).await);
+        let session = play.session;
+        rig.play(room(), play).await.unwrap();
+        let end = EndSession { session, role: Role::Viewer };
+        rig.rooms.send(InRoom { room: room(), message: end }).await.unwrap().expect("it is known");
+        assert_eq!((told(&rig).len(), rig.directory.sessions()), (0, 1));
+        rig.shard_notifies().await;
+        tokio::task::yield_now().await;
+        assert_eq!(told(&rig), [(1, "Close(Deleted)".to_owned())]);
+    });
+}
+
+#[test]
+fn a_restart_waits_until_the_room_knows_the_peer() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let play = viewer(&rig, live(&rig).await);
+        let (session, role, if_match) = (play.session, Role::Viewer, IfMatch::Any);
+        rig.play(room(), play).await.unwrap();
+        let remote = Some(IceCredentials { ufrag: "moved".to_owned(), password: "p".repeat(22) });
+        let patch = PatchSession { session, role, if_match, remote };
+        let patched = rig.rooms.send(InRoom { room: room(), message: patch }).await.unwrap();
+        assert!(matches!(patched, Ok(Patched::Restarted { .. })), "{patched:?}");
+        assert_eq!(told(&rig).len(), 0);
+        rig.shard_notifies().await;
+        tokio::task::yield_now().await;
+        assert_eq!(told(&rig), [(1, "RestartIce { l".to_owned())]);
+    });
+}
+
+#[test]
+fn a_viewer_that_the_shard_refuses_leaves_no_trace() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let publisher = live(&rig).await;
+        rig.notes.lock().unwrap().full = true;
+        let refused = rig.play(room(), viewer(&rig, publisher)).await;
+        assert!(matches!(refused, Err(RoomError::Shard(_))), "{refused:?}");
+        assert_eq!(rig.directory.sessions(), 2, "until the room hears of it");
+        rig.shard_notifies().await;
+        assert_eq!(rig.directory.sessions(), 1);
+        let viewers = rig.metrics.sessions.with_label_values(&["viewer", "whep"]);
+        assert_eq!(viewers.get(), 0);
+        rig.notes.lock().unwrap().full = false;
+        rig.play(room(), viewer(&rig, publisher)).await.expect("the next one comes in");
+        assert_eq!((rig.directory.sessions(), viewers.get()), (2, 1));
+    });
+}
+
+#[test]
+fn viewers_are_refused_by_whoever_knows_first() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let nowhere = rig.play(room(), viewer(&rig, SessionId::random())).await;
+        assert!(matches!(nowhere, Err(RoomError::NotLive)), "{nowhere:?}");
+        live(&rig).await;
+        let former = rig.play(room(), viewer(&rig, SessionId::random())).await;
+        assert!(matches!(former, Err(RoomError::NotLive)), "{former:?}");
+        rig.rooms.send(CloseAll(EndReason::Shutdown)).await.unwrap();
+        let late = rig.play(room(), viewer(&rig, SessionId::random())).await;
+        assert!(matches!(late, Err(RoomError::Refused(PlacementRefusal::Draining))), "{late:?}");
+        assert_eq!((rig.directory.sessions(), rig.notes.lock().unwrap().added.len()), (0, 1));
     });
 }
 
@@ -184,8 +264,9 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
             let (session, stream) = (SessionId::random(), StreamName::default());
             let place = rig.directory.reserve().unwrap();
             let play = Play { session, stream, publisher, place, etag: 1, config: config.clone() };
-            rig.rooms.send(InRoom { room: room(), message: play }).await.unwrap().unwrap();
+            rig.play(room(), play).await.unwrap();
         }
+        rig.shard_notifies().await;
         rig.peer_says(0, PeerEvent::Ended(EndReason::ClosedByPeer)).await;
         let patience = crate::actor::now() + std::time::Duration::from_secs(60);
         let told = || rig.notes.lock().unwrap().told.len();

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use crate::actor::lane::{LaneLosses, MediaLane, NoticeLane};
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::ShardMessage;
-use crate::peer::message::{PeerInput, PeerNotice};
+use crate::peer::message::{PeerInput, PeerNotice, PeerNotices};
 use crate::shard::message::FromShard;
+use crate::shard::room_lanes::{Haste, RoomLanes};
 
 /// Batches of packets on their way from one shard to another: at one batch per track and gather window, some hundred
 /// tracks behind schedule. Full means that the receiving shard is overloaded: the newest batch is dropped and counted,
@@ -44,32 +45,33 @@ pub(super) struct PeerLanes {
     actor: Recipient<PeerInput>,
     datagrams: MediaLane<PeerInput>,
     commands: NoticeLane<PeerInput>,
-    notices: NoticeLane<PeerNotice>,
+    room: Recipient<PeerNotices>,
+    /// How soon its room hears of it.
+    haste: Haste,
 }
 
 impl PeerLanes {
-    pub(super) fn new(actor: Recipient<PeerInput>, room: Recipient<PeerNotice>) -> Self {
+    pub(super) fn new(actor: Recipient<PeerInput>, room: Recipient<PeerNotices>, haste: Haste) -> Self {
         Self {
             datagrams: MediaLane::new(actor.clone()),
             commands: NoticeLane::new(actor.clone()),
             actor,
-            notices: NoticeLane::new(room),
+            room,
+            haste,
         }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.commands.poll_timeout(), self.notices.poll_timeout()].into_iter().flatten().min()
+        self.commands.poll_timeout()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.commands.handle_timeout(now);
-        self.notices.handle_timeout(now);
     }
 
     fn add_losses(&self, losses: &mut Losses) {
         add(&mut losses.peer, self.datagrams.losses());
         add(&mut losses.peer, self.commands.losses());
-        add(&mut losses.room, self.notices.losses());
     }
 }
 
@@ -83,8 +85,7 @@ struct LinkLanes {
 #[derive(Default)]
 pub(super) struct Lanes {
     peers: FxHashMap<PeerKey, PeerLanes>,
-    /// Lanes of peers that have gone, whose last notices still wait.
-    leaving: Vec<PeerLanes>,
+    rooms: RoomLanes,
     links: FxHashMap<ShardId, LinkLanes>,
     /// Peers with something that waits for a second try: nearly always none.
     waiting: FxHashSet<PeerKey>,
@@ -112,11 +113,7 @@ impl Lanes {
         let Some(lanes) = self.peers.remove(&peer) else {
             return;
         };
-        if lanes.notices.poll_timeout().is_some() {
-            self.leaving.push(lanes);
-        } else {
-            lanes.add_losses(&mut self.past);
-        }
+        lanes.add_losses(&mut self.past);
     }
 
     pub(super) fn tell_peer(&mut self, now: Instant, peer: PeerKey, input: PeerInput) {
@@ -136,10 +133,29 @@ impl Lanes {
     }
 
     pub(super) fn tell_room(&mut self, now: Instant, peer: PeerKey, notice: PeerNotice) {
-        if let Some(lanes) = self.peers.get_mut(&peer) {
-            lanes.notices.send(now, notice);
-            self.note_waiting(peer);
+        if let Some(lanes) = self.peers.get(&peer) {
+            self.rooms.send(now, &lanes.room, notice, lanes.haste);
         }
+    }
+
+    /// Tells the room of a viewer that has just become a peer, or has not.
+    pub(super) fn tell_room_of_viewer(
+        &mut self,
+        now: Instant,
+        room: &Recipient<PeerNotices>,
+        notice: PeerNotice,
+    ) {
+        self.rooms.send(now, room, notice, Haste::Gathered);
+    }
+
+    /// Tells rooms what waits for others of its kind.
+    pub(super) fn flush_rooms(&mut self, now: Instant) {
+        self.rooms.flush(now);
+    }
+
+    /// Forgets the ways to rooms that are no more.
+    pub(super) fn forget_closed_rooms(&mut self) {
+        self.rooms.forget_closed();
     }
 
     fn note_waiting(&mut self, peer: PeerKey) {
@@ -167,15 +183,15 @@ impl Lanes {
     /// When something that waits is to be tried again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.waiting.iter().filter_map(|peer| self.peers.get(peer)?.poll_timeout());
-        let leaving = self.leaving.iter().filter_map(PeerLanes::poll_timeout);
         let links = self.links.values().filter_map(|link| link.notices.poll_timeout());
-        peers.chain(leaving).chain(links).min()
+        peers.chain(links).chain(self.rooms.poll_timeout()).min()
     }
 
     /// Tries what waits again.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.links.values_mut().for_each(|link| link.notices.handle_timeout(now));
-        if self.waiting.is_empty() && self.leaving.is_empty() {
+        self.rooms.handle_timeout(now);
+        if self.waiting.is_empty() {
             return;
         }
         let peers = &mut self.peers;
@@ -184,15 +200,6 @@ impl Lanes {
                 lanes.handle_timeout(now);
                 lanes.poll_timeout().is_some()
             })
-        });
-        let past = &mut self.past;
-        self.leaving.retain_mut(|lanes| {
-            lanes.handle_timeout(now);
-            let waits = lanes.notices.poll_timeout().is_some();
-            if !waits {
-                lanes.add_losses(past);
-            }
-            waits
         });
     }
 
@@ -203,13 +210,14 @@ impl Lanes {
 
     /// Peers whose room is no more.
     pub(super) fn orphans(&self) -> impl Iterator<Item = PeerKey> {
-        self.peers.iter().filter(|(_, lanes)| lanes.notices.is_closed()).map(|(peer, _)| *peer)
+        self.peers.iter().filter(|(_, lanes)| !lanes.room.connected()).map(|(peer, _)| *peer)
     }
 
     /// What was lost so far.
     pub(super) fn losses(&self) -> Losses {
         let mut losses = self.past;
-        self.peers.values().chain(&self.leaving).for_each(|lanes| lanes.add_losses(&mut losses));
+        add(&mut losses.room, self.rooms.losses());
+        self.peers.values().for_each(|lanes| lanes.add_losses(&mut losses));
         for link in self.links.values() {
             add(&mut losses.shard, link.losses);
             add(&mut losses.shard, link.notices.losses());

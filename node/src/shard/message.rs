@@ -7,7 +7,7 @@ use crate::media::path::PeerKey;
 use crate::media::plane::TrackReport;
 use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
 pub use crate::peer::message::PeerSaid;
-use crate::peer::message::{EndReason, PeerConfig, PeerInput, PeerNotice};
+use crate::peer::message::{EndReason, PeerConfig, PeerInput, PeerNotices};
 use crate::shard::lanes::ShardLink;
 use crate::shard::socket::tcp::accept::Identified;
 
@@ -22,7 +22,18 @@ pub struct AddPeer {
     /// What it sends or plays, once DTLS has keys.
     pub media: PeerMedia,
     /// Who hears of its life: its room.
-    pub notices: Recipient<PeerNotice>,
+    pub notices: Recipient<PeerNotices>,
+}
+
+/// Take on a viewer's peer, like [`AddPeer`], and answer whoever waits for it: the HTTP worker itself, so that the answer
+/// crosses one thread less. The room learns by its notices what came of it: the peer's key, or the session's end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AdmitPeer {
+    /// The peer.
+    pub add: AddPeer,
+    /// Takes the answer.
+    pub answer: Box<dyn FnOnce(Result<(), AddPeerError>) + Send>,
 }
 
 /// What a peer is there for.

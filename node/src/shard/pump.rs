@@ -226,6 +226,7 @@ impl Pump {
         for peer in dead {
             self.core.handle_peer(now, peer, PeerOutput::Died);
         }
+        self.lanes.forget_closed_rooms();
         let orphans: Vec<_> = self.lanes.orphans().collect();
         for peer in orphans {
             self.core.tell(peer, PeerInput::Close(EndReason::Internal));

@@ -7,24 +7,26 @@ use std::time::Duration;
 use actix::Addr;
 use actix::dev::{MessageResponse, ToEnvelope};
 use actix::{Context, Handler, Message};
+use actix_rt::time::timeout;
 use actix_web::http::header::HeaderMap;
 use aforo_cluster::control::Role;
 use aforo_cluster::id::RoomName;
 use aforo_cluster::metric::Metrics;
 use rand::RngExt;
+use tokio::sync::oneshot;
 
 use super::authorization::Tokens;
 use super::body::BodyLimits;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::sdp::{Candidate, CandidateProtocol, LocalTransport};
-use crate::actor::lane::{AskError, ask};
+use crate::actor::lane::{AskError, ask, hand_over};
 use crate::config::{Config, Turn};
 use crate::lifecycle::Lifecycle;
 use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
-use crate::room::{Directory, InRoom, Room, RoomError, RoomMessage, Rooms};
+use crate::room::{Admit, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
 
 /// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -155,6 +157,23 @@ impl App {
             }
         }
         Err(Problem::Room(RoomError::Unanswered(AskError::Closed)))
+    }
+
+    /// Asks a room to let a viewer in; again if it closed just now.
+    pub async fn admit(&self, room: &RoomName, play: Play) -> Result<(), Problem> {
+        let unanswered = |error| Problem::Room(RoomError::Unanswered(error));
+        for _ in 0..CLOSED_ROOM_TRIES {
+            let (answer, answered) = oneshot::channel();
+            let admit = InRoom { room: room.clone(), message: Admit { play: play.clone(), answer } };
+            hand_over(&self.rooms, admit, DEADLINE).await.map_err(unanswered)?;
+            match timeout(DEADLINE, answered).await {
+                Ok(Ok(Err(RoomError::Closed))) => {}
+                Ok(Ok(answer)) => return answer.map_err(Problem::Room),
+                Ok(Err(_)) => return Err(unanswered(AskError::Closed)),
+                Err(_) => return Err(unanswered(AskError::Timeout)),
+            }
+        }
+        Err(unanswered(AskError::Closed))
     }
 
     /// Our end of a new session on `shard`.

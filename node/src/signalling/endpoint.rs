@@ -140,7 +140,7 @@ async fn play_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Proble
         etag: *etag,
         config: PeerConfig { local_ice, negotiated },
     };
-    app.ask_room(&target.room, play).await?;
+    app.admit(&target.room, play).await?;
     Ok(answer)
 }
 

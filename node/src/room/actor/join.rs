@@ -1,4 +1,5 @@
-//! How sessions come into a room: the core lets them in, the cluster and the shard agree, or they are withdrawn.
+//! How sessions come into a room: the core lets them in, the cluster and the shard agree, or they are withdrawn. A
+//! publisher's room waits for the shard and answers; of a viewer it learns by a notice what became of it.
 
 use actix::{ActorFutureExt, AsyncContext, Context, ResponseActFuture, WrapFuture};
 use aforo_cluster::control::Role;
@@ -13,8 +14,8 @@ use crate::media::spec::{EgressTrack, IngestTrack};
 use crate::peer::message::PeerConfig;
 use crate::room::core::{Entrant, LiveStream, RoomCore, StreamTrack};
 use crate::room::error::RoomError;
-use crate::room::message::{Play, Publish};
-use crate::shard::message::{AddPeer, AddPeerError, PeerMedia};
+use crate::room::message::{Admit, Play, Publish};
+use crate::shard::message::{AddPeer, AddPeerError, AdmitPeer, PeerMedia};
 
 impl Room {
     /// Asks the shard to take the peer.
@@ -126,25 +127,39 @@ impl Handler<Publish> for Room {
     }
 }
 
-impl Handler<Play> for Room {
-    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
-
-    fn handle(&mut self, play: Play, context: &mut Context<Self>) -> Self::Result {
+impl Room {
+    /// Lets a viewer in. Returns what its shard is to be told.
+    fn admit(&mut self, play: Play, context: &Context<Self>) -> Result<(ShardId, AddPeer), RoomError> {
         let Play { session, stream, publisher, place, etag, config } = play;
         let shard = place.shard();
-        let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config));
+        let lanes = self.lanes.get(usize::from(shard.0)).filter(|lanes| !lanes.admit.is_closed());
+        if !lanes.ok_or(RoomError::Shard(AddPeerError::Stopping))?.admit.has_room() {
+            return Err(RoomError::Unanswered(AskError::Timeout));
+        }
+        let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config))?;
         let entrant = entrant(session, stream, shard, etag, &config);
         let play = |core: &mut RoomCore, now, entrant| core.play(now, entrant, publisher);
-        let entered = self.enter(entrant, place, Role::Viewer, play);
-        let tracks = match entered.and(tracks) {
-            Ok(tracks) => tracks,
-            Err(error) => return Box::pin(actix::fut::ready(Err(error))),
-        };
-        let added = self.add_peer(shard, session, config, PeerMedia::Egress(tracks), context);
-        Box::pin(
-            added
-                .into_actor(self)
-                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
-        )
+        self.enter(entrant, place, Role::Viewer, play)?;
+        let (media, notices) = (PeerMedia::Egress(tracks), context.address().recipient());
+        Ok((shard, AddPeer { session, config, media, notices }))
+    }
+}
+
+impl Handler<Admit> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Admit { play, answer }: Admit, context: &mut Context<Self>) {
+        // Who no longer waits for the answer has gone: there is nobody to tell.
+        let answer = |result| drop(answer.send(result));
+        match self.admit(play, context) {
+            Err(error) => answer(Err(error)),
+            Ok((shard, add)) => {
+                let answer = Box::new(|added: Result<(), _>| answer(added.map_err(RoomError::Shard)));
+                if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
+                    lanes.admit.send(crate::actor::now(), AdmitPeer { add, answer });
+                }
+            }
+        }
+        self.drain(context);
     }
 }

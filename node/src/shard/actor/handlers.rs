@@ -8,12 +8,13 @@ use actix::{AsyncContext, Context, MessageResult, ResponseFuture};
 use super::{PeerStart, Shard};
 use crate::actor::instruments::{Handler, instrumented};
 use crate::media::path::PeerKey;
-use crate::peer::message::PeerInput;
+use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice};
 use crate::shard::lanes::PeerLanes;
 use crate::shard::message::{
-    AddPeer, AddPeerError, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, ShardLoad,
-    ShardReport, Stop, TellPeer,
+    AddPeer, AddPeerError, AdmitPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerMedia,
+    PeerSaid, ShardLoad, ShardReport, Stop, TellPeer,
 };
+use crate::shard::room_lanes::Haste;
 use crate::shard::socket::tcp::connections;
 
 /// How long a shard that stops waits for its peers' goodbyes.
@@ -21,18 +22,50 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 instrumented! {
     Shard in instruments:
-        AddPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, Stop, TellPeer,
+        AddPeer, AdmitPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, Stop, TellPeer,
+}
+
+impl Shard {
+    fn add_peer(&mut self, add: AddPeer, context: &Context<Self>) -> Result<PeerKey, AddPeerError> {
+        let mut pump = self.pump.borrow_mut();
+        let haste = match &add.media {
+            PeerMedia::Ingest(_) => Haste::AtOnce,
+            PeerMedia::Egress(_) => Haste::Gathered,
+        };
+        let peer = pump.core.add_peer(add.session, &add.config.local_ice.ufrag, add.media)?;
+        let start = PeerStart { peer, config: add.config, shard: context.address().recipient() };
+        pump.adopt(peer, PeerLanes::new((self.peers)(start), add.notices, haste));
+        Ok(peer)
+    }
 }
 
 impl Handler<AddPeer> for Shard {
     type Result = Result<PeerKey, AddPeerError>;
 
     fn handle(&mut self, add: AddPeer, context: &mut Context<Self>) -> Self::Result {
+        self.add_peer(add, context)
+    }
+}
+
+impl Handler<AdmitPeer> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, AdmitPeer { add, answer }: AdmitPeer, context: &mut Context<Self>) {
+        let (session, room) = (add.session, add.notices.clone());
+        let added = self.add_peer(add, context);
+        let at = Instant::now();
         let mut pump = self.pump.borrow_mut();
-        let peer = pump.core.add_peer(add.session, &add.config.local_ice.ufrag, add.media)?;
-        let start = PeerStart { peer, config: add.config, shard: context.address().recipient() };
-        pump.adopt(peer, PeerLanes::new((self.peers)(start), add.notices));
-        Ok(peer)
+        let event = match added {
+            Ok(peer) => PeerEvent::Added { shard: pump.core.id(), peer },
+            Err(_) => PeerEvent::Ended(EndReason::Internal),
+        };
+        let before = pump.lanes.poll_timeout();
+        pump.lanes.tell_room_of_viewer(at, &room, PeerNotice { session, event, at });
+        if pump.lanes.poll_timeout() != before {
+            // The loop has a new deadline.
+            self.wake.notify_one();
+        }
+        answer(added.map(|_| ()));
     }
 }
 
@@ -67,8 +100,9 @@ impl Handler<PeerSaid> for Shard {
         pump.core.handle_peer(now, said.peer, said.output);
         pump.hand_out(now);
         if pump.core.peers() == 0 {
-            // A shard that stops is not kept waiting for its event loop: the goodbyes leave first.
+            // A shard that stops is not kept waiting for its event loop: the goodbyes leave first, and rooms hear of them.
             pump.flush();
+            pump.lanes.flush_rooms(now);
             self.emptied.notify_waiters();
         }
         self.wake.notify_one();

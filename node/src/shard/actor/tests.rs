@@ -32,10 +32,12 @@ use crate::peer::actor::Peer;
 use crate::peer::core::PeerCore;
 use crate::peer::dtls::DtlsIdentity;
 use crate::peer::ice;
-use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerNotice};
+use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerNotice, PeerNotices};
 use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session};
 use crate::shard::actor::PeerStart;
-use crate::shard::message::{AddPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop};
+use crate::shard::message::{
+    AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop,
+};
 use crate::shard::socket::udp::BindError;
 use crate::shard::start::{ShardHandle, ShardsConfig, StartError, start_shards, webrtc_peers};
 
@@ -53,11 +55,11 @@ impl Actor for Room {
     type Context = Context<Self>;
 }
 
-impl Handler<PeerNotice> for Room {
+impl Handler<PeerNotices> for Room {
     type Result = ();
 
-    fn handle(&mut self, notice: PeerNotice, _: &mut Context<Self>) {
-        self.0.send(notice).unwrap();
+    fn handle(&mut self, PeerNotices(notices): PeerNotices, _: &mut Context<Self>) {
+        notices.into_iter().for_each(|notice| self.0.send(notice).unwrap());
     }
 }
 
@@ -99,7 +101,7 @@ impl Way {
 
 struct Node {
     shards: Vec<ShardHandle>,
-    room: Recipient<PeerNotice>,
+    room: Recipient<PeerNotices>,
     notices: mpsc::UnboundedReceiver<PeerNotice>,
 }
 
@@ -526,5 +528,36 @@ async fn peers_whose_room_died_are_closed_also_those_that_it_never_knew_of() {
     (node.room, node.notices) = rest;
     assert!(node.notices.try_recv().is_err(), "the other room's peer stays");
     drop(stays);
+    node.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_viewer_is_answered_at_once_and_its_room_learns_of_it_soon() {
+    let mut node = Node::start(1);
+    let client = Session::new(ClientOptions::default());
+    let negotiated = Negotiated {
+        direction: Direction::Play,
+        remote_ice: client.remote.clone(),
+        dtls_role: DtlsRole::Server,
+        remote_fingerprints: Vec::new(),
+        media: Vec::new(),
+    };
+    let config = PeerConfig { local_ice: ice::credentials(ShardId(0)).unwrap(), negotiated };
+    let shard = node.shards[0].addr.clone();
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        let (session, config, answers) = (SessionId::random(), config.clone(), answers.clone());
+        let add = AddPeer { session, config, media: watches(ShardId(0)), notices: node.room.clone() };
+        let answer = Box::new(move |added| answers.send(added).unwrap());
+        shard.send(AdmitPeer { add, answer }).await.unwrap();
+        sessions.push(session);
+    }
+    let both = (answered.recv().await.unwrap(), answered.recv().await.unwrap());
+    assert_eq!(both, (Ok(()), Err(AddPeerError::UfragTaken)));
+    // Nothing else happens on the shard: its loop must have been told of the notices.
+    let (first, second) = (node.notice().await, node.notice().await);
+    assert!(matches!(first, (session, PeerEvent::Added { shard: ShardId(0), .. }) if session == sessions[0]));
+    assert_eq!(second, (sessions[1], PeerEvent::Ended(EndReason::Internal)));
     node.stop().await;
 }
