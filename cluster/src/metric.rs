@@ -137,6 +137,8 @@ metrics! {
     ratio shard_busy_ratio ["shard"]: "Share of the last second that a media arbiter spent working.";
     histogram event_loop_lag_seconds [] buckets LAG_SECONDS: "How late a media arbiter's timers fire.";
 
+    counter config_reloads_total ["result"]: "Files that were read again because they changed: used (ok), or not good and the old ones kept (failed).";
+
     // Actors.
     gauge actor_active ["actor"]: "Actors that are running.";
     histogram actor_mailbox_depth ["actor"] buckets MAILBOX_MESSAGES: "Messages that an actor found waiting when it had its turn.";
@@ -147,7 +149,7 @@ metrics! {
     // Signalling.
     counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered.";
     histogram http_request_duration_seconds ["method", "route"] buckets JOIN_SECONDS: "Time from request to answer.";
-    counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one that nobody was given (unknown_token), or with one for something else (no_grant).";
+    counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid.";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 
     // Sessions.

@@ -1,4 +1,4 @@
-//! The command line: `aforo dev`, `aforo config` and `aforo loadtest`, and what their exit codes mean.
+//! The command line: `aforo dev`, `aforo config`, `aforo token` and `aforo loadtest`, and what their exit codes mean.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Layer, Loaded, Sources};
 use crate::startup::{self, StartupError};
+use crate::token::command::{self, CommandError, TokenCommand};
 
 /// `EX_CONFIG` of sysexits.h: the configuration is wrong.
 const EXIT_CONFIGURATION: u8 = 78;
@@ -31,6 +32,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make access tokens, and keys for them
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Put a server under load with synthetic publishers and viewers
     #[cfg(feature = "loadtest")]
     Loadtest(aforo_loadtest::command::Args),
@@ -99,6 +103,7 @@ pub fn run() -> ExitCode {
             println!("the configuration is good");
             ExitCode::SUCCESS
         }),
+        Command::Token(command) => token(command),
         #[cfg(feature = "loadtest")]
         Command::Loadtest(args) => aforo_loadtest::command::run(args).unwrap_or_else(|error| {
             eprintln!("aforo: {error:#}");
@@ -117,6 +122,21 @@ fn loaded(flags: NodeFlags, then: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode 
     }
 }
 
+fn token(command: TokenCommand) -> ExitCode {
+    match command::run(command) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("aforo: {}", with_causes(&error));
+            // What is wrong with a key is wrong with the configuration.
+            let bad_key = matches!(error, CommandError::Read(..) | CommandError::Key(..));
+            if bad_key { ExitCode::from(EXIT_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
 fn dev(flags: NodeFlags) -> ExitCode {
     loaded(flags, |loaded| match startup::dev(&loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -129,7 +149,7 @@ fn dev(flags: NodeFlags) -> ExitCode {
 
 fn exit_code(error: &StartupError) -> u8 {
     match error {
-        StartupError::LogFilter { .. } => EXIT_CONFIGURATION,
+        StartupError::LogFilter { .. } | StartupError::Keys(_) => EXIT_CONFIGURATION,
         StartupError::Http(_)
         | StartupError::Admin(_)
         | StartupError::Media(_)

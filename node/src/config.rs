@@ -12,6 +12,7 @@ mod show;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use aforo_cluster::id::NodeId;
 use garde::Validate;
@@ -150,9 +151,10 @@ pub struct Limits {
 
 /// Who may publish and who may play, by bearer tokens (RFC 6750).
 ///
-/// Each list guards one side and leaves the other alone; an empty one leaves its side open to everybody. A publisher's
-/// token lets nobody watch unless it is in both lists. With tokens to play, names of rooms are private too: `/v1/rooms`
-/// then takes a token of either list.
+/// With `key_files` or `required`, everything asks for a token: one that a key of the files signed, or one of the lists.
+/// With lists alone, each guards one side and leaves the other alone; an empty one leaves its side open to everybody. A
+/// publisher's token lets nobody watch unless it is in both lists. Names of rooms are private as soon as not everybody may
+/// play: `/v1/rooms` then takes any token and shows the rooms that it is good for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -160,6 +162,28 @@ pub struct Auth {
     pub publish_tokens: Vec<Secret>,
     /// Tokens that WHEP takes.
     pub play_tokens: Vec<Secret>,
+    /// Files with keys of access tokens (JWT), as JWK or JWK set; `aforo token keygen` makes some. Changes count at once.
+    pub key_files: Vec<PathBuf>,
+    /// What tokens must name as their audience (`aud`); without it, tokens that name one are refused.
+    pub audience: Option<String>,
+    /// Whether nobody comes in without a token, even where nothing says who gets one.
+    pub required: bool,
+}
+
+impl Auth {
+    /// Whether publishers need a token.
+    pub fn guards_publishing(&self) -> bool {
+        self.guards_all() || !self.publish_tokens.is_empty()
+    }
+
+    /// Whether players need a token.
+    pub fn guards_playing(&self) -> bool {
+        self.guards_all() || !self.play_tokens.is_empty()
+    }
+
+    fn guards_all(&self) -> bool {
+        self.required || !self.key_files.is_empty()
+    }
 }
 
 /// TURN servers that clients are told of in `Link` headers.
@@ -330,6 +354,13 @@ impl Config {
                     format!("token {number} is none: letters, digits and -._~+/ are, then perhaps ="),
                 ));
             }
+        }
+        let nobody = self.auth.key_files.is_empty()
+            && self.auth.publish_tokens.is_empty()
+            && self.auth.play_tokens.is_empty();
+        if self.auth.required && nobody {
+            let advice = "lets nobody in without auth.key_files; make a key with `aforo token keygen`";
+            found.push(("auth.required", advice.to_owned()));
         }
         let relays = self.turn.urls.iter().any(|url| url.starts_with("turn"));
         if relays && self.turn.secret.is_none() {

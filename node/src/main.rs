@@ -1,4 +1,4 @@
-//! The one binary: `aforo dev`, `aforo config`, `aforo loadtest`.
+//! The one binary: `aforo dev`, `aforo config`, `aforo token`, `aforo loadtest`.
 
 use std::process::ExitCode;
 

@@ -31,6 +31,7 @@ use crate::room::{Directory, Rooms, ShardLink};
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
 use crate::signalling::{self, App, ListenError, Operations, Parts};
 use crate::telemetry;
+use crate::token::{KeyFileError, KeyRing};
 
 /// Why the node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum StartupError {
     /// A metric is declared wrongly.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    /// The keys of access tokens.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// Signals cannot be received.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
@@ -153,6 +157,7 @@ fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
     let identity = DtlsIdentity::generate()?;
+    let keys = token_keys(config, &metrics)?;
     let fingerprint = identity.fingerprint();
     let shards = start_shards(&ShardsConfig {
         udp: config.media.udp,
@@ -181,6 +186,7 @@ fn start(
         fingerprint,
         metrics: Arc::clone(&metrics),
         lifecycle: Arc::clone(&lifecycle),
+        keys,
     };
     let operations = Operations {
         metrics,
@@ -197,6 +203,13 @@ fn start(
     roots.push(serve("the operators' listener", admin));
     lifecycle.set(NodeState::Ready);
     Ok(Node { lifecycle, rooms, agent, shards, http, roots, public: public_address, operators })
+}
+
+/// What access tokens are checked with, if there are keys.
+fn token_keys(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<KeyRing>, KeyFileError> {
+    let auth = &config.auth;
+    let open = || KeyRing::open(&auth.key_files, auth.audience.as_deref(), Arc::clone(metrics));
+    (!auth.key_files.is_empty()).then(open).transpose()
 }
 
 /// Runs an HTTP server until it is stopped.
@@ -280,8 +293,8 @@ fn announce(config: &Config, node: &Node) {
         udp: ports,
         tcp: node.shards.first().and_then(|shard| shard.tcp).map(|address| address.port()),
         advertise: advertise::addresses(&config.media),
-        guarded: !config.auth.publish_tokens.is_empty(),
-        private: !config.auth.play_tokens.is_empty(),
+        guarded: config.auth.guards_publishing(),
+        private: config.auth.guards_playing(),
     };
     print!("{}", banner::text(&addresses));
 }

@@ -10,6 +10,8 @@
 mod client;
 #[path = "conformance/endpoint.rs"]
 mod endpoint;
+#[path = "conformance/grants.rs"]
+mod grants;
 #[path = "conformance/limits.rs"]
 mod limits;
 #[path = "conformance/live.rs"]
@@ -77,5 +79,6 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     live::end(report, &client, stream).await?;
     server.check_no_panic(report)?;
     limits::run(report).await?;
-    tokens::run(report).await
+    tokens::run(report).await?;
+    grants::run(report).await
 }

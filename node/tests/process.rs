@@ -28,8 +28,15 @@ fn run(arguments: &[&str]) -> (i32, String) {
 impl Node {
     /// Starts a node and reads from its banner where it is.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Does so with these variables in its environment.
+    fn start_with(variables: &[(&str, &str)]) -> Self {
         let arguments = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
-        let mut child = aforo(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = aforo(&arguments);
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (mut http, mut admin) = (String::new(), String::new());
         let mut line = String::new();
@@ -69,8 +76,13 @@ impl Drop for Node {
 
 /// Status line and body of a GET.
 fn get(host: &str, path: &str) -> (String, String) {
+    get_with(host, path, "")
+}
+
+/// The same with more header lines.
+fn get_with(host: &str, path: &str, headers: &str) -> (String, String) {
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -179,4 +191,61 @@ fn a_wrong_command_line_is_2_and_the_version_is_told() {
     assert_eq!(run(&["dev", "--htp", "1"]).0, 2);
     assert_eq!(run(&[]).0, 2);
     assert_eq!(run(&["--version"]), (0, format!("aforo {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
+    let folder = std::env::temp_dir().join(format!("aforo-token-test-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (private, public, secret) = (path("private.json"), path("public.json"), path("secret.json"));
+    let (code, printed) = run(&["token", "keygen", "--key", &private, "--kid", "first"]);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("\"x\"") && !printed.contains("\"d\""), "only the public half is printed");
+    std::fs::write(&public, &printed).unwrap();
+    assert_eq!(run(&["token", "keygen", "--algorithm", "hs256", "--key", &secret]).0, 0);
+    for key in [&private, &secret] {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+        let (code, said) = run(&["token", "keygen", "--key", key]);
+        assert_eq!(code, 1, "a key is never overwritten: {said}");
+    }
+    let node = Node::start_with(&[("AFORO__AUTH__KEY_FILES", &format!("{public},{secret}"))]);
+    assert!(get(&node.http, "/v1/rooms/demo").0.contains("401"));
+    for key in [&private, &secret] {
+        let create = ["token", "create", "--room", "demo", "--ttl", "1h", "--key", key, "--admin"];
+        let Output { status, stdout, stderr } = aforo(&create).output().unwrap();
+        assert!(status.success() && stderr.is_empty());
+        let bearer = format!("authorization: Bearer {}\r\n", String::from_utf8(stdout).unwrap().trim());
+        assert!(get_with(&node.http, "/v1/rooms", &bearer).0.contains("200"));
+        assert!(
+            get_with(&node.http, "/v1/rooms/demo", &bearer).0.contains("404"),
+            "let in, and nothing is live"
+        );
+        assert!(get_with(&node.http, "/v1/rooms/other", &bearer).0.contains("403"));
+    }
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+    let create = |more: &[&str]| run(&[&["token", "create", "--key", &public, "--ttl", "1h"], more].concat());
+    for (more, expected, part) in [
+        (&["--room", "demo"][..], 2, "--publish"),
+        (&["--room", "de/mo", "--publish"], 2, "A-Z"),
+        (&["--publish"], 2, "--room"),
+        (&["--room", "demo", "--publish"], 78, "public half"),
+        (&["--room", "demo", "--publish", "--kid", "x"], 78, "kid"),
+    ] {
+        let (code, said) = create(more);
+        assert_eq!(code, expected, "{said}");
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    std::fs::write(&secret, "not a key").unwrap();
+    let broken = aforo(&["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0"])
+        .env("AFORO__AUTH__KEY_FILES", &secret)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(broken.stderr).unwrap();
+    assert_eq!(broken.status.code(), Some(78), "{said}");
+    assert!(said.contains("secret.json") && said.contains("aforo token keygen"), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -17,17 +17,18 @@ struct RoomList {
     rooms: Vec<RoomReport>,
 }
 
-/// `GET /v1/rooms`: every room that has a stream.
+/// `GET /v1/rooms`: every room that has a stream and that the bearer may know of.
 pub async fn rooms(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    app.authorize_rooms(request.headers())?;
-    let rooms = app.ask(GetRooms).await?;
+    let known = app.authorize_rooms(request.headers())?;
+    let mut rooms = app.ask(GetRooms).await?;
+    rooms.retain(|room| known.cover(&room.name));
     Ok(json(&RoomList { rooms }))
 }
 
 /// `GET /v1/rooms/{room}`: one room with the figures of its tracks.
 pub async fn room(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    app.authorize_rooms(request.headers())?;
     let Target { room, .. } = Target::of(&request)?;
+    app.authorize_room(&room, request.headers())?;
     match app.ask_room(&room, GetReport { with_figures: true }).await {
         // Here an unknown room is simply not found: whoever asks may read the list of rooms beside it.
         Err(Problem::Room(RoomError::NotLive)) => Err(Problem::NotFound),

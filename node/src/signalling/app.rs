@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::authorization::Tokens;
 use super::body::BodyLimits;
+use super::endpoint::Target;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::sdp::{Candidate, CandidateProtocol, LocalTransport};
@@ -27,6 +28,7 @@ use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
 use crate::room::{Admit, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
+use crate::token::{KeyRing, Names};
 
 /// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -77,6 +79,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The node's state.
     pub lifecycle: Arc<Lifecycle>,
+    /// What access tokens are checked with, if there are keys.
+    pub keys: Option<KeyRing>,
 }
 
 /// The candidates of one shard: its UDP port at every advertised address, then ICE-TCP at `tcp_port` if it is offered.
@@ -91,7 +95,7 @@ pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) ->
 impl App {
     /// Puts the parts and the configuration together.
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle } = parts;
+        let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle, keys } = parts;
         Self {
             rooms,
             directory,
@@ -100,7 +104,7 @@ impl App {
             metrics,
             lifecycle,
             rate_limit: RateLimit::new(config),
-            tokens: Tokens::new(&config.auth),
+            tokens: Tokens::new(&config.auth, keys),
             body: BodyLimits {
                 bytes: config.limits.body_bytes as usize,
                 time: Duration::from_secs(config.limits.request_timeout_seconds.into()),
@@ -111,20 +115,27 @@ impl App {
         }
     }
 
-    /// Whether a request with these headers may do what `role` does.
-    pub fn authorize(&self, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
-        self.tokens.check(role, headers).inspect_err(|problem| self.count_refusal(problem))
+    /// Whether a request with these headers may do what `role` does with the stream `target`.
+    pub fn authorize(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
+        self.tokens.check(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
     }
 
-    /// Whether a request with these headers may know which rooms there are.
-    pub fn authorize_rooms(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        self.tokens.check_rooms(headers).inspect_err(|problem| self.count_refusal(problem))
+    /// The rooms that a request with these headers may know of.
+    pub fn authorize_rooms(&self, headers: &HeaderMap) -> Result<Names<RoomName>, Problem> {
+        self.tokens.rooms(headers).inspect_err(|problem| self.count_refusal(problem))
+    }
+
+    /// Whether a request with these headers may know what is in `room`.
+    pub fn authorize_room(&self, room: &RoomName, headers: &HeaderMap) -> Result<(), Problem> {
+        let known = self.authorize_rooms(headers)?.cover(room);
+        known.then_some(()).ok_or(Problem::OtherRoom).inspect_err(|problem| self.count_refusal(problem))
     }
 
     fn count_refusal(&self, problem: &Problem) {
         let reason = match problem {
             Problem::NoToken => "no_token",
-            Problem::NoGrant(_) => "no_grant",
+            Problem::NoGrant(_) | Problem::OtherRoom => "no_grant",
+            Problem::InvalidToken(error) => error.reason(),
             _ => "unknown_token",
         };
         self.metrics.auth_failures_total.with_label_values(&[reason]).inc();

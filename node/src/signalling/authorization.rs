@@ -1,59 +1,82 @@
-//! Bearer tokens (RFC 6750): who may publish and who may play, where the configuration lists tokens.
+//! Bearer tokens (RFC 6750): who may publish and who may play, by lists of tokens and by keys that sign them.
 //!
 //! Each list guards one side: `auth.publish_tokens` WHIP, `auth.play_tokens` WHEP, sessions included. A side without a
-//! list is open to everybody, and a token is good for both sides only if both lists have it. Names of rooms are what
-//! players' tokens guard too: `/v1/rooms` takes a token of either list once there are tokens to play.
+//! list is open to everybody unless there are keys, and a token is good for both sides only if both lists have it. Names
+//! of rooms are what players' tokens guard too: `/v1/rooms` then takes any token and shows what it is good for.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use aforo_cluster::control::Role;
+use aforo_cluster::id::RoomName;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use subtle::{Choice, ConstantTimeEq};
 
+use super::endpoint::Target;
 use super::problem::Problem;
 use crate::config::{Auth, Secret};
+use crate::token::{Grants, KeyRing, Names};
 
-/// The tokens of both sides, as digests: comparing those tells neither where a wrong token differs nor how long a right
-/// one is.
+/// The listed tokens of both sides, as digests: comparing those tells neither where a wrong token differs nor how long a
+/// right one is. And the keys of all others.
 pub struct Tokens {
     publish: Vec<Digest>,
     play: Vec<Digest>,
+    keys: Option<KeyRing>,
+    guards_publishing: bool,
+    guards_playing: bool,
 }
 
 type Digest = [u8; SHA256_OUTPUT_LEN];
 
 impl Tokens {
-    /// The configured tokens.
-    pub fn new(auth: &Auth) -> Self {
+    /// The configured tokens, and the keys of `auth.key_files`.
+    pub fn new(auth: &Auth, keys: Option<KeyRing>) -> Self {
         let digests = |tokens: &[Secret]| tokens.iter().map(|token| digest_of(token.expose())).collect();
-        Self { publish: digests(&auth.publish_tokens), play: digests(&auth.play_tokens) }
+        Self {
+            publish: digests(&auth.publish_tokens),
+            play: digests(&auth.play_tokens),
+            keys,
+            guards_publishing: auth.guards_publishing(),
+            guards_playing: auth.guards_playing(),
+        }
     }
 
-    /// Whether a request with these headers may do what `role` does.
-    pub fn check(&self, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
-        let (wanted, other) = match role {
-            Role::Publisher => (&self.publish, &self.play),
-            Role::Viewer => (&self.play, &self.publish),
+    /// Whether a request with these headers may do what `role` does with the stream `target`.
+    pub fn check(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
+        let (guarded, wanted, other) = match role {
+            Role::Publisher => (self.guards_publishing, &self.publish, &self.play),
+            Role::Viewer => (self.guards_playing, &self.play, &self.publish),
         };
-        if wanted.is_empty() {
+        if !guarded {
             return Ok(());
         }
-        let token = digest_of(bearer(headers).ok_or(Problem::NoToken)?);
-        match (lists(wanted, &token), lists(other, &token)) {
+        let token = bearer(headers).ok_or(Problem::NoToken)?;
+        let digest = digest_of(token);
+        match (lists(wanted, &digest), lists(other, &digest)) {
             (true, _) => Ok(()),
             (false, true) => Err(Problem::NoGrant(role)),
-            (false, false) => Err(Problem::UnknownToken),
+            (false, false) => {
+                let admitted = self.grants(token)?.admit(role, &target.room, &target.stream);
+                admitted.then_some(()).ok_or(Problem::NoGrant(role))
+            }
         }
     }
 
-    /// Whether a request with these headers may know which rooms there are and what is in them: whoever may play or
-    /// publish may.
-    pub fn check_rooms(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        if self.play.is_empty() {
-            return Ok(());
+    /// The rooms that a request with these headers may know of. Whoever may do anything in a room may know of it.
+    pub fn rooms(&self, headers: &HeaderMap) -> Result<Names<RoomName>, Problem> {
+        if !self.guards_playing {
+            return Ok(Names::Every);
         }
-        let token = digest_of(bearer(headers).ok_or(Problem::NoToken)?);
-        let known = lists(&self.play, &token) | lists(&self.publish, &token);
-        known.then_some(()).ok_or(Problem::UnknownToken)
+        let token = bearer(headers).ok_or(Problem::NoToken)?;
+        let digest = digest_of(token);
+        if lists(&self.play, &digest) | lists(&self.publish, &digest) {
+            return Ok(Names::Every);
+        }
+        self.grants(token)?.rooms().cloned().ok_or(Problem::OtherRoom)
+    }
+
+    fn grants(&self, token: &str) -> Result<Grants, Problem> {
+        let keys = self.keys.as_ref().ok_or(Problem::UnknownToken)?;
+        Ok(keys.verify(token)?)
     }
 }
 
@@ -88,7 +111,8 @@ mod tests {
 
     fn tokens(publish: &[&str], play: &[&str]) -> Tokens {
         let secrets = |texts: &[&str]| texts.iter().map(|text| Secret::new(*text)).collect();
-        Tokens::new(&Auth { publish_tokens: secrets(publish), play_tokens: secrets(play) })
+        let (publish_tokens, play_tokens) = (secrets(publish), secrets(play));
+        Tokens::new(&Auth { publish_tokens, play_tokens, ..Auth::default() }, None)
     }
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -100,13 +124,14 @@ mod tests {
     }
 
     fn check(tokens: &Tokens, role: Role, values: &[&str]) -> &'static str {
-        word(tokens.check(role, &headers(values)))
+        let target = Target { room: "demo".parse().unwrap(), stream: "main".parse().unwrap() };
+        word(tokens.check(role, &target, &headers(values)))
     }
 
     /// `ok`, or the first word that tells the refusals apart.
-    fn word(result: Result<(), Problem>) -> &'static str {
+    fn word<T>(result: Result<T, Problem>) -> &'static str {
         match result {
-            Ok(()) => "ok",
+            Ok(_) => "ok",
             Err(Problem::NoToken) => "none",
             Err(Problem::UnknownToken) => "unknown",
             Err(Problem::NoGrant(_)) => "no grant",
@@ -151,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn where_tokens_are_required_no_side_is_open() {
+        let auth = Auth { required: true, publish_tokens: vec![Secret::new("north")], ..Auth::default() };
+        let required = Tokens::new(&auth, None);
+        assert_eq!(check(&required, Role::Publisher, &["Bearer north"]), "ok");
+        assert_eq!(check(&required, Role::Viewer, &["Bearer north"]), "no grant");
+        assert_eq!(check(&required, Role::Viewer, &["Bearer west"]), "unknown");
+        assert_eq!(check(&required, Role::Viewer, &[]), "none");
+        assert_eq!(word(required.rooms(&headers(&[]))), "none");
+    }
+
+    #[test]
     fn rooms_are_known_to_whoever_may_play_or_publish() {
         let both = tokens(&["north"], &["east"]);
         for (value, expected) in [
@@ -159,11 +195,11 @@ mod tests {
             ("Bearer west", "unknown"),
             ("Basic east", "none"),
         ] {
-            assert_eq!(word(both.check_rooms(&headers(&[value]))), expected, "{value}");
+            assert_eq!(word(both.rooms(&headers(&[value]))), expected, "{value}");
         }
-        assert_eq!(word(both.check_rooms(&headers(&[]))), "none");
+        assert_eq!(word(both.rooms(&headers(&[]))), "none");
         for open in [tokens(&[], &[]), tokens(&["north"], &[])] {
-            assert_eq!(word(open.check_rooms(&headers(&[]))), "ok", "everybody may play");
+            assert_eq!(word(open.rooms(&headers(&[]))), "ok", "everybody may play");
         }
     }
 }

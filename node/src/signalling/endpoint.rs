@@ -81,11 +81,11 @@ async fn join(
     payload: Payload,
     app: &App,
 ) -> Result<HttpResponse, Problem> {
-    app.authorize(role, request.headers())?;
+    let target = Target::of(request)?;
+    app.authorize(role, &target, request.headers())?;
     if app.lifecycle.is_draining() {
         return Err(Problem::Draining);
     }
-    let target = Target::of(request)?;
     body::require_type(request, SDP)?;
     let base = location::base(app.public_url.as_deref(), request)?;
     let offer = body::read_text(payload, app.body).await?;

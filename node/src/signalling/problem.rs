@@ -14,6 +14,7 @@ use serde_json::json;
 use super::sdp::Refusal;
 use super::sdp::fragment::FragmentError;
 use crate::room::RoomError;
+use crate::token::TokenError;
 
 /// After this many seconds a viewer asks again for a stream that is not live: often enough that nobody misses the
 /// start, seldom enough that a thousand who wait are a thousand requests in two seconds.
@@ -68,9 +69,15 @@ pub enum Problem {
     /// The request has a token that is not one of ours.
     #[error("the bearer token is not known here")]
     UnknownToken,
+    /// The request has an access token that is not good.
+    #[error("the bearer token is not good: {0}")]
+    InvalidToken(TokenError),
     /// The request has a token of ours that is good for something else.
-    #[error("the bearer token is not good for this: it does not let a {role} in", role = .0.as_str())]
+    #[error("the bearer token is not good for this: it does not let a {role} in here", role = .0.as_str())]
     NoGrant(Role),
+    /// The request has a token of ours that is good for other rooms, or for none.
+    #[error("the bearer token is not good for this room")]
+    OtherRoom,
     /// A room refused.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -91,6 +98,13 @@ pub enum Problem {
     Host,
 }
 
+/// By hand, as a derived one would make the error a cause too, whose text then stood twice in the body.
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::InvalidToken(error)
+    }
+}
+
 impl Problem {
     /// The HTTP status: one error, one status.
     fn status(&self) -> StatusCode {
@@ -105,8 +119,8 @@ impl Problem {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Offer(refusal) => offer_status(refusal),
-            Self::NoToken | Self::UnknownToken => StatusCode::UNAUTHORIZED,
-            Self::NoGrant(_) => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::UnknownToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+            Self::NoGrant(_) | Self::OtherRoom => StatusCode::FORBIDDEN,
             Self::Room(error) => room_status(error),
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
@@ -151,11 +165,17 @@ impl Problem {
         match self {
             Self::NoToken => Some("Bearer realm=\"aforo\""),
             Self::UnknownToken => Some("Bearer realm=\"aforo\", error=\"invalid_token\""),
+            // What went wrong in words is for people, and stands in the body; of this one a program knows what to do.
+            Self::InvalidToken(TokenError::Expired) => Some(
+                "Bearer realm=\"aforo\", error=\"invalid_token\", error_description=\"the token has expired\"",
+            ),
+            Self::InvalidToken(_) => Some("Bearer realm=\"aforo\", error=\"invalid_token\""),
+            Self::OtherRoom => Some("Bearer realm=\"aforo\", error=\"insufficient_scope\""),
             Self::NoGrant(Role::Publisher) => {
                 Some("Bearer realm=\"aforo\", error=\"insufficient_scope\", scope=\"publish\"")
             }
             Self::NoGrant(Role::Viewer) => {
-                Some("Bearer realm=\"aforo\", error=\"insufficient_scope\", scope=\"play\"")
+                Some("Bearer realm=\"aforo\", error=\"insufficient_scope\", scope=\"subscribe\"")
             }
             _ => None,
         }

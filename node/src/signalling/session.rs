@@ -19,9 +19,10 @@ pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 /// What a session can be asked.
 pub const METHODS: &str = "PATCH, DELETE, OPTIONS";
 
-/// The session that the address names. Text that is no session id names no session.
-fn named(request: &HttpRequest) -> Result<(Target, SessionId), Problem> {
+/// The session that the address names, for those who may. Text that is no session id names no session.
+fn named(role: Role, request: &HttpRequest, app: &App) -> Result<(Target, SessionId), Problem> {
     let target = Target::of(request)?;
+    app.authorize(role, &target, request.headers())?;
     let session = request.match_info().query("session").parse();
     Ok((target, session.map_err(|_| Problem::Room(RoomError::NoSession))?))
 }
@@ -33,8 +34,7 @@ pub async fn patch(
     payload: Payload,
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    app.authorize(role, request.headers())?;
-    let (Target { room, .. }, session) = named(&request)?;
+    let (Target { room, .. }, session) = named(role, &request, &app)?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
     let text = body::read_text(payload, app.body).await?;
@@ -54,8 +54,7 @@ pub async fn patch(
 
 /// `DELETE`: the session is over, whatever its entity tag.
 pub async fn delete(role: Role, request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    app.authorize(role, request.headers())?;
-    let (Target { room, .. }, session) = named(&request)?;
+    let (Target { room, .. }, session) = named(role, &request, &app)?;
     app.ask_room(&room, EndSession { session, role }).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -67,6 +67,7 @@ async fn server(config: Config) -> Server {
             fingerprint: Fingerprint { algorithm: FingerprintAlgorithm::Sha256, digest: vec![7; 32] },
             metrics: Arc::clone(&rig.metrics),
             lifecycle: Arc::clone(&lifecycle),
+            keys: None,
         },
     );
     let app = WebApp::new().app_data(Data::new(app)).wrap(from_fn(guard::public)).configure(routes::public);
@@ -498,9 +499,9 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
             ("POST", "/%77hip/demo".to_owned(), "publish"),
             ("PATCH", session.clone(), "publish"),
             ("DELETE", session.clone(), "publish"),
-            ("POST", "/whep/demo".to_owned(), "play"),
-            ("PATCH", session.replace("/whip/", "/whep/"), "play"),
-            ("DELETE", session.replace("/whip/", "/whep/"), "play"),
+            ("POST", "/whep/demo".to_owned(), "subscribe"),
+            ("PATCH", session.replace("/whip/", "/whep/"), "subscribe"),
+            ("DELETE", session.replace("/whip/", "/whep/"), "subscribe"),
         ];
         for (method, path, grant) in requests {
             let none = server.ask(method, &path, &[], "").await;
@@ -509,7 +510,7 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
             let challenge = "Bearer realm=\"aforo\", error=\"invalid_token\"";
             assert_eq!((wrong.status, wrong.header("www-authenticate")), (401, challenge));
             assert!(!wrong.body.contains("west"), "{}", wrong.body);
-            let other = if grant == "play" { "Bearer north" } else { "Bearer south" };
+            let other = if grant == "subscribe" { "Bearer north" } else { "Bearer south" };
             let refused = server.ask(method, &path, &[("authorization", other)], "").await;
             assert_eq!(refused.status, 403, "{method} {path}");
             assert!(refused.header("www-authenticate").ends_with(&format!("scope=\"{grant}\"")));

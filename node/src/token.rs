@@ -1,0 +1,17 @@
+//! Access tokens: JSON Web Tokens (RFC 7519) that say which room, which stream, and what may be done there.
+//!
+//! `core` tells whether a token is good, at a time that it is given; `key` reads keys (JWK, RFC 7517); `key_ring` holds
+//! those of the configured files and follows their changes; `issue` signs tokens and makes keys; `command` is
+//! `aforo token`.
+
+pub mod command;
+mod core;
+mod issue;
+mod key;
+mod key_ring;
+#[cfg(test)]
+mod tests;
+
+pub use core::{Grants, KeySet, LEEWAY_SECONDS, Names, TOKEN_MAX_BYTES, TokenError};
+pub use key::KeyError;
+pub use key_ring::{KeyFileError, KeyRing};
