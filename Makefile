@@ -5,12 +5,15 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 
 BUILD_PACKAGES := clang mold pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core openssl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core openssl python3-venv
 
 # Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
 SEEDS ?= 500
 
-.PHONY: run build test bench sim lint client client-test packages test-packages
+# Clients written in Python live here; Debian's own interpreter, as the lock file was made for its version.
+VENV := target/clients
+
+.PHONY: run build test bench sim lint client client-test real-clients packages test-packages
 
 run: build
 	exec target/release/aforo dev
@@ -24,6 +27,7 @@ test: test-packages client lint client-test
 	cargo test --workspace --lib
 	cargo test --workspace --test '*'
 	cd client-js && AFORO_BIN=../target/debug/aforo npm run --silent e2e
+	$(MAKE) --no-print-directory real-clients
 
 lint: packages
 	cargo fmt --all --check
@@ -42,6 +46,15 @@ client: client-js/node_modules/.package-lock.json
 
 client-test: client
 	cd client-js && npm run --silent lint && npm test --silent
+
+# aiortc and FFmpeg 9 against the binary that `make test` has built.
+real-clients: $(VENV)/installed
+	AFORO_BIN=$(CURDIR)/target/debug/aforo $(VENV)/bin/python -B -m unittest discover --start-directory node/tests/clients
+
+$(VENV)/installed: node/tests/clients/requirements.txt | test-packages
+	/usr/bin/python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --require-hashes --only-binary :all: --requirement $<
+	touch $@
 
 client-js/node_modules/.package-lock.json: client-js/package-lock.json
 	cd client-js && npm ci --silent
