@@ -139,6 +139,8 @@ metrics! {
 
     counter config_reloads_total ["result"]: "Files that were read again because they changed: used (ok), or not good and the old ones kept (failed).";
 
+    gauge tls_certificate_expiry_timestamp_seconds ["listener"]: "When the certificate of a listener with TLS ends, in seconds since 1970.";
+
     // Actors.
     gauge actor_active ["actor"]: "Actors that are running.";
     histogram actor_mailbox_depth ["actor"] buckets MAILBOX_MESSAGES: "Messages that an actor found waiting when it had its turn.";

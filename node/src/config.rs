@@ -75,6 +75,12 @@ pub struct Http {
     /// from each request's `Forwarded`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Host`.
     #[garde(pattern(r"^https?://[A-Za-z0-9.\-\[\]:_]+$"))]
     pub public_url: Option<String>,
+    /// Certificate chain for HTTPS, as PEM. Without it the listener speaks plain HTTP. Changes count at once.
+    #[garde(skip)]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, as PEM.
+    #[garde(skip)]
+    pub tls_key: Option<PathBuf>,
     /// Threads that serve HTTP; 0 means one per core, at most 4.
     #[garde(range(max = 64))]
     pub workers: u16,
@@ -240,6 +246,8 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             public_url: None,
+            tls_certificate: None,
+            tls_key: None,
             workers: 0,
             trust_forwarded: false,
             cors_origins: vec!["*".to_owned()],
@@ -341,6 +349,10 @@ impl Config {
         }
         if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
             found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
+        }
+        if self.http.tls_certificate.is_some() != self.http.tls_key.is_some() {
+            let missing = if self.http.tls_key.is_none() { "http.tls_key" } else { "http.tls_certificate" };
+            found.push((missing, "is missing: HTTPS needs certificate and key".to_owned()));
         }
         let lists = [
             ("auth.publish_tokens", &self.auth.publish_tokens),

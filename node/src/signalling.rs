@@ -19,12 +19,14 @@ mod rate_limit;
 mod routes;
 pub mod sdp;
 mod session;
+mod tls;
 mod turn;
 
 pub use admin::Operations;
 pub use app::{App, Parts, candidates};
-pub use listener::{ListenError, serve_operators, serve_public};
+pub use listener::{ListenError, PublicError, serve_operators, serve_public};
 pub use problem::Problem;
+pub use tls::TlsError;
 
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ use crate::lifecycle::{Lifecycle, NodeState};
 use crate::peer::dtls::{DtlsError, DtlsIdentity};
 use crate::room::{Directory, Rooms, ShardLink};
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
-use crate::signalling::{self, App, ListenError, Operations, Parts};
+use crate::signalling::{self, App, ListenError, Operations, Parts, PublicError, TlsError};
 use crate::telemetry;
 use crate::token::{KeyFileError, KeyRing};
 
@@ -48,6 +48,9 @@ pub enum StartupError {
     /// The public listener.
     #[error("{0}: {cause}. Stop the other program, or choose another port with --http", cause = cause(.0))]
     Http(ListenError),
+    /// The public listener's certificate.
+    #[error(transparent)]
+    Tls(TlsError),
     /// The listener for operators.
     #[error("{0}: {cause}. Stop the other program, or choose another port with --admin", cause = cause(.0))]
     Admin(ListenError),
@@ -72,6 +75,15 @@ pub enum StartupError {
         /// Which.
         actor: String,
     },
+}
+
+impl From<PublicError> for StartupError {
+    fn from(error: PublicError) -> Self {
+        match error {
+            PublicError::Listen(error) => Self::Http(error),
+            PublicError::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 fn cause(error: &ListenError) -> String {
@@ -196,8 +208,7 @@ fn start(
     };
     let (admin, operators) =
         signalling::serve_operators(config, Data::new(operations)).map_err(StartupError::Admin)?;
-    let (public, public_address) =
-        signalling::serve_public(config, Data::new(App::new(config, parts))).map_err(StartupError::Http)?;
+    let (public, public_address) = signalling::serve_public(config, Data::new(App::new(config, parts)))?;
     let http = [public.handle(), admin.handle()];
     roots.push(serve("the public listener", public));
     roots.push(serve("the operators' listener", admin));
@@ -287,9 +298,10 @@ fn start_control(
 fn announce(config: &Config, node: &Node) {
     let ports: Vec<u16> = node.shards.iter().map(|shard| shard.udp.port()).collect();
     info!(http = %node.public, admin = %node.operators, ?ports, "node is ready");
+    let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
     let addresses = banner::Addresses {
-        base: config.http.public_url.clone().unwrap_or_else(|| banner::base_of(node.public)),
-        operators: banner::base_of(node.operators),
+        base: config.http.public_url.clone().unwrap_or_else(|| banner::base_of(scheme, node.public)),
+        operators: banner::base_of("http", node.operators),
         udp: ports,
         tcp: node.shards.first().and_then(|shard| shard.tcp).map(|address| address.port()),
         advertise: advertise::addresses(&config.media),

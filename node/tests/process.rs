@@ -5,6 +5,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A running `aforo dev` on ports that the system chose; killed when the test fails.
 struct Node {
@@ -43,8 +47,7 @@ impl Node {
         while !line.contains("Ctrl-C") {
             line.clear();
             assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the node ended before it was ready");
-            let host =
-                |line: &str| line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+            let host = |line: &str| line.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned();
             if line.contains("Home") {
                 http = host(&line);
             } else if line.contains("Metrics") {
@@ -247,5 +250,46 @@ fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
     let said = String::from_utf8(broken.stderr).unwrap();
     assert_eq!(broken.status.code(), Some(78), "{said}");
     assert!(said.contains("secret.json") && said.contains("aforo token keygen"), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
+    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let folder = std::env::temp_dir().join(format!("aforo-https-test-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let half = [("AFORO__HTTP__TLS_CERTIFICATE", certificate.to_str().unwrap())];
+    let output = aforo(&["config", "check"]).envs(half).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("http.tls_key"));
+    let node = Node::start_with(&[half[0], ("AFORO__HTTP__TLS_KEY", key.to_str().unwrap())]);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(&node.http).unwrap());
+    let offer = include_str!("../src/signalling/sdp/fixtures/chromium-publish.sdp");
+    let head = "content-type: application/sdp\r\nconnection: close\r\n";
+    let length = offer.len();
+    write!(
+        stream,
+        "POST /whip/demo HTTP/1.1\r\nhost: {}\r\n{head}content-length: {length}\r\n\r\n{offer}",
+        node.http
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(answer.contains(&format!("location: https://{}/whip/demo/main/", node.http)), "{answer}");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -11,6 +12,7 @@ use actix_web::{App as WebApp, HttpServer};
 
 use super::admin::Operations;
 use super::app::App;
+use super::tls::{self, TlsError};
 use super::{guard, routes};
 use crate::config::Config;
 
@@ -37,8 +39,20 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
+/// Why the public listener does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum PublicError {
+    /// The address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// The public server, bound and ready to be awaited, and where it listens.
-pub fn serve_public(config: &Config, app: Data<App>) -> Result<(Server, SocketAddr), ListenError> {
+pub fn serve_public(config: &Config, app: Data<App>) -> Result<(Server, SocketAddr), PublicError> {
+    let tls = tls::server_config(&config.http, Arc::clone(&app.metrics))?;
     let address = config.http.listen;
     let timeout = Duration::from_secs(config.limits.request_timeout_seconds.into());
     let server = HttpServer::new(move || {
@@ -52,9 +66,12 @@ pub fn serve_public(config: &Config, app: Data<App>) -> Result<(Server, SocketAd
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .max_connections(CONNECTIONS_PER_WORKER)
         .disable_signals()
-        .shutdown_timeout(config.drain.timeout_seconds.into())
-        .bind(address)
-        .map_err(|source| ListenError { address, source })?;
+        .shutdown_timeout(config.drain.timeout_seconds.into());
+    let server = match tls {
+        Some(tls) => server.bind_rustls_0_23(address, tls),
+        None => server.bind(address),
+    };
+    let server = server.map_err(|source| ListenError { address, source })?;
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((server.run(), bound))
 }

@@ -21,12 +21,12 @@ pub(super) struct Addresses {
 }
 
 /// A base that a browser on this machine can open.
-pub(super) fn base_of(listen: SocketAddr) -> String {
+pub(super) fn base_of(scheme: &str, listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         ip if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, listen.port()))
+    format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
 }
 
 /// The whole text.
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn every_address_and_every_way_to_publish_is_there() {
         let text = text(&Addresses {
-            base: base_of("0.0.0.0:8080".parse().unwrap()),
-            operators: base_of("[::1]:8081".parse().unwrap()),
+            base: base_of("http", "0.0.0.0:8080".parse().unwrap()),
+            operators: base_of("http", "[::1]:8081".parse().unwrap()),
             udp: vec![7800, 7801],
             tcp: Some(7800),
             advertise: vec![Ipv4Addr::LOCALHOST.into()],
