@@ -128,8 +128,8 @@ pub struct Limits {
     /// Sessions of all rooms together; more are answered 503.
     #[garde(range(min = 1))]
     pub sessions: u32,
-    /// Datagrams sent per second. Close to it, publishers are placed on other nodes or answered 503; viewers of streams that
-    /// are here still come in. 0 means no limit.
+    /// Datagrams sent per second. Close to it, publishers are placed on other nodes or answered 503; at the limit, as a mean
+    /// of some seconds, viewers are as well. 0 means no limit.
     #[garde(skip)]
     pub packets_per_second: u32,
     /// Bits sent per second, such as the uplink carries; as above. 0 means no limit.
@@ -141,6 +141,9 @@ pub struct Limits {
     /// Bytes of a request's body; longer ones are answered 413.
     #[garde(range(min = 1_024, max = 1_048_576))]
     pub body_bytes: u32,
+    /// Bytes of a request's headers, names and values together; longer ones are answered 431. A token may have 4,096.
+    #[garde(range(min = 8_192, max = 65_536))]
+    pub header_bytes: u32,
     /// Time for a request's headers, and again for its body, to arrive.
     #[garde(range(min = 1, max = 300))]
     pub request_timeout_seconds: u16,
@@ -282,6 +285,8 @@ impl Default for Limits {
             rooms: 10_000,
             // Offers of browsers with every codec and simulcast have about 10 KiB.
             body_bytes: 65_536,
+            // Browsers send one or two KiB, proxies add as much; cookies of other services on the same host can be several.
+            header_bytes: 16_384,
             request_timeout_seconds: 10,
             // A household behind one address reloads its pages; a crowd behind one proxy wants `trust_forwarded`.
             requests_per_second: 50,

@@ -1,7 +1,7 @@
 //! The load that the node tells the cluster, each second: `core` has the rules, this is the task that reads and reports.
 //!
 //! Inputs: what shards say of themselves, sessions of the directory. Outputs: [`SetLoad`] for the agent, whose lease
-//! carries it to the coordinator, and the metrics of the node's load.
+//! carries it to the coordinator, the metrics of the node's load, and whether the directory may let anybody in.
 
 mod core;
 
@@ -48,6 +48,7 @@ impl LoadMeter {
             ticks.tick().await;
             let reading = self.read().await;
             let load = core.handle(crate::actor::now(), &reading);
+            self.directory.set_output_full(load.is_output_full());
             self.report(&load).await;
         }
     }

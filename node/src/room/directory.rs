@@ -6,7 +6,7 @@
 //! cannot bring in more sessions than the node may have.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aforo_cluster::id::{RoomName, StreamName};
@@ -28,6 +28,8 @@ pub struct Directory {
     /// Where the next search for the least loaded shard starts, so that ties are spread.
     turn: AtomicUsize,
     session_limit: u32,
+    /// Whether the node sends as much as it may.
+    output_full: AtomicBool,
 }
 
 /// A session's place on one shard. The last clone to be dropped gives it back: the request on its way holds one, and the
@@ -62,7 +64,8 @@ impl Directory {
     pub fn new(shards: usize, session_limit: u32) -> Self {
         let by_shard = (0..shards.max(1)).map(|_| AtomicU32::new(0)).collect();
         let (taken, turn) = (AtomicU32::new(0), AtomicUsize::new(0));
-        Self { live: RwLock::default(), taken, by_shard, turn, session_limit }
+        let output_full = AtomicBool::new(false);
+        Self { live: RwLock::default(), taken, by_shard, turn, session_limit, output_full }
     }
 
     /// The stream, if it is live.
@@ -80,8 +83,11 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`RoomError::SessionLimit`] if the node is full.
+    /// [`RoomError::SessionLimit`] or [`RoomError::OutputLimit`] if the node is full.
     pub fn reserve(self: &Arc<Self>) -> Result<Reservation, RoomError> {
+        if self.output_full.load(Ordering::Relaxed) {
+            return Err(RoomError::OutputLimit);
+        }
         let one_more = |taken| (taken < self.session_limit).then_some(taken + 1);
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
@@ -100,6 +106,11 @@ impl Directory {
         let order = (0..loads.len()).map(|offset| turn.wrapping_add(offset) % loads.len());
         let least = order.min_by_key(|index| loads.get(*index).copied().unwrap_or(u32::MAX));
         ShardId(u8::try_from(least.unwrap_or(0)).unwrap_or(0))
+    }
+
+    /// From now on the node sends as much as it may, or less again. Those who are in stay.
+    pub fn set_output_full(&self, full: bool) {
+        self.output_full.store(full, Ordering::Relaxed);
     }
 
     /// Sessions that are here or on their way in.
@@ -155,6 +166,17 @@ mod tests {
         directory.reserve().expect("the place is free again");
         drop(second);
         assert_eq!((directory.sessions(), directory.loads()), (0, vec![0, 0]));
+    }
+
+    #[test]
+    fn while_the_node_sends_as_much_as_it_may_nobody_comes_in() {
+        let directory = Arc::new(Directory::new(1, 10));
+        let inside = directory.reserve().unwrap();
+        directory.set_output_full(true);
+        assert!(matches!(directory.reserve(), Err(RoomError::OutputLimit)));
+        assert_eq!(directory.sessions(), 1, "who was refused is not counted");
+        directory.set_output_full(false);
+        drop((inside, directory.reserve().unwrap()));
     }
 
     #[test]

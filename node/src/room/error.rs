@@ -31,6 +31,9 @@ pub enum RoomError {
     /// The node has as many rooms as it may have.
     #[error("the node has {0} rooms, its limit")]
     RoomLimit(u32),
+    /// The node sends as many bits or packets per second as it may.
+    #[error("the node sends as much as it may")]
+    OutputLimit,
     /// The session belongs on another node.
     #[error("the session belongs on the node {0}")]
     Elsewhere(NodeId),

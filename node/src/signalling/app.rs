@@ -55,6 +55,8 @@ pub struct App {
     pub rate_limit: RateLimit,
     /// Who may publish and who may play.
     tokens: Tokens,
+    /// How many bytes a request's headers may have.
+    pub header_bytes: u32,
     /// How much of a body is read.
     pub body: BodyLimits,
     /// Servers for clients' `Link` headers.
@@ -105,6 +107,7 @@ impl App {
             lifecycle,
             rate_limit: RateLimit::new(config),
             tokens: Tokens::new(&config.auth, keys),
+            header_bytes: config.limits.header_bytes,
             body: BodyLimits {
                 bytes: config.limits.body_bytes as usize,
                 time: Duration::from_secs(config.limits.request_timeout_seconds.into()),

@@ -1,4 +1,5 @@
-//! What every public request passes: the rate limit on the way in; CORS, hardening headers and metrics on the way out.
+//! What every public request passes: limits of rate and of headers on the way in; CORS, hardening headers and metrics on
+//! the way out.
 
 use std::time::Instant;
 
@@ -39,18 +40,25 @@ pub async fn public(
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let mut response = match app.rate_limit.check(&request) {
+    let mut response = match admitted(&app, &request) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(seconds) => {
-            app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
-            let refused = Problem::RateLimited(seconds).error_response();
-            request.into_response(refused)
-        }
+        Err(problem) => request.into_response(problem.error_response()),
     };
     harden(response.headers_mut());
     cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
     measure(&app.metrics, &method, &response, started);
     Ok(response)
+}
+
+/// Whether the request is neither one too many nor too long.
+fn admitted(app: &App, request: &ServiceRequest) -> Result<(), Problem> {
+    app.rate_limit.check(request).map_err(|seconds| {
+        app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
+        Problem::RateLimited(seconds)
+    })?;
+    let lengths = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let short = lengths.sum::<usize>() <= app.header_bytes as usize;
+    short.then_some(()).ok_or(Problem::HeadersTooLarge(app.header_bytes))
 }
 
 /// Browsers must not guess types, and must not tell other sites a session's or a room's address.

@@ -45,6 +45,9 @@ pub enum Problem {
     /// The body is longer than configured.
     #[error("the body has more than {0} bytes, the limit of this server")]
     BodyTooLarge(usize),
+    /// The headers are longer than configured.
+    #[error("the headers have more than {0} bytes together, the limit of this server")]
+    HeadersTooLarge(u32),
     /// The body did not arrive in time.
     #[error("the body did not arrive within {0} seconds, send it at once")]
     BodyTimeout(u64),
@@ -117,6 +120,7 @@ impl Problem {
             | Self::Host => StatusCode::BAD_REQUEST,
             Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Offer(refusal) => offer_status(refusal),
             Self::NoToken | Self::UnknownToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
@@ -233,6 +237,7 @@ fn room_status(error: &RoomError) -> StatusCode {
         RoomError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         RoomError::SessionLimit(_)
         | RoomError::RoomLimit(_)
+        | RoomError::OutputLimit
         | RoomError::Elsewhere(_)
         | RoomError::Refused(_)
         | RoomError::Cluster(_)

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use crate::client::Client;
+use crate::client::{Client, Reply};
+use crate::live::LiveStream;
 use crate::offers;
 use crate::report::Report;
 use crate::server::Server;
@@ -24,6 +25,15 @@ limits:
   loopback_exempt: false
 ";
 
+/// Less than a publisher's feedback takes.
+const NARROW: &str = "\
+limits:
+  bits_per_second: 100
+";
+
+/// More than the headers of a request may have.
+const LONG_HEADER_BYTES: usize = 20_000;
+
 /// Bytes of a session's name in URL-safe base64 that hold 128 random bits.
 const UNGUESSABLE_CHARACTERS: usize = 22;
 
@@ -31,6 +41,7 @@ const UNGUESSABLE_CHARACTERS: usize = 22;
 pub async fn run(report: &mut Report) -> Result<()> {
     overload_and_turn(report).await?;
     rate(report).await?;
+    output(report).await?;
     secrets(report).await
 }
 
@@ -99,6 +110,33 @@ async fn rate(report: &mut Report) -> Result<()> {
         report.line("11.2", "GET is not counted", read.is_success(), &read);
     }
     Ok(())
+}
+
+/// A node that sends as much as it may. What it sends is measured, so this waits until it is.
+async fn output(report: &mut Report) -> Result<()> {
+    let server = Server::start(NARROW)?;
+    let client = Client::new(server.base())?;
+    let stream = LiveStream::start(&client).await?;
+    let play = format!("/whep/{}", stream.room());
+    // The suite's own deadline ends this if everybody is let in for ever.
+    let refused = loop {
+        let reply = client.post(&play, &offers::play()).await?;
+        if reply.status != 201 {
+            break reply;
+        }
+        client.ask("DELETE", &reply.session()).await?;
+    };
+    let met = |reply: &Reply| {
+        reply.status == 503 && reply.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0)
+    };
+    let requirement = "a viewer of a node that sends all it may is 503 with Retry-After";
+    report.line("9.8", requirement, met(&refused), &refused);
+    let publisher = client.post("/whip/another", &offers::publish()).await?;
+    report.line("9.8", "and so is a publisher", met(&publisher), &publisher);
+    let long = "a".repeat(LONG_HEADER_BYTES);
+    let reply = client.send("GET", "/", &[("x-long", &long)], "").await?;
+    report.line("9.9", "a request with longer headers than it may have is 431", reply.status == 431, &reply);
+    server.check_no_panic(report)
 }
 
 async fn secrets(report: &mut Report) -> Result<()> {

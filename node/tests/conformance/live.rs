@@ -23,6 +23,11 @@ pub struct LiveStream {
 }
 
 impl LiveStream {
+    /// Where it is.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
     /// Publishes, and waits until the stream can be watched.
     pub async fn start(client: &Client) -> Result<Self> {
         let room = client.new_room();

@@ -56,6 +56,14 @@ struct Shard {
     sent_bytes: u64,
 }
 
+impl NodeLoad {
+    /// Whether the node sends as much as its limits allow, so that one viewer more would be at the cost of the others.
+    pub fn is_output_full(&self) -> bool {
+        let sent = ["packets_per_second", "bits_per_second"];
+        self.usages.iter().any(|usage| sent.contains(&usage.resource) && usage.ratio() >= 1.0)
+    }
+}
+
 impl Shard {
     fn new(now: Instant) -> Self {
         Self { busy_ratio: 0.0, packets_per_second: 0.0, bits_per_second: 0.0, answered: now, sent_bytes: 0 }
@@ -203,6 +211,18 @@ mod tests {
         assert!((packets - 0.5).abs() < 0.001, "{packets}");
         let bits = load(0, 20_000_000);
         assert!((bits - 0.8).abs() < 0.001, "{bits}");
+        let output = |packets, bits| {
+            let usage = |resource, used| Usage { resource, used, limit: Some(1.0) };
+            let usages = [
+                usage("cpu", 1.0),
+                usage("packets_per_second", packets),
+                usage("bits_per_second", bits),
+                usage("sessions", 1.0),
+            ];
+            NodeLoad { usages, ratio: 1.0 }.is_output_full()
+        };
+        assert!(!output(0.99, 0.99), "a busy node with all its sessions may send more");
+        assert!(output(1.0, 0.0) && output(0.0, 1.0));
     }
 
     #[test]
