@@ -5,7 +5,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 
 BUILD_PACKAGES := clang mold pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg fonts-dejavu-core openssl python3-venv
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg firefox-esr fonts-dejavu-core openssl python3-venv
 
 # Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
 SEEDS ?= 500

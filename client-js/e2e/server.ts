@@ -21,11 +21,17 @@ const BINARY = process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debu
 
 const SHARDS = 2;
 
-/** Starts a server and waits until it says that it is ready. `environment` configures it beside its flags. */
-export async function startServer(environment: Record<string, string> = {}): Promise<Server> {
+/**
+ * Starts a server and waits until it says that it is ready. `environment` configures it beside its flags; `address` is
+ * the one that its answers send media to.
+ */
+export async function startServer(
+  environment: Record<string, string> = {},
+  address = '127.0.0.1',
+): Promise<Server> {
   const [http, admin, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPorts()];
   const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', String(udp)];
-  flags.push('--shards', String(SHARDS), '--advertise', '127.0.0.1');
+  flags.push('--shards', String(SHARDS), '--advertise', address);
   const readiness = `http://127.0.0.1:${admin}/readyz`;
   const output: string[] = [];
   const spawnServer = () => spawnReady(flags, environment, readiness, output);

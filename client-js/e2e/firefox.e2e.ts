@@ -1,0 +1,93 @@
+/** The studio and the watch page in Firefox, whose WebRTC offers other codecs and candidates than Chromium's. */
+
+import { networkInterfaces } from 'node:os';
+import puppeteer, { type Browser, type Page } from 'puppeteer-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { PlaybackSample } from '../src/stats/playback-sample.ts';
+import { type Server, startServer } from './server.ts';
+
+const PREFERENCES = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  'media.peerconnection.ice.loopback': true,
+  'media.autoplay.default': 0,
+};
+
+let server: Server;
+let browser: Browser;
+
+beforeAll(async () => {
+  server = await startServer({}, addressOfThisMachine());
+  browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+    extraPrefsFirefox: PREFERENCES,
+    protocolTimeout: 60_000,
+  });
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Firefox never sends media to 127.0.0.1: the server has to be where the network is. */
+function addressOfThisMachine(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
+  const found = addresses.find((entry) => entry.family === 'IPv4' && !entry.internal);
+  if (!found)
+    throw new Error('Firefox needs an IPv4 address other than 127.0.0.1, and this machine has none');
+  return found.address;
+}
+
+async function open(path: string): Promise<Page> {
+  const page = await (await browser.createBrowserContext()).newPage();
+  page.setDefaultTimeout(60_000);
+  await page.goto(`${server.url}${path}`);
+  return page;
+}
+
+const waitForState = (page: Page, state: string) =>
+  page.waitForFunction((wanted) => document.body.dataset.state === wanted, {}, state);
+
+/** Keeps the player's newest statistics on the page. */
+const keepSamples = (page: Page) =>
+  page.evaluate(() => {
+    document.querySelector('aforo-player')?.addEventListener('aforo-stats', (event) => {
+      Object.assign(window, { sample: (event as CustomEvent<PlaybackSample>).detail });
+    });
+  });
+
+/** The first statistics with more than this many decoded frames, and with sound. */
+async function sampleAfter(page: Page, frames: number): Promise<PlaybackSample> {
+  const handle = await page.waitForFunction(
+    (wanted) => {
+      const { sample } = window as unknown as { sample?: PlaybackSample };
+      return sample && sample.counters.framesDecoded > wanted && (sample.audioEnergy ?? 0) > 0 && sample;
+    },
+    {},
+    frames,
+  );
+  return (await handle.jsonValue()) as PlaybackSample;
+}
+
+test('VP8: a studio goes live and a viewer sees and hears', async () => {
+  const studio = await open('/studio/firefox');
+  // Firefox does not say beforehand that the camera may be used, so the page asks for a click.
+  await studio.locator('#cover-action').click();
+  await studio.waitForFunction(() => document.querySelector<HTMLVideoElement>('#preview')?.videoWidth);
+  await studio.evaluate(() => {
+    document.querySelector<HTMLInputElement>('input[name=codec][value=VP8]')?.click();
+    document.querySelector<HTMLElement>('#golive')?.click();
+  });
+  await waitForState(studio, 'live');
+
+  const viewer = await open('/watch/firefox');
+  await keepSamples(viewer);
+  await waitForState(viewer, 'playing');
+  const first = await sampleAfter(viewer, 0);
+  const later = await sampleAfter(viewer, first.counters.framesDecoded + 60);
+  expect(later.videoCodec).toBe('VP8');
+  expect(later.audioCodec).toBe('opus');
+  expect(later.srtpCipher).toMatch(/AEAD_AES_(128|256)_GCM$/);
+});
