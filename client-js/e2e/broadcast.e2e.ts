@@ -40,6 +40,20 @@ function nextRoom(): string {
 const studio = (name: string, query = '') => openPage(browser, `${server.url}/studio/${name}${query}`);
 const watch = (name: string, query = '') => openPage(browser, `${server.url}/watch/${name}${query}`);
 
+/** Counts the connections that the page makes from now on. */
+function rememberConnection(): void {
+  const native = window.RTCPeerConnection;
+  Object.assign(window, { connectionsMade: 0 });
+  window.RTCPeerConnection = class extends native {
+    constructor(configuration?: RTCConfiguration) {
+      super(configuration);
+      (window as unknown as { connectionsMade: number }).connectionsMade += 1;
+    }
+  };
+}
+
+const hasSameConnection = () => (window as unknown as { connectionsMade: number }).connectionsMade === 0;
+
 /** Leaves as a person does who closes the tab; playwright's own close would skip the page's farewell. */
 async function leave(page: Page): Promise<void> {
   page.on('dialog', (dialog) => void dialog.accept());
@@ -73,13 +87,18 @@ test.each([
     () => document.querySelector('#viewers-text')?.textContent === '3 watching',
   );
 
+  for (const viewer of viewers) await viewer.evaluate(rememberConnection);
   await leave(publisher);
-  for (const viewer of viewers) await waitForState(viewer, 'waiting');
+  for (const viewer of viewers) {
+    await waitForState(viewer, 'stalled');
+    await viewer.getByText('The broadcast is paused').waitFor();
+  }
   const returned = await studio(name);
   await goLive(returned, codec);
   for (const viewer of viewers) {
     await waitForState(viewer, 'playing');
     await expectMovingPicture(viewer);
+    expect(await viewer.evaluate(hasSameConnection)).toBe(true);
   }
   expect([...viewers, returned].flatMap(pageErrors)).toEqual([]);
 });
@@ -108,7 +127,7 @@ test('the studio tells in plain words how the broadcast goes, and ends it', asyn
   await waitForState(viewer, 'playing');
   await publisher.click('#golive');
   await waitForState(publisher, 'ended');
-  await waitForState(viewer, 'waiting');
+  await waitForState(viewer, 'stalled');
   const rooms = (await (await fetch(`${server.url}/v1/rooms`)).json()) as {
     rooms: Array<{ name: string; live: boolean }>;
   };
@@ -194,11 +213,17 @@ test('a viewer whose publisher vanished without a word plays on when there is an
   // A crashed renderer sends no DELETE and no DTLS alert: the server learns of it when consent expires.
   publisher.goto('chrome://crash').catch(() => undefined);
   await waitForState(viewer, 'stalled');
-  await waitForState(viewer, 'waiting');
   await other.close();
+  await viewer.evaluate(rememberConnection);
+  const isLive = async () => {
+    const answer = await fetch(`${server.url}/v1/rooms/${name}`);
+    return ((await answer.json()) as { live: boolean }).live;
+  };
+  await expect.poll(isLive, { timeout: 60_000 }).toBe(false);
   await goLive(await studio(name), 'VP8');
   await waitForState(viewer, 'playing');
   await expectMovingPicture(viewer);
+  expect(await viewer.evaluate(hasSameConnection)).toBe(true);
 });
 
 test('a viewer behind mDNS names connects', async () => {

@@ -6,6 +6,7 @@
 mod layer;
 mod listen;
 mod load;
+mod rooms;
 mod secret;
 mod show;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use layer::{Layer, Origin};
 pub use load::{ConfigError, Loaded, Problem, Sources};
+pub use rooms::Rooms;
 pub use secret::Secret;
 
 /// The whole configuration of a node.
@@ -41,6 +43,9 @@ pub struct Config {
     /// What one node and one client may use.
     #[garde(dive)]
     pub limits: Limits,
+    /// What holds for all rooms.
+    #[garde(dive)]
+    pub rooms: Rooms,
     /// Who may publish and who may play.
     #[garde(skip)]
     pub auth: Auth,

@@ -5,6 +5,7 @@
 //! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
 
 mod actor;
+mod claimant;
 mod core;
 mod directory;
 mod error;
@@ -19,10 +20,11 @@ mod rooms;
 mod tests;
 
 pub use actor::{Room, ShardLink};
+pub use claimant::{Claimant, TokenDigest};
 pub use core::{IfMatch, LiveStream, StreamTrack};
 pub use directory::{Directory, Reservation};
 pub use error::RoomError;
 pub(crate) use journal::protocol;
 pub use message::{Admit, CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
-pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, Rooms};
+pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, RoomRules, Rooms};

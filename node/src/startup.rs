@@ -9,6 +9,7 @@ mod open_files;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -27,7 +28,7 @@ use crate::config::Config;
 use crate::drain;
 use crate::lifecycle::{Lifecycle, NodeState};
 use crate::peer::dtls::{DtlsError, DtlsIdentity};
-use crate::room::{Directory, Rooms, ShardLink};
+use crate::room::{Directory, RoomRules, Rooms, ShardLink};
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
 use crate::signalling::{self, App, ListenError, Operations, Parts, PublicError, TlsError};
 use crate::telemetry;
@@ -267,7 +268,11 @@ fn start_control(
             report: shard.addr.clone().recipient(),
         })
         .collect();
-    let (room_limit, asked) = (config.limits.rooms, agent.clone());
+    let rules = RoomRules {
+        room_limit: config.limits.rooms,
+        republish_grace: Duration::from_secs(config.rooms.republish_grace_seconds.into()),
+    };
+    let asked = agent.clone();
     let meter = LoadMeter {
         shards: shards.iter().map(|shard| shard.addr.clone().recipient()).collect(),
         directory: Arc::clone(directory),
@@ -284,7 +289,7 @@ fn start_control(
     });
     let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
     let rooms = Rooms::start_in_arbiter(control, move |_| {
-        Rooms::new(node, links, asked, metrics, directory, room_limit, of_rooms)
+        Rooms::new(node, links, asked, metrics, directory, rules, of_rooms)
     });
     let roots = vec![
         Root { name: "the cluster agent".to_owned(), watch: agent_watch },

@@ -48,7 +48,11 @@ export function noticeFor({ state, shown, everShown, pictureless, failure }: Not
         ? { headline: 'No picture so far', detail: 'It appears here as soon as there is one.', mood: 'calm' }
         : { headline: 'Almost there…', detail: 'Waiting for the first picture.', mood: 'busy' };
     case 'stalled':
-      return { headline: 'The broadcast paused', detail: 'It goes on here by itself.', mood: 'busy' };
+      return {
+        headline: 'The broadcast is paused',
+        detail: 'Waiting for it to return; it goes on here by itself.',
+        mood: 'calm',
+      };
     case 'reconnecting':
       return { headline: 'Reconnecting…', detail: reconnectDetail(failure?.kind), mood: 'busy' };
     case 'failed':

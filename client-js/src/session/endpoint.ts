@@ -73,12 +73,17 @@ export async function patchSession(
   };
 }
 
-/** Ends the session. Never throws: a server that is gone ends it by itself. Outlives the page that calls it. */
-export async function deleteSession(endpoint: Endpoint, sessionUrl: string): Promise<void> {
+/**
+ * Ends the session. Never throws: a server that is gone ends it by itself. Outlives the page that calls it. Resolves
+ * with the reason if the server had given the session's stream to another publisher, else with `null`.
+ */
+export async function deleteSession(endpoint: Endpoint, sessionUrl: string): Promise<SessionFailure | null> {
   try {
-    await send(endpoint, sessionUrl, { method: 'DELETE', keepalive: true });
+    const response = await send(endpoint, sessionUrl, { method: 'DELETE', keepalive: true });
+    return response.status === 410 ? await refusal(endpoint, response) : null;
   } catch {
     // Nothing to do: consent expiry ends the session on the server's side.
+    return null;
   }
 }
 

@@ -10,10 +10,10 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-async function open(server: FakeServer, connection = new FakeConnection()) {
+async function open(server: FakeServer, connection = new FakeConnection(), role: 'whip' | 'whep' = 'whep') {
   const session = await WhipWhepSession.open(
     {
-      endpoint: { url: 'https://host/whep/room', role: 'whep', fetch: server.fetch },
+      endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
       transport: 'any',
       iceServers: [],
       createConnection: () => connection as unknown as RTCPeerConnection,
@@ -112,6 +112,21 @@ test('a server that closes the session ends it at once', async () => {
   connection.become('connected');
   connection.closeByServer();
   expect(events).toEqual(['connected', 'lost']);
+});
+
+test.each([
+  [410, 'refused', 'another publisher has taken the stream over'],
+  [404, 'lost', 'the media connection broke'],
+] as const)('a publisher whose session the server closed asks why: %i', async (status, kind, message) => {
+  const body = JSON.stringify({ detail: message });
+  const server = new FakeServer().on('POST', created()).on('DELETE', () => new Response(body, { status }));
+  const { session, connection } = await open(server, new FakeConnection(), 'whip');
+  const failures: SessionFailure[] = [];
+  session.on('lost', (failure) => failures.push(failure));
+  connection.become('connected');
+  connection.closeByServer();
+  await settle();
+  expect(failures).toMatchObject([{ kind, message }]);
 });
 
 test('a session that never connects is lost', async () => {

@@ -54,6 +54,7 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #restarting = false;
   #closed = false;
+  #closedByServer = false;
 
   private constructor(config: SessionConfig) {
     super();
@@ -108,11 +109,15 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
 
   /** Ends the session here at once and on the server as soon as it hears of it. */
   close(): void {
-    if (this.#closed) return;
+    void this.#end();
+  }
+
+  async #end(): Promise<SessionFailure | null> {
+    if (this.#closed) return null;
     this.#closed = true;
     clearTimeout(this.#timer);
     this.connection.close();
-    if (this.#grant !== null) void deleteSession(this.#config.endpoint, this.#grant.sessionUrl);
+    return this.#grant === null ? null : deleteSession(this.#config.endpoint, this.#grant.sessionUrl);
   }
 
   async #negotiate(signal: AbortSignal): Promise<void> {
@@ -144,7 +149,9 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
     const transports = new Set(this.connection.getTransceivers().map(({ receiver }) => receiver.transport));
     for (const transport of transports) {
       transport?.addEventListener('statechange', () => {
-        if (transport.state === 'closed') this.#recover({ kind: 'transport', state: 'closed' });
+        if (transport.state !== 'closed') return;
+        this.#closedByServer = true;
+        this.#recover({ kind: 'transport', state: 'closed' });
       });
     }
   }
@@ -235,7 +242,10 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
   }
 
   #lose(): void {
-    this.close();
-    this.emit('lost', new SessionFailure('lost', 'the media connection broke'));
+    const lost = new SessionFailure('lost', 'the media connection broke');
+    const ended = this.#end();
+    // A publisher that was taken over must not take the stream back by itself, or two would do so for ever.
+    if (!this.#closedByServer || this.#config.endpoint.role !== 'whip') this.emit('lost', lost);
+    else void ended.then((reason) => this.emit('lost', reason ?? lost));
   }
 }

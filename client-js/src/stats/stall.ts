@@ -12,11 +12,14 @@ export type Flow = 'flowing' | 'frozen' | 'silent' | 'dead';
 export interface StallLimits {
   /** A gap that a person notices as a stop rather than a stutter. */
   readonly stallMs: number;
-  /** Longer than a publisher's page reload, so that viewers of a short break keep their session. */
+  /**
+   * Longer than the server keeps viewers for a publisher that left without a word: 30 s until its consent expires, then
+   * 60 s of grace. A session that outlives that is one that the server has forgotten.
+   */
   readonly deadMs: number;
 }
 
-export const STALL_LIMITS: StallLimits = { stallMs: 2_000, deadMs: 8_000 };
+export const STALL_LIMITS: StallLimits = { stallMs: 2_000, deadMs: 120_000 };
 
 /** What a sample says about progress; both only grow. */
 export interface Progress {

@@ -3,7 +3,13 @@
 //! A leg owns the index space of its SSRC. Source and leg are tied by one addition, so a gap stays a gap that a late packet
 //! can still fill, and the same source packet always has the same number.
 
+use std::time::Duration;
+
 use crate::media::negotiated::SsrcPair;
+
+/// Layers whose timestamps lie this far apart at a switch still share a clock: a switch that waits for a keyframe takes
+/// less, and clocks that have nothing to do with each other come so close once in 5,000 times.
+const SHARED_CLOCK_STEP: Duration = Duration::from_secs(10);
 
 /// How a leg's packet indices and timestamps follow from those of the layer that it plays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,11 +130,13 @@ impl Leg {
 
     /// From the source packet `index` of `layer` on, which starts a keyframe, this layer is played. Numbers go on where they
     /// were; timestamps too, unless the layers share a clock anyway. `clock_rate_hz`: units of timestamp per second.
-    pub fn play_from(&mut self, layer: u8, index: u64, timestamp: u32, clock_rate_hz: u32) {
+    /// `pause`: how long nothing came before it, which its timestamp may count.
+    pub fn play_from(&mut self, layer: u8, index: u64, timestamp: u32, clock_rate_hz: u32, pause: Duration) {
         let mut timestamp_offset = self.mapping.timestamp_offset;
         if self.live {
             let ahead = self.mapping.timestamp(timestamp).wrapping_sub(self.last_timestamp) as i32;
-            if !(1..=(clock_rate_hz as i32).saturating_mul(10)).contains(&ahead) {
+            let reach = (pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
+            if !(1..=i64::try_from(reach).unwrap_or(i64::MAX)).contains(&i64::from(ahead)) {
                 // A frame's time at 30 per second: what a viewer expects between two pictures.
                 timestamp_offset =
                     self.last_timestamp.wrapping_add(clock_rate_hz / 30).wrapping_sub(timestamp);
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn gaps_stay_gaps_and_late_packets_fill_them() {
         let mut leg = leg(100);
-        leg.play_from(0, 5_000, 0, 90_000);
+        leg.play_from(0, 5_000, 0, 90_000, Duration::ZERO);
         assert_eq!(leg.mapping().out_index(5_000), Some(101));
         assert_eq!(leg.mapping().out_index(5_003), Some(104));
         assert_eq!(leg.mapping().out_index(5_001), Some(102));
@@ -204,11 +212,11 @@ mod tests {
     #[test]
     fn a_switch_goes_on_in_number_and_time_and_old_packets_are_still_found() {
         let mut leg = leg(0x7FFF);
-        leg.play_from(0, 10, 1_000, 90_000);
+        leg.play_from(0, 10, 1_000, 90_000, Duration::ZERO);
         (10..20)
             .for_each(|source| leg.sent(leg.mapping().out_index(source).unwrap(), 1_000 + source as u32, 1));
         let before = leg.find(0x8005).unwrap();
-        leg.play_from(2, 70_000, 3_000_000_000, 90_000);
+        leg.play_from(2, 70_000, 3_000_000_000, 90_000, Duration::ZERO);
         let out = leg.mapping().out_index(70_000).unwrap();
         assert_eq!(out, 0x8000 + 10);
         assert_eq!(leg.mapping().timestamp(3_000_000_000), 1_019 + 3_000);
@@ -224,9 +232,9 @@ mod tests {
     #[test]
     fn layers_on_one_clock_keep_their_timestamps() {
         let mut leg = leg(0);
-        leg.play_from(0, 10, 1_000, 90_000);
+        leg.play_from(0, 10, 1_000, 90_000, Duration::ZERO);
         leg.sent(1, 1_000, 1);
-        leg.play_from(1, 500, 4_000, 90_000);
+        leg.play_from(1, 500, 4_000, 90_000, Duration::ZERO);
         assert_eq!(leg.mapping().timestamp(4_000), 4_000);
     }
 
@@ -241,7 +249,7 @@ mod tests {
                 let source = sources.get_mut(usize::from(layer)).unwrap();
                 *source += step;
                 if switch || !leg.is_live() {
-                    leg.play_from(layer, *source, *source as u32, 90_000);
+                    leg.play_from(layer, *source, *source as u32, 90_000, Duration::ZERO);
                 }
                 if leg.mapping().layer() == layer {
                     let out = leg.mapping().out_index(*source).unwrap();

@@ -113,6 +113,10 @@ pub enum EndReason {
     ConsentExpired,
     /// The publisher left and its grace time ended.
     StreamEnded,
+    /// Another publisher, who may, has taken the stream over.
+    TakenOver,
+    /// The publisher returned with other codecs than the viewer negotiated.
+    StreamChanged,
     /// The node is stopping.
     Shutdown,
     /// Our own fault; the log says which.
@@ -130,6 +134,8 @@ impl EndReason {
             Self::DtlsFailed => "dtls_failed",
             Self::ConsentExpired => "consent_expired",
             Self::StreamEnded => "stream_ended",
+            Self::TakenOver => "taken_over",
+            Self::StreamChanged => "stream_changed",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }

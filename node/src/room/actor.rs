@@ -92,6 +92,8 @@ pub(super) struct Surroundings {
     pub metrics: Arc<Metrics>,
     pub ledger: Rc<RefCell<Ledger>>,
     pub directory: Arc<Directory>,
+    /// How long viewers wait for a publisher that left.
+    pub republish_grace: Duration,
 }
 
 /// One room.
@@ -125,7 +127,7 @@ impl Room {
         let lanes = around.shards.iter().map(ShardLanes::new).collect();
         let journal = Journal::open(name.clone(), Arc::clone(&around.metrics));
         let instruments = Instruments::new(&around.metrics, "room");
-        let (core, timer) = (RoomCore::default(), Timer::default());
+        let (core, timer) = (RoomCore::new(around.republish_grace), Timer::default());
         Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer, instruments }
     }
 
@@ -150,17 +152,24 @@ impl Room {
                 }
                 RoomOutput::SessionEnded { session, .. } => self.around.ledger.borrow_mut().leave(session),
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
+                RoomOutput::StreamPaused { stream, .. }
+                | RoomOutput::PublisherChanged { stream, goes_on: false, .. } => {
+                    self.around.directory.withdraw(&self.name, &stream);
+                }
                 RoomOutput::Stage { stream, role: Role::Publisher, event: PeerEvent::FirstMedia, .. } => {
                     self.announce(&stream);
                 }
-                RoomOutput::Stage { .. } => {}
+                RoomOutput::StreamClaimed { .. }
+                | RoomOutput::PublisherChanged { .. }
+                | RoomOutput::Stage { .. } => {}
             }
         }
-        let at = self.lanes.iter().filter_map(ShardLanes::poll_timeout).min();
+        let lanes = self.lanes.iter().filter_map(ShardLanes::poll_timeout).min();
         // A room that ends takes its lanes with it, so nothing may wait in them.
-        if self.core.is_empty() && at.is_none() && !self.closed {
+        if self.core.is_empty() && lanes.is_none() && !self.closed {
             self.closed = self.rooms.try_send(RoomEmptied(self.name.clone())).is_ok();
         }
+        let at = [lanes, self.core.poll_timeout()].into_iter().flatten().min();
         arm(self, context, at);
     }
 
@@ -174,6 +183,7 @@ impl Room {
     /// Lets no viewer come any more, and gives the stream's name back to the cluster.
     fn release(&self, stream: StreamName, context: &mut Context<Self>) {
         self.around.directory.withdraw(&self.name, &stream);
+        self.around.ledger.borrow_mut().release(&self.name, &stream);
         let (agent, room) = (self.around.agent.clone(), self.name.clone());
         let released = async move {
             if let Err(error) = ask(&agent, ReleaseStream { room, stream }, DEADLINE).await {
@@ -184,22 +194,21 @@ impl Room {
     }
 
     /// Enters the session into core, ledger and journal. `enter` is the core's own rule.
-    fn enter(
+    fn enter<T>(
         &mut self,
         entrant: Entrant,
         place: Reservation,
         role: Role,
-        enter: impl FnOnce(&mut RoomCore, Instant, Entrant) -> Result<(), RoomError>,
-    ) -> Result<(), RoomError> {
+        enter: impl FnOnce(&mut RoomCore, Instant, Entrant) -> Result<T, RoomError>,
+    ) -> Result<T, RoomError> {
         if self.closed {
             return Err(RoomError::Closed);
         }
         let (session, stream) = (entrant.session, entrant.stream.clone());
-        enter(&mut self.core, crate::actor::now(), entrant)?;
-        let published = (role == Role::Publisher).then(|| stream.clone());
-        self.around.ledger.borrow_mut().enter(session, self.name.clone(), place, published);
+        let entered = enter(&mut self.core, crate::actor::now(), entrant)?;
+        self.around.ledger.borrow_mut().enter(session, self.name.clone(), place);
         self.journal.entered(session, &stream, role);
-        Ok(())
+        Ok(entered)
     }
 }
 
@@ -220,6 +229,7 @@ impl Timed for Room {
         for lane in &mut self.lanes {
             lane.handle_timeout(now);
         }
+        self.core.handle_timeout(now);
         self.drain(context);
     }
 }

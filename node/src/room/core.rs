@@ -1,53 +1,29 @@
 //! The rules of one room, pure: who may publish, who may watch, what a PATCH means, what ends with whom.
 //!
-//! Inputs: sessions that come and go, notices of their peers. Outputs, by [`RoomCore::poll_output`]: what to tell peers,
-//! and each step of a session for logs and metrics. Nothing here has a deadline: peers end themselves when a client
-//! never connects or falls silent, and say so.
+//! Inputs: sessions that come and go, notices of their peers, time. Outputs, by [`RoomCore::poll_output`]: what to tell
+//! peers, and each step of a session for logs and metrics. The one deadline is that of a stream whose publisher left;
+//! peers end themselves when a client never connects or falls silent, and say so.
+
+mod patch;
+mod stream;
+mod succession;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aforo_cluster::control::Role;
-use aforo_cluster::id::{SessionId, StreamName, TrackId};
+use aforo_cluster::id::{SessionId, StreamName};
 
 use super::error::RoomError;
 use crate::media::codec::MediaKind;
-use crate::media::negotiated::{Codec, IceCredentials, NegotiatedMedia};
+use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::{PeerKey, ShardId};
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice};
-
-/// Former ICE user fragments that a session remembers: a PATCH that names one is late, not a restart. More restarts
-/// than this within the life of one stray request do not happen.
-const FORMER_UFRAGS: usize = 8;
-
-/// A track of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamTrack {
-    /// Its id on this node.
-    pub id: TrackId,
-    /// The codec as the publisher negotiated it.
-    pub codec: Codec,
-    /// Names of its simulcast layers, best first; empty without simulcast.
-    pub rids: Vec<String>,
-}
-
-impl StreamTrack {
-    /// Audio or video.
-    pub fn kind(&self) -> MediaKind {
-        self.codec.kind.kind()
-    }
-}
-
-/// A stream that can be played.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveStream {
-    /// Its publisher's session; it tells this publication from the next under the same name.
-    pub publisher: SessionId,
-    /// The shard where it enters.
-    pub origin: ShardId,
-    /// Its tracks: at most one audio and one video.
-    pub tracks: Vec<StreamTrack>,
-}
+pub use patch::IfMatch;
+pub(super) use patch::PatchKind;
+pub(super) use stream::Stream;
+pub use stream::{LiveStream, StreamTrack};
+pub(super) use succession::Published;
 
 /// A session that wants in.
 #[derive(Debug, Clone)]
@@ -61,26 +37,6 @@ pub(super) struct Entrant {
     pub etag: u64,
     /// What its answer agreed on; the answer to an ICE restart names it again.
     pub media: Vec<NegotiatedMedia>,
-}
-
-/// The `If-Match` of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IfMatch {
-    /// There is none.
-    Missing,
-    /// `*` or `"*"`.
-    Any,
-    /// Strong entity tags of ours among those that it lists.
-    Tags(Vec<u64>),
-}
-
-/// What a PATCH turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PatchKind {
-    /// Candidates, or nothing new: as an ICE-lite agent we have nothing to do with them.
-    Trickle,
-    /// New ICE credentials of the client; ours are to be drawn for this shard.
-    Restart(ShardId),
 }
 
 /// What the room wants done, and what happened in it.
@@ -103,17 +59,22 @@ pub(super) enum RoomOutput {
         /// Whether it was connected before.
         connected: bool,
     },
+    /// A stream has its first publisher, these kinds of tracks with it.
+    StreamClaimed { tracks: Vec<MediaKind> },
+    /// Its publisher left, and so many viewers wait for one to return.
+    StreamPaused { stream: StreamName, viewers: usize },
+    /// Another publisher has it.
+    PublisherChanged {
+        stream: StreamName,
+        tracks_before: Vec<MediaKind>,
+        tracks: Vec<MediaKind>,
+        /// How long nobody published it; `None` if it was taken over from somebody.
+        away: Option<Duration>,
+        /// Whether its viewers play on; if not, it is live again from the first packet on.
+        goes_on: bool,
+    },
     /// A stream is over, these kinds of tracks with it.
     StreamEnded { stream: StreamName, tracks: Vec<MediaKind> },
-}
-
-/// One stream, from its claim on.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub live: LiveStream,
-    /// Since when media flows.
-    pub live_since: Option<Instant>,
-    pub viewers: usize,
 }
 
 #[derive(Debug)]
@@ -140,42 +101,22 @@ pub(super) struct RoomCore {
     outputs: VecDeque<RoomOutput>,
     /// Peers to close, few entries of many: one for each shard and reason.
     closing: Vec<(ShardId, EndReason, Vec<PeerKey>)>,
+    /// How long viewers wait for a publisher that left; zero ends them at once.
+    grace: Duration,
+    /// Publishers that were taken over, the latest last.
+    taken_over: VecDeque<SessionId>,
 }
 
 impl RoomCore {
-    /// The stream, if it can be played now.
-    pub fn find(&self, stream: &StreamName) -> Result<&LiveStream, RoomError> {
-        let stream = self.streams.get(stream).filter(|stream| stream.live_since.is_some());
-        stream.map(|stream| &stream.live).ok_or(RoomError::NotLive)
-    }
-
-    /// Whether a publisher may have the stream.
-    pub fn is_free(&self, stream: &StreamName) -> bool {
-        !self.streams.contains_key(stream)
-    }
-
-    /// A publisher takes a stream. It is live from its first packet on.
-    pub fn publish(
-        &mut self,
-        now: Instant,
-        entrant: Entrant,
-        tracks: Vec<StreamTrack>,
-    ) -> Result<(), RoomError> {
-        if !self.is_free(&entrant.stream) {
-            return Err(RoomError::Taken);
-        }
-        let live = LiveStream { publisher: entrant.session, origin: entrant.shard, tracks };
-        let stream = Stream { live, live_since: None, viewers: 0 };
-        self.streams.insert(entrant.stream.clone(), stream);
-        self.enter(now, entrant, Role::Publisher);
-        Ok(())
+    /// A room without streams, whose viewers wait for a publisher that left as long as `grace`.
+    pub fn new(grace: Duration) -> Self {
+        Self { grace, ..Self::default() }
     }
 
     /// A viewer comes to the publication of `publisher`, whose tracks its answer was made for.
     pub fn play(&mut self, now: Instant, entrant: Entrant, publisher: SessionId) -> Result<(), RoomError> {
         let stream = self.streams.get_mut(&entrant.stream);
-        let stream =
-            stream.filter(|stream| stream.live_since.is_some() && stream.live.publisher == publisher);
+        let stream = stream.filter(|stream| stream.flows && stream.live.publisher == publisher);
         stream.ok_or(RoomError::NotLive)?.viewers += 1;
         self.enter(now, entrant, Role::Viewer);
         Ok(())
@@ -229,11 +170,16 @@ impl RoomCore {
         session.connected |= event != PeerEvent::PathFound;
         let (role, stream) = (session.role, session.stream.clone());
         let elapsed = at.saturating_duration_since(session.entered);
+        if role == Role::Publisher && event == PeerEvent::Connected {
+            self.take_over(at, &stream, id);
+        }
         if role == Role::Publisher
             && event == PeerEvent::FirstMedia
             && let Some(stream) = self.streams.get_mut(&stream)
+            && stream.holder.as_ref().is_some_and(|holder| holder.session == id)
         {
-            stream.live_since = Some(at);
+            stream.flows = true;
+            stream.live_since.get_or_insert(at);
         }
         self.outputs.push_back(RoomOutput::Stage { session: id, stream, role, event, elapsed });
     }
@@ -241,6 +187,9 @@ impl RoomCore {
     /// Whether there is such a session of this role. Rights to publish and to watch are given apart, so the address of
     /// one must not reach the sessions of the other.
     pub fn require_role(&self, session: SessionId, role: Role) -> Result<(), RoomError> {
+        if role == Role::Publisher && self.taken_over.contains(&session) {
+            return Err(RoomError::TakenOver);
+        }
         let session = self.sessions.get(&session).filter(|session| session.role == role);
         session.map(|_| ()).ok_or(RoomError::NoSession)
     }
@@ -266,7 +215,8 @@ impl RoomCore {
         }
     }
 
-    /// Ends a session, and with a publisher its stream and all who watch it. Returns whether the session existed.
+    /// Ends a session, and with the last publisher of a stream the stream, or its viewers wait for another. Returns whether
+    /// the session existed.
     fn end(&mut self, now: Instant, id: SessionId, reason: EndReason, tell_peer: bool) -> bool {
         let Some(session) = self.sessions.remove(&id) else { return false };
         if tell_peer && let Some(peer) = session.peer {
@@ -282,25 +232,15 @@ impl RoomCore {
             connected: session.connected,
         });
         match session.role {
-            Role::Publisher => self.end_stream(now, name),
+            Role::Publisher => self.publisher_left(now, name, id),
             Role::Viewer => {
                 if let Some(stream) = self.streams.get_mut(&name) {
                     stream.viewers = stream.viewers.saturating_sub(1);
+                    self.end_if_abandoned(now, name);
                 }
             }
         }
         true
-    }
-
-    fn end_stream(&mut self, now: Instant, name: StreamName) {
-        let Some(stream) = self.streams.remove(&name) else { return };
-        let viewers = self.sessions.iter().filter(|(_, session)| session.stream == name);
-        let viewers: Vec<SessionId> = viewers.map(|(id, _)| *id).collect();
-        for viewer in viewers {
-            self.end(now, viewer, EndReason::StreamEnded, true);
-        }
-        let tracks = stream.live.tracks.iter().map(StreamTrack::kind).collect();
-        self.outputs.push_back(RoomOutput::StreamEnded { stream: name, tracks });
     }
 
     fn close_peer(&mut self, shard: ShardId, peer: PeerKey, reason: EndReason) {
@@ -309,57 +249,6 @@ impl RoomCore {
             Some((_, _, peers)) => peers.push(peer),
             None => self.closing.push((shard, reason, vec![peer])),
         }
-    }
-
-    /// Decides what a PATCH with these ICE credentials of the client is (RFC 9725 §4.3.2, §4.3.3).
-    ///
-    /// A restart comes with `*`, as the client cannot know the tag that it will get. A matching tag with new credentials
-    /// is a restart too: the client means the session as it is. Credentials of an earlier time are late whatever the tag.
-    pub fn patch(
-        &self,
-        session: SessionId,
-        if_match: &IfMatch,
-        remote: Option<&IceCredentials>,
-    ) -> Result<PatchKind, RoomError> {
-        let session = self.sessions.get(&session).ok_or(RoomError::NoSession)?;
-        match if_match {
-            IfMatch::Missing => return Err(RoomError::PreconditionMissing),
-            IfMatch::Tags(tags) if !tags.contains(&session.etag) => {
-                return Err(RoomError::PreconditionFailed);
-            }
-            IfMatch::Tags(_) | IfMatch::Any => {}
-        }
-        match remote {
-            Some(remote) if session.former_ufrags.contains(&remote.ufrag) => {
-                Err(RoomError::PreconditionFailed)
-            }
-            Some(remote) if session.ufrag != remote.ufrag => Ok(PatchKind::Restart(session.shard)),
-            _ => Ok(PatchKind::Trickle),
-        }
-    }
-
-    /// Restarts a session's ICE; from now on `etag` is its entity tag. Returns what its answer agreed on.
-    pub fn restart(
-        &mut self,
-        id: SessionId,
-        local: IceCredentials,
-        remote: IceCredentials,
-        etag: u64,
-    ) -> Result<Vec<NegotiatedMedia>, RoomError> {
-        let session = self.sessions.get_mut(&id).ok_or(RoomError::NoSession)?;
-        if session.former_ufrags.len() == FORMER_UFRAGS {
-            session.former_ufrags.pop_front();
-        }
-        let former = std::mem::replace(&mut session.ufrag, remote.ufrag.clone());
-        session.former_ufrags.push_back(former);
-        session.etag = etag;
-        let (shard, input) = (session.shard, PeerInput::RestartIce { local, remote });
-        match session.peer {
-            Some(peer) => self.outputs.push_back(RoomOutput::TellPeer { shard, peer, input }),
-            // A viewer that is quicker than the notice of its peer; of two restarts the later one counts.
-            None => session.untold = Some(input),
-        }
-        Ok(session.media.clone())
     }
 
     /// What happened and what is to be done, oldest first; peers are closed last.

@@ -88,11 +88,16 @@ impl Directory {
         if self.output_full.load(Ordering::Relaxed) {
             return Err(RoomError::OutputLimit);
         }
+        self.reserve_on(None)
+    }
+
+    /// The same on this shard, if it is given: who goes on with a stream comes in where it did.
+    pub(super) fn reserve_on(self: &Arc<Self>, shard: Option<ShardId>) -> Result<Reservation, RoomError> {
         let one_more = |taken| (taken < self.session_limit).then_some(taken + 1);
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .map_err(|_| RoomError::SessionLimit(self.session_limit))?;
-        let shard = self.least_loaded();
+        let shard = shard.unwrap_or_else(|| self.least_loaded());
         if let Some(count) = self.by_shard.get(usize::from(shard.0)) {
             count.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,6 +16,9 @@ pub enum RoomError {
     /// Somebody publishes the stream already.
     #[error("the stream has a publisher already")]
     Taken,
+    /// Another publisher has taken the stream over from the session.
+    #[error("another publisher has taken the stream over")]
+    TakenOver,
     /// The session does not exist, or does not any more.
     #[error("there is no such session")]
     NoSession,

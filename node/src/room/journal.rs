@@ -7,7 +7,7 @@ use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use aforo_cluster::metric::Metrics;
 use tracing::{debug, info};
 
-use super::core::{RoomOutput, StreamTrack};
+use super::core::RoomOutput;
 use crate::media::codec::MediaKind;
 use crate::peer::message::{EndReason, PeerEvent};
 
@@ -44,11 +44,6 @@ impl Journal {
         info!(%room, %stream, role, ?session, "session entered");
     }
 
-    /// A stream was claimed with these tracks.
-    pub fn claimed(&mut self, tracks: &[StreamTrack]) {
-        self.count_stream(1, tracks.iter().map(StreamTrack::kind));
-    }
-
     /// Something happened.
     pub fn record(&mut self, output: &RoomOutput) {
         match output {
@@ -77,8 +72,23 @@ impl Journal {
                 let (seconds, connected) = (elapsed.as_secs(), *connected);
                 info!(%room, %stream, role, ?session, reason, seconds, connected, "session ended");
             }
+            RoomOutput::StreamClaimed { tracks } => {
+                self.count_streams(1);
+                self.count_tracks(1, tracks);
+            }
+            RoomOutput::StreamPaused { stream, viewers } => {
+                info!(room = %self.room, %stream, viewers, "stream paused, its publisher left");
+            }
+            RoomOutput::PublisherChanged { stream, tracks_before, tracks, away, goes_on } => {
+                self.count_tracks(-1, tracks_before);
+                self.count_tracks(1, tracks);
+                let (room, plays_on, taken_over) = (&self.room, *goes_on, away.is_none());
+                let away_ms = away.unwrap_or_default().as_millis();
+                info!(%room, %stream, away_ms, taken_over, plays_on, "stream has another publisher");
+            }
             RoomOutput::StreamEnded { stream, tracks } => {
-                self.count_stream(-1, tracks.iter().copied());
+                self.count_streams(-1);
+                self.count_tracks(-1, tracks);
                 info!(room = %self.room, %stream, "stream ended");
             }
         }
@@ -98,10 +108,13 @@ impl Journal {
         self.metrics.sessions.with_label_values(&[role.as_str(), protocol(role)]).add(change);
     }
 
-    fn count_stream(&mut self, change: i64, tracks: impl Iterator<Item = MediaKind>) {
+    fn count_streams(&mut self, change: i64) {
         self.streams += change;
         self.metrics.streams.add(change);
-        for kind in tracks {
+    }
+
+    fn count_tracks(&mut self, change: i64, kinds: &[MediaKind]) {
+        for kind in kinds {
             match kind {
                 MediaKind::Audio => self.audio_tracks += change,
                 MediaKind::Video => self.video_tracks += change,

@@ -14,8 +14,6 @@ pub(super) struct Place {
     pub room: RoomName,
     /// Its place on a shard, which nobody else gets while the session lasts.
     pub reservation: Reservation,
-    /// The stream that it publishes, if it does.
-    pub published: Option<StreamName>,
     /// Its peer, once the shard has taken it.
     pub peer: Option<PeerKey>,
 }
@@ -24,19 +22,35 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     sessions: HashMap<SessionId, Place>,
+    /// Streams that were claimed and not given back yet: one that waits for its publisher has no session that tells.
+    claimed: HashMap<RoomName, Vec<StreamName>>,
     last_track: u64,
 }
 
 impl Ledger {
     /// Takes note of a session.
-    pub fn enter(
-        &mut self,
-        session: SessionId,
-        room: RoomName,
-        reservation: Reservation,
-        published: Option<StreamName>,
-    ) {
-        self.sessions.insert(session, Place { room, reservation, published, peer: None });
+    pub fn enter(&mut self, session: SessionId, room: RoomName, reservation: Reservation) {
+        self.sessions.insert(session, Place { room, reservation, peer: None });
+    }
+
+    /// The stream is asked of the cluster.
+    pub fn claim(&mut self, room: RoomName, stream: StreamName) {
+        self.claimed.entry(room).or_default().push(stream);
+    }
+
+    /// The stream is given back.
+    pub fn release(&mut self, room: &RoomName, stream: &StreamName) {
+        if let Some(streams) = self.claimed.get_mut(room) {
+            streams.retain(|claimed| claimed != stream);
+            if streams.is_empty() {
+                self.claimed.remove(room);
+            }
+        }
+    }
+
+    /// Takes out all streams of `room`, for the case that it died.
+    pub fn take_claimed(&mut self, room: &RoomName) -> Vec<StreamName> {
+        self.claimed.remove(room).unwrap_or_default()
     }
 
     /// The shard took the session's peer.
@@ -80,7 +94,7 @@ mod tests {
         let room: RoomName = "a".parse().unwrap();
         let sessions: Vec<SessionId> = (0..30).map(|_| SessionId::random()).collect();
         for session in &sessions {
-            ledger.enter(*session, room.clone(), directory.reserve().unwrap(), None);
+            ledger.enter(*session, room.clone(), directory.reserve().unwrap());
         }
         assert_eq!(directory.loads(), [10, 10, 10]);
         assert!(directory.reserve().is_err());
@@ -99,14 +113,14 @@ mod tests {
         for _ in 0..6 {
             let (session, place) = (SessionId::random(), directory.reserve().unwrap());
             on_second.extend((place.shard() == ShardId(1)).then_some(session));
-            ledger.enter(session, room.clone(), place, None);
+            ledger.enter(session, room.clone(), place);
         }
         assert_eq!(directory.loads(), [3, 3]);
         on_second.iter().for_each(|session| ledger.leave(*session));
         for _ in 0..3 {
             let place = directory.reserve().unwrap();
             assert_eq!(place.shard(), ShardId(1));
-            ledger.enter(SessionId::random(), room.clone(), place, None);
+            ledger.enter(SessionId::random(), room.clone(), place);
         }
         assert_eq!(ledger.of_room(&room).len(), 6);
     }

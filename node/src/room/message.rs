@@ -5,6 +5,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use tokio::sync::oneshot;
 
+use super::claimant::Claimant;
 use super::core::IfMatch;
 use super::directory::Reservation;
 use super::error::RoomError;
@@ -22,13 +23,16 @@ pub struct Place {
     pub room: RoomName,
     /// The stream.
     pub stream: StreamName,
+    /// Who wants to publish it.
+    pub claimant: Claimant,
 }
 
-/// May a publisher have the stream?
+/// May this publisher have the stream? If it is here already, it comes in on the shard that is answered.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), RoomError>")]
+#[rtype(result = "Result<Option<ShardId>, RoomError>")]
 pub(super) struct CheckFree {
     pub stream: StreamName,
+    pub claimant: Claimant,
 }
 
 /// A publisher's offer was answered: take the stream and add the peer.
@@ -39,6 +43,8 @@ pub struct Publish {
     pub session: SessionId,
     /// The stream.
     pub stream: StreamName,
+    /// Who publishes it.
+    pub claimant: Claimant,
     /// Its place.
     pub place: Reservation,
     /// The entity tag of the answer.

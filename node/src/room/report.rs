@@ -31,7 +31,9 @@ pub struct StreamReport {
     pub name: StreamName,
     /// Whether it can be watched now: its publisher is connected and media has come.
     pub live: bool,
-    /// Seconds since it went live.
+    /// Whether its publisher left and its viewers wait for one to return.
+    pub paused: bool,
+    /// Seconds since it went live, pauses included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_seconds: Option<f64>,
     /// Who watches it.
@@ -95,7 +97,8 @@ pub(super) fn of_room(name: &RoomName, core: &RoomCore, now: Instant) -> RoomRep
 fn of_stream(name: &StreamName, stream: &Stream, now: Instant) -> StreamReport {
     StreamReport {
         name: name.clone(),
-        live: stream.live_since.is_some(),
+        live: stream.flows,
+        paused: stream.paused.is_some(),
         live_seconds: stream.live_since.map(|since| now.saturating_duration_since(since).as_secs_f64()),
         viewers: stream.viewers,
         tracks: stream.live.tracks.iter().map(of_track).collect(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use aforo_cluster::bus::Bus;
@@ -10,7 +11,7 @@ use aforo_cluster::bus::memory::MemoryBus;
 use aforo_cluster::id::{RoomName, SessionId};
 use aforo_cluster::metric::Metrics;
 
-use super::{Admit, Directory, InRoom, Play, RoomError, Rooms, ShardLink};
+use super::{Admit, Directory, InRoom, Play, RoomError, RoomRules, Rooms, ShardLink};
 use crate::actor::supervise::{Watch, lifeline};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
@@ -110,8 +111,14 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts all of it on this thread's system.
+    /// Starts all of it on this thread's system. Viewers do not wait for a publisher that left.
     pub(crate) fn new(limits: &Limits) -> Self {
+        Self::with_grace(limits, Duration::ZERO)
+    }
+
+    /// The same, but viewers wait this long.
+    pub(crate) fn with_grace(limits: &Limits, republish_grace: Duration) -> Self {
+        let rules = RoomRules { room_limit: limits.rooms, republish_grace };
         let (bus, metrics) = (Arc::new(MemoryBus::new()), Arc::new(Metrics::new().unwrap()));
         actix::spawn({
             let bus: Arc<dyn Bus> = Arc::clone(&bus) as _;
@@ -131,7 +138,7 @@ impl Rig {
         let directory = Arc::new(Directory::new(1, limits.sessions));
         let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
         let (line, watch) = lifeline();
-        let rooms = Rooms::new(node, links, agent.clone(), counted, known, limits.rooms, line).start();
+        let rooms = Rooms::new(node, links, agent.clone(), counted, known, rules, line).start();
         Self { rooms, watch, agent, metrics, notes, directory }
     }
 

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::dev::{MessageResponse, ToEnvelope};
 use actix::prelude::SendError;
@@ -102,6 +103,15 @@ pub(super) struct RoomEmptied(pub RoomName);
 #[rtype(result = "()")]
 pub(super) struct End;
 
+/// What is configured of rooms.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomRules {
+    /// Rooms at most.
+    pub room_limit: u32,
+    /// How long viewers wait for a publisher that left; zero ends them with it.
+    pub republish_grace: Duration,
+}
+
 /// The root actor of the control arbiter.
 pub struct Rooms {
     rooms: HashMap<RoomName, Opened>,
@@ -125,20 +135,21 @@ struct Opened {
 instrumented!(Rooms in instruments: CloseAll, GetRooms, Ping, Place, RoomEmptied);
 
 impl Rooms {
-    /// A root without rooms, for the node `node` with these shards, in the order of their ids, and at most `room_limit`
-    /// rooms.
+    /// A root without rooms, for the node `node` with these shards, in the order of their ids.
     pub fn new(
         node: NodeId,
         shards: Vec<ShardLink>,
         agent: Addr<ClusterAgent>,
         metrics: Arc<Metrics>,
         directory: Arc<Directory>,
-        room_limit: u32,
+        rules: RoomRules,
         lifeline: Lifeline,
     ) -> Self {
+        let RoomRules { room_limit, republish_grace } = rules;
         let instruments = Instruments::new(&metrics, "rooms");
         let ledger = Rc::new(RefCell::new(Ledger::default()));
-        let around = Surroundings { shards: shards.into(), agent, metrics, ledger, directory };
+        let around =
+            Surroundings { shards: shards.into(), agent, metrics, ledger, directory, republish_grace };
         let (rooms, opened, draining) = (HashMap::new(), 0, false);
         Self { rooms, opened, around, node, room_limit, draining, instruments, _lifeline: lifeline }
     }
@@ -195,14 +206,15 @@ impl Rooms {
         let orphans = self.around.ledger.borrow().of_room(name);
         error!(room = %name, sessions = orphans.len(), "room died, its sessions are ended");
         let mut peers: BTreeMap<u8, Vec<PeerKey>> = BTreeMap::new();
+        let claimed = self.around.ledger.borrow_mut().take_claimed(name);
+        for stream in claimed {
+            let (agent, room) = (self.around.agent.clone(), name.clone());
+            let released = async move { ask(&agent, ReleaseStream { room, stream }, DEADLINE).await };
+            // The agent answers, or the node is stopping.
+            context.spawn(released.into_actor(self).map(|_, _, _| ()));
+        }
         for (session, place) in orphans {
             self.around.ledger.borrow_mut().leave(session);
-            if let Some(stream) = place.published {
-                let (agent, room) = (self.around.agent.clone(), name.clone());
-                let released = async move { ask(&agent, ReleaseStream { room, stream }, DEADLINE).await };
-                // The agent answers, or the node is stopping.
-                context.spawn(released.into_actor(self).map(|_, _, _| ()));
-            }
             if let Some(peer) = place.peer {
                 peers.entry(place.reservation.shard().0).or_default().push(peer);
             }
@@ -253,7 +265,11 @@ impl Actor for Rooms {
 impl Handler<Place> for Rooms {
     type Result = ResponseFuture<Result<Reservation, RoomError>>;
 
-    fn handle(&mut self, Place { room: name, stream }: Place, _: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        Place { room: name, stream, claimant }: Place,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
         if self.draining {
             let refused = RoomError::Refused(PlacementRefusal::Draining);
             return Box::pin(std::future::ready(Err(refused)));
@@ -261,11 +277,20 @@ impl Handler<Place> for Rooms {
         let place = self.around.directory.reserve();
         let room = self.rooms.get(&name).map(|opened| opened.room.clone());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
+        let directory = Arc::clone(&self.around.directory);
         Box::pin(async move {
             let place = place?;
             if let Some(room) = room {
-                let check = CheckFree { stream: stream.clone() };
-                flatten(ask(&room, check, DEADLINE).await)?;
+                let check = CheckFree { stream: stream.clone(), claimant };
+                // A stream that is here stays here, wherever the coordinator would put a new one.
+                match flatten(ask(&room, check, DEADLINE).await)? {
+                    Some(shard) if shard == place.shard() => return Ok(place),
+                    Some(shard) => {
+                        drop(place);
+                        return directory.reserve_on(Some(shard));
+                    }
+                    None => {}
+                }
             }
             placed_here(agent, node, name, stream).await?;
             Ok(place)

@@ -40,12 +40,19 @@ fn published(rig: &Rig, session: SessionId) -> InRoom<Publish> {
 
 fn published_at(place: Reservation, session: SessionId) -> InRoom<Publish> {
     let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
-    let publish = Publish { session, stream: StreamName::default(), place, etag: 1, config };
+    let publish = Publish {
+        session,
+        stream: StreamName::default(),
+        claimant: Claimant::default(),
+        place,
+        etag: 1,
+        config,
+    };
     InRoom { room: room(), message: publish }
 }
 
 fn place() -> Place {
-    Place { room: room(), stream: StreamName::default() }
+    Place { room: room(), stream: StreamName::default(), claimant: Claimant::default() }
 }
 
 async fn live(rig: &Rig) -> SessionId {
@@ -145,7 +152,11 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let publisher = live(&rig).await;
         rig.agent.send(SetLoad(0.99)).await.unwrap();
         tokio::time::sleep(LEASE_RENEWAL * 2).await;
-        let elsewhere = Place { room: "other".parse().unwrap(), stream: StreamName::default() };
+        let elsewhere = Place {
+            room: "other".parse().unwrap(),
+            stream: StreamName::default(),
+            claimant: Claimant::default(),
+        };
         let refused = rig.rooms.send(elsewhere).await.unwrap();
         assert!(matches!(refused, Err(RoomError::Refused(PlacementRefusal::Full))), "{refused:?}");
         let place = rig.directory.reserve().unwrap();
@@ -153,6 +164,33 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let config = published(&rig, publisher).message.config;
         let play = Play { session, stream, publisher, place, etag: 1, config };
         rig.play(room(), play).await.expect("a viewer comes in");
+    });
+}
+
+#[test]
+fn a_publisher_returns_to_its_stream_and_what_the_node_says_of_it_stays_right() {
+    const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+    virtual_time::run(async {
+        let rig = Rig::with_grace(&Limits::default(), GRACE);
+        let tracks = |kind| rig.metrics.tracks.with_label_values(&[kind]).get();
+        let publisher = live(&rig).await;
+        rig.play(room(), viewer(&rig, publisher)).await.expect("a viewer comes in");
+        rig.shard_notifies().await;
+        let before = rig.directory.find(&room(), &StreamName::default()).unwrap();
+        rig.peer_says(0, PeerEvent::Ended(EndReason::ConsentExpired)).await;
+        assert!(rig.directory.find(&room(), &StreamName::default()).is_err(), "nobody new comes in");
+        assert_eq!((rig.metrics.streams.get(), rig.directory.sessions()), (1, 1));
+        tokio::time::sleep(GRACE / 2).await;
+        live(&rig).await;
+        let after = rig.directory.find(&room(), &StreamName::default()).unwrap();
+        assert_eq!(before, after, "the same tracks, so the same publication");
+        assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (1, 1, 1));
+        rig.last_peer_says(PeerEvent::Ended(EndReason::ClosedByPeer)).await;
+        tokio::time::sleep(GRACE * 2).await;
+        assert_eq!(told(&rig), [(1, "Close(StreamEn".to_owned())]);
+        assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (0, 0, 0));
+        // The claim was given back, so the cluster lets the next one have it.
+        live(&rig).await;
     });
 }
 

@@ -13,6 +13,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::endpoint::Target;
 use super::problem::Problem;
 use crate::config::{Auth, Secret};
+use crate::room::{Claimant, TokenDigest};
 use crate::token::{Grants, KeyRing, Names};
 
 /// The listed tokens of both sides, as digests: comparing those tells neither where a wrong token differs nor how long a
@@ -78,6 +79,12 @@ impl Tokens {
         let keys = self.keys.as_ref().ok_or(Problem::UnknownToken)?;
         Ok(keys.verify(token)?)
     }
+}
+
+/// What a publisher's request says about which streams it may take over.
+pub fn claimant(headers: &HeaderMap) -> Claimant {
+    let token = bearer(headers).map(|token| TokenDigest::new(digest_of(token)));
+    Claimant { token, ..Claimant::default() }
 }
 
 fn digest_of(token: &str) -> Digest {

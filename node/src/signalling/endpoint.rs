@@ -15,10 +15,10 @@ use rand::RngExt;
 use super::app::App;
 use super::problem::Problem;
 use super::sdp::{self, Answer, Capabilities, PlayTrack};
-use super::{body, entity_tag, location, turn};
+use super::{authorization, body, entity_tag, location, turn};
 use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
-use crate::room::{LiveStream, Place, Play, Publish, protocol};
+use crate::room::{Claimant, LiveStream, Place, Play, Publish, protocol};
 
 /// The one content type of offers and answers.
 pub const SDP: &str = "application/sdp";
@@ -91,7 +91,10 @@ async fn join(
     let offer = body::read_text(payload, app.body).await?;
     let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target };
     let answer = match role {
-        Role::Publisher => publish_on(app, &entry, &offer).await?,
+        Role::Publisher => {
+            let claimant = authorization::claimant(request.headers());
+            publish_on(app, &entry, claimant, &offer).await?
+        }
         Role::Viewer => play_on(app, &entry, &offer).await?,
     };
     let Target { room, stream } = &entry.target;
@@ -111,15 +114,15 @@ struct Entry {
     target: Target,
 }
 
-async fn publish_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
+async fn publish_on(app: &App, entry: &Entry, claimant: Claimant, offer: &str) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
     let Target { room, stream } = target.clone();
-    let place = app.ask(Place { room, stream: stream.clone() }).await??;
+    let place = app.ask(Place { room, stream: stream.clone(), claimant }).await??;
     let local = app.local_transport(place.shard())?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::publish(local))?;
     let config = PeerConfig { local_ice, negotiated };
-    let publish = Publish { session: *session, stream, place, etag: *etag, config };
+    let publish = Publish { session: *session, stream, claimant, place, etag: *etag, config };
     app.ask_room(&target.room, publish).await?;
     Ok(answer)
 }

@@ -140,6 +140,7 @@ impl Problem {
                 RoomError::NotLive => Some("wait for a publisher and try again"),
                 RoomError::Taken => Some("publish under another stream name, or end the other session first"),
                 RoomError::NoSession => Some("start a new one by POST"),
+                RoomError::TakenOver => Some("publish again only to take it back"),
                 RoomError::PreconditionMissing => {
                     Some("send the entity tag of the last answer, or * to restart ICE")
                 }
@@ -233,6 +234,7 @@ fn room_status(error: &RoomError) -> StatusCode {
     match error {
         RoomError::NotLive | RoomError::Taken => StatusCode::CONFLICT,
         RoomError::NoSession => StatusCode::NOT_FOUND,
+        RoomError::TakenOver => StatusCode::GONE,
         RoomError::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
         RoomError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         RoomError::SessionLimit(_)

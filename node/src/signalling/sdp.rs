@@ -30,5 +30,12 @@ pub use candidate::{Candidate, CandidateProtocol};
 pub use capabilities::{Capabilities, LocalTransport, PlayTrack};
 pub use refusal::Refusal;
 
+use crate::media::negotiated::Codec;
+
+/// Whether a viewer that negotiated `viewer` can play what a publisher sends as `stream`.
+pub fn plays(stream: &Codec, viewer: &Codec) -> bool {
+    stream.kind == viewer.kind && profile::play_rank(stream.kind, &stream.fmtp, &viewer.fmtp).is_some()
+}
+
 #[cfg(test)]
 mod tests;

@@ -122,14 +122,27 @@ pub async fn patch(report: &mut Report, client: &Client, stream: &LiveStream) ->
     Ok(())
 }
 
-/// What becomes of viewers when the publisher ends its session.
+/// What becomes of viewers when the publisher ends its session: who is there waits for its return, nobody else comes in.
 pub async fn end(report: &mut Report, client: &Client, stream: LiveStream) -> Result<()> {
     let path = format!("/whep/{}", stream.room);
     let viewer = client.post(&path, &offers::play()).await?;
     anyhow::ensure!(viewer.status == 201, "a viewer of a live stream got {viewer}");
     stream.publisher.stop().await;
+    wait(client, &stream.room, |room| room["live"] == false).await?;
+    let room = client.ask("GET", &format!("/v1/rooms/{}", stream.room)).await?;
+    let report_of_room: Value = serde_json::from_str(&room.body).context("the room is JSON")?;
+    let met = report_of_room["streams"][0]["paused"] == true && report_of_room["viewers"] == 1;
+    report.line("9.6", "WHEP: viewers of a stream whose publisher left are kept", met, &room);
     let reply = client.post(&path, &offers::play()).await?;
     let met = reply.status == 409 && !reply.header("retry-after").is_empty();
-    report.line("9.5", "WHEP: a stream that ended is 409 with Retry-After", met, &reply);
+    report.line("9.5", "WHEP: a stream without a publisher is 409 with Retry-After", met, &reply);
+    let again = client.post(&format!("/whip/{}", stream.room), &offers::publish()).await?;
+    report.line("9.7", "WHIP: whoever may publish can go on with it: 201", again.status == 201, &again);
+    let second = client.post(&format!("/whip/{}", stream.room), &offers::publish()).await?;
+    report.line("9.8", "WHIP: a second one without a token is 409", second.status == 409, &second);
+    for session in [again.session(), viewer.session()] {
+        let gone = client.ask("DELETE", &session).await?;
+        report.line("4.10", "DELETE of who waits for a stream is 200", gone.status == 200, &gone);
+    }
     Ok(())
 }

@@ -95,6 +95,10 @@ pub async fn run(report: &mut Report) -> Result<()> {
     refusals(report, &client, "POST", "/whep/guarded", PUBLISH).await?;
     let created = with(&client, "POST", "/whip/guarded", Some(PUBLISH)).await?;
     report.line("11.8", "POST /whip with a publish token is 201", created.status == 201, &created);
+    let again = with(&client, "POST", "/whip/guarded", Some(PUBLISH)).await?;
+    let requirement = "POST /whip of a taken stream with its publisher's own token is 201";
+    report.line("11.17", requirement, again.status == 201, &again);
+    with(&client, "DELETE", &again.session(), Some(PUBLISH)).await?;
     rooms(report, &client).await?;
     let waits = with(&client, "POST", "/whep/guarded", Some(PLAY)).await?;
     let requirement = "POST /whep with a play token comes to the stream, which is not live: 409";

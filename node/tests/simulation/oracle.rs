@@ -14,6 +14,10 @@ use crate::viewer::{Got, Viewer};
 /// Gaps that a retransmission may still fill when a run ends.
 const REPAIR_TIME: Duration = Duration::from_secs(2);
 
+/// How far the pause between two publishers may be from what timestamps say of it: the delay, jitter and repair of the
+/// packets on both sides of it.
+const PAUSE_ERROR: Duration = Duration::from_secs(1);
+
 /// A hash that is the same in every run.
 pub fn digest(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -106,7 +110,7 @@ pub fn served(
         repaired: stream.packets.values().filter(|got| got.repaired).count(),
         ..Service::default()
     };
-    let mut before = None;
+    let mut before: Option<Last> = None;
     for (publisher, place) in publishers.iter().zip(0..) {
         let numbers = place * NUMBERS_PER_PUBLISHER..(place + 1) * NUMBERS_PER_PUBLISHER;
         let part = stream.packets.iter().filter(|(_, got)| numbers.contains(&got.number));
@@ -129,16 +133,20 @@ pub fn served(
                 let least = if place == 0 { missed } else { 0 };
                 u32::from(least)..=u32::from(missed)
             }
-            Some(last) if first.0 > last => 0..=(first.0 - last - 1) as u32,
+            Some(last) if first.0 > last.index => 0..=(first.0 - last.index - 1) as u32,
             Some(last) => {
-                return Err(format!("{kind:?} {} of publisher {place} came before {last}", first.0));
+                return Err(format!("{kind:?} {} of publisher {place} came before {}", first.0, last.index));
             }
         };
+        if let (Some(last), Some(record)) = (before, records.get(first.1.number as usize)) {
+            paused(kind, &last, &first.1, record)?;
+        }
         let mut begun = reach.filter_map(|back| records.get(first.1.number.checked_sub(back)? as usize));
         if !begun.any(|record| matches!(record.shape, Shape::KeyframeStart | Shape::Sound)) {
             return Err(format!("the pictures of publisher {place} do not begin with a keyframe"));
         }
-        before = Some(last.0);
+        let sent = records.get(last.1.number as usize).map_or(until, |record| record.at);
+        before = Some(Last { index: last.0, timestamp: last.1.timestamp, sent });
         // What came before the viewer had keys is not missed, and what was sent too late to be repaired is not counted.
         let arrived = part.iter().find(|(index, _)| Some(*index) == stream.first_arrived).unwrap_or(first);
         let begin = arrived.1.number as usize;
@@ -151,6 +159,25 @@ pub fn served(
         total.missing += (begin..end).filter(|number| !got.contains(number)).count();
     }
     Ok(total)
+}
+
+/// The last packet that came of a publisher.
+#[derive(Clone, Copy)]
+struct Last {
+    index: u64,
+    timestamp: u32,
+    sent: Instant,
+}
+
+/// Timestamps go on by the time that passed between two publishers, and never back.
+fn paused(kind: MediaKind, last: &Last, first: &Got, record: &Record) -> Result<(), String> {
+    let clock_rate_hz = if kind == MediaKind::Video { 90_000.0 } else { 48_000.0 };
+    let moved = f64::from(first.timestamp.wrapping_sub(last.timestamp) as i32) / clock_rate_hz;
+    let passed = record.at.saturating_duration_since(last.sent).as_secs_f64();
+    if moved <= 0.0 || (moved - passed).abs() > PAUSE_ERROR.as_secs_f64() {
+        return Err(format!("{kind:?} moved by {moved} s over a pause of {passed} s"));
+    }
+    Ok(())
 }
 
 /// What came of one publisher, by index, with the publisher's own numbers.

@@ -108,7 +108,7 @@ impl Scenario {
             }
         }
         if dice.chance(0.25) {
-            scenario.acts.push((dice.millis(3_500, 5_000), Act::Republish(dice.millis(100, 1_000))));
+            scenario.acts.push((dice.millis(3_500, 5_000), Act::Republish(dice.millis(100, 2_000))));
         }
         for _ in 0..dice.pick(&[0, 0, 100]) {
             let member = dice.between(0, viewers as u64) as usize;

@@ -4,7 +4,7 @@
 //! datagrams lie side by side in the batch, where they form one GSO run. Tracks with the same viewers go together: a
 //! viewer's sound is then the last and shorter datagram of the run that carries its picture.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -44,6 +44,7 @@ struct Passage {
     codec: Option<CodecKind>,
     video: bool,
     clock_rate_hz: u32,
+    pause: Duration,
     target: u8,
     start: Option<StartPoint>,
     opened: Option<Instant>,
@@ -86,6 +87,7 @@ impl Passage {
             codec: track.codec,
             video: track.is_video(),
             clock_rate_hz: track.clock_rate_hz(),
+            pause: track.pause,
             target: track.target,
             start: StartPoint::in_window(&track.layers, track.target),
             opened: track.opened,
@@ -108,7 +110,8 @@ impl Passage {
         if !leg.is_live() || leg.mapping().layer() != self.target || cut_off {
             match &self.start {
                 Some(start) => {
-                    leg.play_from(self.target, start.index, start.timestamp, self.clock_rate_hz);
+                    let StartPoint { index, timestamp } = *start;
+                    leg.play_from(self.target, index, timestamp, self.clock_rate_hz, self.pause);
                     tell(transport, self.video, outlet.events);
                 }
                 None if cut_off => return,

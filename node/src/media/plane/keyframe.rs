@@ -46,6 +46,11 @@ impl KeyframeRequests {
         self.wanted_since.is_some() && self.request(now)
     }
 
+    /// Another publisher sends the track: what the one before was asked is of no use, and this one may be asked at once.
+    pub(super) fn begin_anew(&self) -> Self {
+        Self { scheduled: self.scheduled, ..Self::default() }
+    }
+
     /// Nobody needs it any more.
     pub(super) fn forget(&mut self) {
         self.wanted_since = None;
@@ -72,6 +77,18 @@ mod tests {
         assert!(!requests.look(at(1_000)), "it came");
         assert_eq!(requests.schedule(), None);
         assert!(requests.request(at(1_001)));
+    }
+
+    #[test]
+    fn a_publisher_that_takes_over_is_asked_at_once() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut requests = KeyframeRequests::default();
+        assert!(requests.request(at(0)));
+        assert_eq!(requests.schedule(), Some(at(500)));
+        let mut requests = requests.begin_anew();
+        assert!(requests.request(at(1)), "it was never asked");
+        assert_eq!(requests.schedule(), None, "the look of before is still on the schedule");
     }
 
     #[test]

@@ -27,12 +27,13 @@ const PEERS_CAPACITY: u32 = 1 << 20;
 const PEER_TRACKS_MAX: usize = 2;
 
 impl Plane {
-    /// Adds a publisher. Viewers of its tracks may be here already.
+    /// Adds a publisher. Viewers of its tracks may be here already, and another publisher too: from now on its packets
+    /// count and the other's do not. Who may do that is the room's business.
     pub fn add_ingest(&mut self, now: Instant, spec: IngestSpec) -> Result<(), PlaneError> {
         self.check_place(spec.peer, spec.tracks.len())?;
         for track in &spec.tracks {
             let known = self.places.get(&track.id).and_then(|place| self.tracks.get(*place));
-            if known.is_some_and(|known| known.source != Source::Absent) {
+            if known.is_some_and(|known| matches!(known.source, Source::Shard(_))) {
                 return Err(PlaneError::TrackTaken(track.id));
             }
         }
@@ -41,8 +42,9 @@ impl Plane {
         for (number, track) in (0_u8..).zip(&spec.tracks) {
             let place = self.track_place(now, track.id, track.media.codec.kind);
             if let Some(known) = self.tracks.get_mut(place) {
-                known.source = Source::Publisher { place: spec.peer.index, number };
                 publisher.attach(now, place, track, known);
+                let source = Source::Publisher { place: spec.peer.index, number };
+                known.begin_anew(now, source, track.media.rids.len().max(1));
             }
         }
         self.install(spec.peer, transport, Role::Publisher(Box::new(publisher)));
@@ -90,10 +92,11 @@ impl Plane {
         match self.roles.remove(peer.index) {
             Some(Role::Publisher(publisher)) => {
                 for place in publisher.places() {
-                    if let Some(track) = self.tracks.get_mut(place) {
-                        track.source = Source::Absent;
-                        track.requests.forget();
-                    }
+                    // Another may have taken the track over, or even its place, if it has ended since.
+                    let track = self.tracks.get_mut(place).filter(|track| track.comes_from(peer.index));
+                    let Some(track) = track else { continue };
+                    track.source = Source::Absent;
+                    track.requests.forget();
                     self.drop_if_abandoned(place);
                 }
             }

@@ -1,6 +1,7 @@
 //! The publisher's side: its packets become packets of tracks, and what it has to be told is gathered here.
 
 mod feedback;
+mod timeline;
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,12 @@ use smallvec::SmallVec;
 
 use super::clock::SenderClock;
 use super::quality::{Quality, ratio};
-use super::track::{Arrived, LAYERS_MAX, Layer, Track, canonicalise};
+use super::track::{Arrived, LAYERS_MAX, Layer, Source, Track};
 use super::{Plane, PlaneError, Role};
+use crate::media::canonical;
 use crate::media::counters::Counters;
 use crate::media::demux::{Demux, Route, unwrap_rtx};
-use crate::media::extension::ExtensionKind;
+use crate::media::extension::{ExtensionKind, ExtensionMap};
 use crate::media::gather;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::PeerKey;
@@ -22,6 +24,7 @@ use crate::media::rtp::RtpHeader;
 use crate::media::spec::{IngestSpec, IngestTrack, PlaneEvent};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
+use timeline::{Timeline, WallClock};
 
 /// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
 pub(super) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,6 +37,7 @@ pub(super) struct Publisher {
     demux: Demux,
     arrivals: ArrivalRecorder,
     tracks: SmallVec<[PublisherTrack; 2]>,
+    wall_clock: WallClock,
     /// What our feedback calls itself.
     ssrc: u32,
     media_told: bool,
@@ -59,6 +63,8 @@ struct PublisherTrack {
     place: usize,
     media: NegotiatedMedia,
     layers: Vec<PublisherLayer>,
+    timeline: Timeline,
+    keyframes: u64,
     /// The layer of which a keyframe is wanted.
     keyframe_of: Option<u8>,
     /// Number of the last full intra request.
@@ -89,6 +95,7 @@ impl Publisher {
             demux: Demux::new(spec.tracks.iter().map(|track| &track.media)),
             arrivals: ArrivalRecorder::new(now),
             tracks: SmallVec::new(),
+            wall_clock: WallClock::default(),
             ssrc,
             media_told: false,
             keyframe_told: false,
@@ -113,6 +120,8 @@ impl Publisher {
             place,
             media: ingest.media.clone(),
             layers: layers.collect(),
+            timeline: Timeline::after(track.newest(), track.clock_rate_hz()),
+            keyframes: 0,
             keyframe_of: None,
             intra_requests: 0,
         });
@@ -216,8 +225,12 @@ impl Plane {
         let (Some(track), Some(packet)) = (self.tracks.get_mut(place), datagram.get_mut(*start..*end)) else {
             return;
         };
+        if track.source != (Source::Publisher { place: peer.index, number: route.track }) {
+            return self.counters.rtp_unmapped += 1;
+        }
         canonicalise(packet, &from.media.extensions);
-        let first = track.is_video() && track.keyframes == 0;
+        from.timeline.carry_on(now, packet);
+        let first = track.is_video() && from.keyframes == 0;
         let (keyframe, waited) = match track.arrive(now, route.layer, received.index, packet) {
             Arrived::New { keyframe, waited } => (keyframe, waited),
             Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
@@ -240,6 +253,7 @@ impl Plane {
             }
         }
         if keyframe {
+            from.keyframes += 1;
             self.counters.keyframes_received += 1;
             self.events.extend(waited.map(PlaneEvent::KeyframeWaited));
             if !std::mem::replace(&mut publisher.keyframe_told, true) {
@@ -296,7 +310,21 @@ impl Plane {
         if let Some(layer) = track.layers.get_mut(usize::from(route.layer)) {
             layer.reception.sender_report(arrival, info);
         }
-        let clock = SenderClock { ntp: info.ntp, rtp_timestamp: info.rtp_timestamp, at: arrival };
-        self.set_clock(now, place, route.layer, clock);
+        let Some(rtp_timestamp) = track.timeline.of_report(info.rtp_timestamp) else { return };
+        let known = self.tracks.get(place).filter(|track| track.comes_from(peer.index));
+        let Some(known) = known else { return };
+        let before = known.layers.iter().find_map(|layer| layer.clock);
+        let clock_rate_hz = known.clock_rate_hz();
+        let ntp = publisher.wall_clock.carry_on(info.ntp, || {
+            before.filter(|_| track.timeline.follows()).map(|clock| clock.at(arrival, clock_rate_hz).0)
+        });
+        self.set_clock(now, place, route.layer, SenderClock { ntp, rtp_timestamp, at: arrival });
+    }
+}
+
+/// Renumbers the extensions of a publisher's packet; see [`canonical`].
+fn canonicalise(packet: &mut [u8], ids: &ExtensionMap) {
+    if let Ok(header) = RtpHeader::parse(packet) {
+        canonical::renumber(packet, &header, ids);
     }
 }

@@ -6,6 +6,7 @@ mod codecs;
 mod feedback;
 mod forwarding;
 mod gathering;
+mod republish;
 mod retransmission;
 mod shards;
 mod simulcast;

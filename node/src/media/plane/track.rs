@@ -1,5 +1,7 @@
 //! One track on this shard: its layers' rings, the window of packets that are not fanned out yet, and its legs.
 
+mod succession;
+
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
@@ -8,7 +10,6 @@ use smallvec::SmallVec;
 use super::clock::SenderClock;
 use super::keyframe::KeyframeRequests;
 use super::rate::RateMeter;
-use crate::media::canonical;
 use crate::media::codec::{CodecKind, MediaKind, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
@@ -177,6 +178,8 @@ pub(super) struct Track {
     /// Index of the layer that viewers get: the one seam for a choice per viewer.
     pub(super) target: u8,
     chosen_at: Instant,
+    /// How long nothing came before the numbering that is in use.
+    pub(super) pause: Duration,
     /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
     pub(super) opened: Option<Instant>,
     pub(super) keyframes: u64,
@@ -195,6 +198,7 @@ impl Track {
             requests: KeyframeRequests::default(),
             target: 0,
             chosen_at: now,
+            pause: Duration::ZERO,
             opened: None,
             keyframes: 0,
         }
@@ -249,8 +253,10 @@ impl Track {
         };
         let Some(layer) = self.layer(now, layer) else { return Arrived::Unusable };
         let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
+        let mut begun_after = None;
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
             layer.numbering_start = index - REORDER_BEFORE_FIRST;
+            begun_after = Some(layer.newest);
         }
         let late = ring.highest().is_some_and(|highest| index < highest);
         let start = match ring.store(index, packet) {
@@ -268,7 +274,9 @@ impl Track {
             starts_keyframe,
             late,
         });
-        layer.newest = Some((now, header.timestamp));
+        if !late {
+            layer.newest = Some((now, header.timestamp));
+        }
         layer.first_at.get_or_insert(now);
         layer.packets += 1;
         layer.bytes += packet.len() as u64;
@@ -278,6 +286,9 @@ impl Track {
         let mut waited = None;
         if keyframe {
             layer.last_keyframe_timestamp = Some(header.timestamp);
+        }
+        self.pause = begun_after.map_or(self.pause, |newest| succession::silence(now, newest));
+        if keyframe {
             self.keyframes += 1;
             waited = self.requests.arrived(now);
         }
@@ -386,11 +397,4 @@ fn trim(packet: &mut [u8], mut header: RtpHeader) -> Option<(&mut [u8], RtpHeade
     *packet.first_mut()? &= !0x20;
     header.padding_len = 0;
     Some((packet, header))
-}
-
-/// Renumbers the extensions of a publisher's packet; see [`canonical`].
-pub(super) fn canonicalise(packet: &mut [u8], ids: &crate::media::extension::ExtensionMap) {
-    if let Ok(header) = RtpHeader::parse(packet) {
-        canonical::renumber(packet, &header, ids);
-    }
 }

@@ -12,7 +12,7 @@ use crate::cluster_agent::{ClaimStream, ClusterError};
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::{EgressTrack, IngestTrack};
 use crate::peer::message::PeerConfig;
-use crate::room::core::{Entrant, LiveStream, RoomCore, StreamTrack};
+use crate::room::core::{Entrant, LiveStream, Published, RoomCore, StreamTrack};
 use crate::room::error::RoomError;
 use crate::room::message::{Admit, Play, Publish};
 use crate::shard::message::{AddPeer, AddPeerError, AdmitPeer, PeerMedia};
@@ -59,12 +59,20 @@ impl Room {
         added.map(|_| ())
     }
 
-    /// The tracks that a publisher's agreement makes, for the room and for the shard.
-    fn new_tracks(&self, config: &PeerConfig) -> (Vec<StreamTrack>, Vec<IngestTrack>) {
+    /// The tracks that a publisher's agreement makes, for the room and for the shard. Those of a stream that is here
+    /// already are gone on with, as far as they have the same codec: legs that play them then need not be touched.
+    fn new_tracks(
+        &self,
+        stream: &StreamName,
+        shard: ShardId,
+        config: &PeerConfig,
+    ) -> (Vec<StreamTrack>, Vec<IngestTrack>) {
         let mut ledger = self.around.ledger.borrow_mut();
         let media = &config.negotiated.media;
+        let before = self.core.tracks_on(stream, shard);
         let tracks = media.iter().map(|media| {
-            let id = TrackId(ledger.next_track());
+            let known = before.iter().find(|track| track.codec.kind == media.codec.kind);
+            let id = known.map_or_else(|| TrackId(ledger.next_track()), |track| track.id);
             let (codec, rids) = (media.codec.clone(), media.rids.clone());
             (StreamTrack { id, codec, rids }, IngestTrack { id, media: media.clone() })
         });
@@ -97,21 +105,25 @@ impl Handler<Publish> for Room {
     type Result = ResponseActFuture<Self, Result<(), RoomError>>;
 
     fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
-        let Publish { session, stream, place, etag, config } = publish;
+        let Publish { session, stream, claimant, place, etag, config } = publish;
         let shard = place.shard();
         let entrant = entrant(session, stream.clone(), shard, etag, &config);
-        let (tracks, ingest) = self.new_tracks(&config);
-        let claimed = tracks.clone();
-        let publish = |core: &mut RoomCore, now, entrant| core.publish(now, entrant, tracks);
-        let entered = self.enter(entrant, place, Role::Publisher, publish);
-        if let Err(error) = entered {
-            return Box::pin(actix::fut::ready(Err(error)));
-        }
-        self.journal.claimed(&claimed);
-        let claim = ClaimStream { room: self.name.clone(), stream };
+        let (tracks, ingest) = self.new_tracks(&stream, shard, &config);
+        let publish = |core: &mut RoomCore, now, entrant| core.publish(now, entrant, claimant, tracks);
+        let published = match self.enter(entrant, place, Role::Publisher, publish) {
+            Ok(published) => published,
+            Err(error) => return Box::pin(actix::fut::ready(Err(error))),
+        };
+        // A stream that waits for a publisher, or has one, is ours already.
+        let claim = (published == Published::First).then(|| {
+            let room = self.name.clone();
+            self.around.ledger.borrow_mut().claim(room.clone(), stream.clone());
+            ClaimStream { room, stream }
+        });
         let agent = self.around.agent.clone();
         let added = self.add_peer(shard, session, config, PeerMedia::Ingest(ingest), context);
         let claimed_and_added = async move {
+            let Some(claim) = claim else { return added.await };
             match ask(&agent, claim, DEADLINE).await {
                 Ok(Ok(())) => added.await,
                 Ok(Err(ClusterError::Claimed { .. })) => Err(RoomError::Taken),

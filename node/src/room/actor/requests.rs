@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use super::{DEADLINE, Room};
 use crate::actor::instruments::Handler;
+use crate::media::path::ShardId;
 use crate::peer::ice;
 use crate::room::core::PatchKind;
 use crate::room::error::RoomError;
@@ -16,10 +17,10 @@ use crate::room::rooms::End;
 use crate::shard;
 
 impl Handler<CheckFree> for Room {
-    type Result = Result<(), RoomError>;
+    type Result = Result<Option<ShardId>, RoomError>;
 
-    fn handle(&mut self, CheckFree { stream }: CheckFree, _: &mut Context<Self>) -> Self::Result {
-        if self.core.is_free(&stream) { Ok(()) } else { Err(RoomError::Taken) }
+    fn handle(&mut self, check: CheckFree, _: &mut Context<Self>) -> Self::Result {
+        self.core.vacancy(&check.stream, &check.claimant)
     }
 }
 

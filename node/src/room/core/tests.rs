@@ -1,11 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod succession;
+
+use aforo_cluster::id::TrackId;
 use proptest::prelude::*;
 
 use super::*;
 use crate::media::codec::CodecKind;
+use crate::media::negotiated::Codec;
+use crate::room::claimant::Claimant;
 
 const SHARD: ShardId = ShardId(1);
+
+fn is_free(room: &RoomCore, stream: &str) -> bool {
+    matches!(room.vacancy(&name(stream), &Claimant::default()), Ok(None))
+}
 
 fn start() -> Instant {
     Instant::now()
@@ -47,8 +56,9 @@ fn credentials(ufrag: &str) -> IceCredentials {
 /// A room whose stream `main` has a publisher with the peer 0.
 fn claimed(now: Instant) -> (RoomCore, SessionId) {
     let (mut room, publisher) = (RoomCore::default(), SessionId::random());
-    room.publish(now, entrant(publisher, "main"), tracks()).unwrap();
+    room.publish(now, entrant(publisher, "main"), Claimant::default(), tracks()).unwrap();
     room.peer_added(publisher, SHARD, key(0));
+    outputs(&mut room);
     (room, publisher)
 }
 
@@ -124,8 +134,11 @@ fn a_second_publisher_is_refused_even_before_the_first_connects() {
     let now = start();
     let (mut room, _) = claimed(now);
     let second = SessionId::random();
-    assert!(matches!(room.publish(now, entrant(second, "main"), tracks()), Err(RoomError::Taken)));
-    room.publish(now, entrant(second, "other"), tracks()).unwrap();
+    assert!(matches!(
+        room.publish(now, entrant(second, "main"), Claimant::default(), tracks()),
+        Err(RoomError::Taken)
+    ));
+    room.publish(now, entrant(second, "other"), Claimant::default(), tracks()).unwrap();
 }
 
 #[test]
@@ -133,7 +146,7 @@ fn a_publisher_that_never_connects_frees_its_stream() {
     let now = start();
     let (mut room, publisher) = claimed(now);
     room.handle_notice(notice(publisher, PeerEvent::Ended(EndReason::IceTimeout), now));
-    assert!(room.is_free(&name("main")) && room.is_empty());
+    assert!(is_free(&room, "main") && room.is_empty());
     assert_eq!(closed(&outputs(&mut room)), [], "a peer that said goodbye is not told to go");
 }
 
@@ -144,7 +157,7 @@ fn viewers_go_with_their_publisher_and_only_they() {
     let first = viewer(&mut room, now, publisher, 1);
     let second = viewer(&mut room, now, publisher, 2);
     let other = SessionId::random();
-    room.publish(now, entrant(other, "other"), tracks()).unwrap();
+    room.publish(now, entrant(other, "other"), Claimant::default(), tracks()).unwrap();
     outputs(&mut room);
     room.handle_notice(notice(publisher, PeerEvent::Ended(EndReason::ClosedByPeer), now));
     let said = outputs(&mut room);
@@ -161,7 +174,7 @@ fn an_answer_made_for_a_former_publication_is_refused() {
     let (mut room, publisher) = live(now);
     room.delete(now, publisher).unwrap();
     let again = SessionId::random();
-    room.publish(now, entrant(again, "main"), tracks()).unwrap();
+    room.publish(now, entrant(again, "main"), Claimant::default(), tracks()).unwrap();
     room.handle_notice(notice(again, PeerEvent::FirstMedia, now));
     let late = room.play(now, entrant(SessionId::random(), "main"), publisher);
     assert!(matches!(late, Err(RoomError::NotLive)));
@@ -272,7 +285,10 @@ proptest! {
             let pick = |number: u8| usize::from(number).checked_rem(entered.len()).map(|index| (index, entered[index]));
             let session = SessionId::random();
             let joined = match step {
-                Step::Publish(number) => room.publish(now, entrant(session, &stream(number)), tracks()).is_ok(),
+                Step::Publish(number) => {
+                    let entrant = entrant(session, &stream(number));
+                    room.publish(now, entrant, Claimant::default(), tracks()).is_ok()
+                }
                 Step::Play(number) => {
                     let publisher = room.find(&name(&stream(number))).map(|live| live.publisher);
                     publisher.is_ok_and(|publisher| room.play(now, entrant(session, &stream(number)), publisher).is_ok())

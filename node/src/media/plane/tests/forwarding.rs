@@ -259,8 +259,11 @@ fn specs_that_cannot_be_are_refused_and_leave_nothing() {
     let publisher = rig.publisher(0, &setup);
     let again = rig.plane.add_ingest(rig.now, publisher.spec(&setup));
     assert_eq!(again, Err(PlaneError::PlaceTaken(publisher.client.peer)));
-    let taken = rig.plane.add_ingest(rig.now, Publisher::new(1, &setup).spec(&setup));
-    assert_eq!(taken, Err(PlaneError::TrackTaken(VIDEO)));
+    let elsewhere = Setup { origin: 1, ..Setup::default() };
+    let mut mirror = Rig::new();
+    mirror.viewer(2, &elsewhere);
+    let taken = mirror.plane.add_ingest(mirror.now, Publisher::new(1, &setup).spec(&setup));
+    assert_eq!(taken, Err(PlaneError::TrackTaken(VIDEO)), "it enters at another shard");
     let mut spec = Viewer::new(2, &setup).spec(&setup);
     spec.tracks[0].media.local_ssrc = None;
     assert_eq!(rig.plane.add_egress(rig.now, spec), Err(PlaneError::NoLocalSsrc(VIDEO)));

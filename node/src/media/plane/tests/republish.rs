@@ -1,0 +1,173 @@
+//! Publishers that follow one another on the same tracks.
+
+use super::*;
+use crate::media::rtcp::{self, Packet, SenderInfo};
+use crate::media::rtp::RtpHeader;
+
+fn sound() -> Setup {
+    Setup { audio: true, ..Setup::default() }
+}
+
+/// Sends 30 frames a second from `first` on, with sound beside each, until `viewer` has had `frames` of them.
+fn broadcast(rig: &mut Rig, publisher: &mut Publisher, viewer: &mut Viewer, first: u16, frames: u16) {
+    for number in 0..frames {
+        let sequence = first.wrapping_add(number);
+        let video = publisher.video(&Sent::frame(sequence, number == 2));
+        rig.publish(publisher, &video, &mut [viewer]);
+        let audio = publisher.audio(sequence, &[0x78, number as u8]);
+        rig.publish(publisher, &audio, &mut [viewer]);
+        rig.wait(Duration::from_millis(33), &mut [publisher], &mut [viewer]);
+    }
+}
+
+fn of(packets: &[(RtpHeader, Vec<u8>)], ssrc: u32) -> Vec<(u16, u32)> {
+    let own = packets.iter().filter(|(header, _)| header.ssrc == ssrc);
+    own.map(|(header, _)| (header.sequence, header.timestamp)).collect()
+}
+
+fn picture_losses(publisher: &Publisher) -> usize {
+    let packets = publisher.client.rtcp.iter().flat_map(|compound| rtcp::packets(compound));
+    packets.flatten().filter(|packet| matches!(packet, Packet::PictureLoss(_))).count()
+}
+
+#[test]
+fn viewers_play_on_with_the_time_that_passed() {
+    for away in [Duration::from_millis(200), Duration::from_secs(5), Duration::from_secs(59)] {
+        let setup = sound();
+        let mut rig = Rig::new();
+        let mut first = rig.publisher(0, &setup);
+        let mut viewer = rig.viewer(1, &setup);
+        broadcast(&mut rig, &mut first, &mut viewer, 500, 10);
+        let before = viewer.client.packets();
+        rig.plane.remove_peer(rig.now, first.client.peer);
+        let left_at = rig.now;
+        rig.wait(away, &mut [], &mut [&mut viewer]);
+        let mut second = rig.publisher(5, &setup);
+        rig.flush(&mut [&mut second], &mut []);
+        assert_eq!(picture_losses(&second), 1, "a keyframe is asked for at once");
+        let sound_at = rig.now;
+        broadcast(&mut rig, &mut second, &mut viewer, 60_000, 10);
+        let after = viewer.client.packets();
+        for (ssrc, clock_rate_hz, begins_at) in [
+            // The picture begins with the keyframe, the third frame.
+            (viewer.ssrc, 90_000, sound_at + Duration::from_millis(66)),
+            (viewer.audio_ssrc, 48_000, sound_at),
+        ] {
+            let (old, new) = (of(&before, ssrc), of(&after, ssrc));
+            let (last, next) = (old[old.len() - 1], new[0]);
+            assert_eq!(next.0, last.0.wrapping_add(1), "numbers go on");
+            assert!(new.windows(2).all(|pair| pair[1].0 == pair[0].0.wrapping_add(1)));
+            // The last frame of the first publisher came 33 ms before it left.
+            let passed = begins_at - (left_at - Duration::from_millis(33));
+            let units = (passed.as_secs_f64() * f64::from(clock_rate_hz)) as i64;
+            let moved = i64::from(next.1.wrapping_sub(last.1) as i32);
+            let slack = i64::from(clock_rate_hz) / 100;
+            assert!((moved - units).abs() <= slack, "{away:?}: moved by {moved}, {units} passed");
+        }
+        assert_eq!(viewer.client.refused, 0, "no nonce came twice");
+        let transport: Vec<u16> = [before, after]
+            .concat()
+            .iter()
+            .map(|(header, packet)| {
+                u16::from_be_bytes(header.extension(packet, 5).unwrap().try_into().unwrap())
+            })
+            .collect();
+        assert!(transport.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{transport:?}");
+    }
+}
+
+#[test]
+fn the_one_before_is_not_heard_once_it_was_taken_over() {
+    let setup = sound();
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    broadcast(&mut rig, &mut first, &mut viewer, 500, 10);
+    let last = of(&viewer.client.packets(), viewer.ssrc).last().copied().unwrap();
+    let mut second = rig.publisher(5, &setup);
+    let stray = first.video(&Sent::frame(510, true));
+    rig.publish(&mut first, &stray, &mut [&mut viewer]);
+    assert_eq!(viewer.client.packets().len(), 0);
+    assert_eq!(rig.plane.counters().rtp_unmapped, 1);
+    broadcast(&mut rig, &mut second, &mut viewer, 3, 10);
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    broadcast(&mut rig, &mut second, &mut viewer, 13, 10);
+    let after = of(&viewer.client.packets(), viewer.ssrc);
+    assert_eq!((after[0].0, after.len()), (last.0.wrapping_add(1), 18), "its end ends nothing");
+    assert!(after.windows(2).all(|pair| pair[1].1.wrapping_sub(pair[0].1) == 3_000));
+    assert_eq!(viewer.client.refused, 0);
+}
+
+#[test]
+fn a_publisher_without_layers_follows_one_with_them() {
+    let layered = Setup { rids: vec!["a".to_owned(), "b".to_owned()], ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &layered);
+    let mut viewer = rig.viewer(1, &layered);
+    for number in 0..60 {
+        for layer in 0..2 {
+            let sent = Sent { layer, size: 300 + 600 * layer, ..Sent::frame(number, number % 30 == 0) };
+            let packet = first.video(&sent);
+            rig.publish(&mut first, &packet, &mut [&mut viewer]);
+        }
+        rig.wait(Duration::from_millis(33), &mut [&mut first], &mut [&mut viewer]);
+    }
+    let before = of(&viewer.client.packets(), viewer.ssrc);
+    let setup = Setup::default();
+    let mut second = rig.publisher(5, &setup);
+    for number in 0..10 {
+        let packet = second.video(&Sent::frame(9_000 + number, number == 0));
+        rig.publish(&mut second, &packet, &mut [&mut viewer]);
+    }
+    let after = of(&viewer.client.packets(), viewer.ssrc);
+    assert_eq!(after.len(), 10, "from the first keyframe on");
+    assert_eq!(after[0].0, before.last().unwrap().0.wrapping_add(1));
+    let ahead = after[0].1.wrapping_sub(before.last().unwrap().1) as i32;
+    assert!((1..=9_000).contains(&ahead), "{ahead}");
+}
+
+#[test]
+fn the_wall_clock_of_another_machine_does_not_part_sound_and_picture() {
+    let setup = sound();
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let report = |publisher: &mut Publisher, ssrc, seconds: u64, rtp_timestamp| {
+        let info = SenderInfo { ntp: seconds << 32, rtp_timestamp, packet_count: 1, octet_count: 1 };
+        publisher.client.rtcp(|writer| writer.sender_report(ssrc, &info, &[]).unwrap())
+    };
+    for (ssrc, timestamp) in [(PUBLISHER_VIDEO_SSRC, 512 * 3_000), (PUBLISHER_AUDIO_SSRC, 512 * 960)] {
+        let packet = first.video(&Sent::frame(511, true));
+        rig.publish(&mut first, &packet, &mut [&mut viewer]);
+        let packet = first.audio(511, &[0x78]);
+        rig.publish(&mut first, &packet, &mut [&mut viewer]);
+        let compound = report(&mut first, ssrc, 1_000, timestamp);
+        rig.receive(&first.client, compound);
+    }
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    rig.wait(Duration::from_secs(3), &mut [], &mut [&mut viewer]);
+    let mut second = rig.publisher(5, &setup);
+    let compound = report(&mut second, PUBLISHER_AUDIO_SSRC, 70_000, 2 * 960);
+    rig.receive(&second.client, compound);
+    broadcast(&mut rig, &mut second, &mut viewer, 0, 3);
+    // Both say that frame 2 was taken at the same time, on a clock that is 19 hours ahead.
+    for (ssrc, timestamp) in [(PUBLISHER_AUDIO_SSRC, 2 * 960), (PUBLISHER_VIDEO_SSRC, 2 * 3_000)] {
+        let compound = report(&mut second, ssrc, 70_000, timestamp);
+        rig.receive(&second.client, compound);
+    }
+    viewer.client.rtcp.clear();
+    rig.wait(Duration::from_millis(1_100), &mut [&mut second], &mut [&mut viewer]);
+    let mut told = std::collections::HashMap::new();
+    for packet in viewer.client.rtcp.iter().flat_map(|compound| rtcp::packets(compound)) {
+        if let Packet::SenderReport(report) = packet.unwrap() {
+            told.insert(report.ssrc, report.info);
+        }
+    }
+    let (picture, sound) = (told[&viewer.ssrc], told[&viewer.audio_ssrc]);
+    assert_eq!(picture.ntp >> 32, sound.ntp >> 32);
+    assert!(
+        (1_003..1_006).contains(&(picture.ntp >> 32)),
+        "the viewer's clock went on: {}",
+        picture.ntp >> 32
+    );
+}

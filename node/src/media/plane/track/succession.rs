@@ -1,0 +1,41 @@
+//! One publisher after another on the same track.
+
+use std::time::{Duration, Instant};
+
+use super::{RateMeter, Source, Track};
+
+/// The longest pause between two publishers that legs count in their timestamps: the longest grace that can be configured,
+/// and far from half the range of a timestamp.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+impl Track {
+    /// A publisher with so many layers takes the track over, from nobody or from another. What is known of the one before
+    /// only serves to go on where it ended.
+    pub(in super::super) fn begin_anew(&mut self, now: Instant, source: Source, layers: usize) {
+        self.source = source;
+        self.requests = self.requests.begin_anew();
+        self.chosen_at = now;
+        if usize::from(self.target) >= layers {
+            self.target = 0;
+        }
+        for gone in self.layers.iter_mut().skip(layers) {
+            gone.bytes_rate = RateMeter::new(now);
+        }
+    }
+
+    /// When the newest packet of any layer came, and its timestamp.
+    pub(in super::super) fn newest(&self) -> Option<(Instant, u32)> {
+        self.layers.iter().filter_map(|layer| layer.newest).max_by_key(|(at, _)| *at)
+    }
+
+    /// Whether the publisher at this place of the plane's tables sends it.
+    pub(in super::super) fn comes_from(&self, publisher: u32) -> bool {
+        matches!(self.source, Source::Publisher { place, .. } if place == publisher)
+    }
+}
+
+/// How long nothing came between a layer's newest packet and now, as far as legs count it.
+pub(super) fn silence(now: Instant, newest: Option<(Instant, u32)>) -> Duration {
+    let silence = newest.map(|(at, _)| now.saturating_duration_since(at));
+    silence.unwrap_or_default().min(PAUSE_MAX)
+}

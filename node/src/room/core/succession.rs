@@ -1,0 +1,172 @@
+//! Who publishes a stream, one after another: its claim, a publisher's return, a takeover, and the end.
+
+use std::time::Instant;
+
+use aforo_cluster::id::{SessionId, StreamName};
+
+use super::stream::{Holder, Pause, Stream, can_go_on};
+use super::{Entrant, LiveStream, Role, RoomCore, RoomError, RoomOutput, StreamTrack};
+use crate::media::path::ShardId;
+use crate::peer::message::EndReason;
+use crate::room::claimant::Claimant;
+
+/// Sessions that were taken over and are remembered, so that their clients can be told: more than end within the minute
+/// in which a client asks.
+const TAKEN_OVER: usize = 16;
+
+/// How a publisher came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::room) enum Published {
+    /// The stream is new: the cluster must be asked for its name.
+    First,
+    /// The stream is here already.
+    Successor,
+}
+
+impl RoomCore {
+    /// The stream, if it can be played now.
+    pub fn find(&self, stream: &StreamName) -> Result<&LiveStream, RoomError> {
+        let stream = self.streams.get(stream).filter(|stream| stream.flows);
+        stream.map(|stream| &stream.live).ok_or(RoomError::NotLive)
+    }
+
+    /// Whether `claimant` may publish the stream, and on which shard it has to if the stream is here already.
+    pub fn vacancy(&self, stream: &StreamName, claimant: &Claimant) -> Result<Option<ShardId>, RoomError> {
+        match self.streams.get(stream) {
+            Some(stream) if !stream.admits(claimant) => Err(RoomError::Taken),
+            stream => Ok(stream.map(|stream| stream.live.origin)),
+        }
+    }
+
+    /// The tracks that a publisher on `shard` goes on with if its codecs are theirs.
+    pub fn tracks_on(&self, stream: &StreamName, shard: ShardId) -> &[StreamTrack] {
+        let stream = self.streams.get(stream).filter(|stream| stream.live.origin == shard);
+        stream.map_or(&[], |stream| &stream.live.tracks)
+    }
+
+    /// A publisher takes a stream. A new one is live from its first packet on; one that is here already is the
+    /// publisher's as soon as it is connected.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        entrant: Entrant,
+        claimant: Claimant,
+        tracks: Vec<StreamTrack>,
+    ) -> Result<Published, RoomError> {
+        let (name, session) = (entrant.stream.clone(), entrant.session);
+        let holder = Holder { session, claimant, shard: entrant.shard, tracks };
+        let published = match self.streams.get_mut(&name) {
+            Some(stream) if !stream.admits(&holder.claimant) => return Err(RoomError::Taken),
+            Some(stream) => {
+                if let Some(before) = stream.successor.replace(holder) {
+                    self.remember_taken_over(before.session);
+                    self.end(now, before.session, EndReason::TakenOver, true);
+                }
+                Published::Successor
+            }
+            None => {
+                let stream = Stream::new(holder);
+                let tracks = stream.kinds();
+                self.streams.insert(name, stream);
+                self.outputs.push_back(RoomOutput::StreamClaimed { tracks });
+                Published::First
+            }
+        };
+        self.enter(now, entrant, Role::Publisher);
+        Ok(published)
+    }
+
+    /// A publisher is connected: if it was to take the stream over, it does. Viewers who cannot follow are ended, so that
+    /// they come again and get what there is now.
+    pub(super) fn take_over(&mut self, now: Instant, name: &StreamName, session: SessionId) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(next) = stream.successor.take_if(|next| next.session == session) else { return };
+        let tracks_before = stream.kinds();
+        let before = std::mem::replace(&mut stream.live.tracks, next.tracks.clone());
+        stream.live.origin = next.shard;
+        let goes_on = before.len() == next.tracks.len()
+            && next.tracks.iter().all(|track| before.iter().any(|old| track.goes_on_with(old)));
+        if !goes_on {
+            // Who is on the way in has an answer for the tracks of before.
+            stream.live.publisher = session;
+            stream.flows = false;
+        }
+        let away = stream.paused.take().map(|pause| now.saturating_duration_since(pause.since));
+        let old = stream.holder.replace(next);
+        let after = stream.live.tracks.clone();
+        self.outputs.push_back(RoomOutput::PublisherChanged {
+            stream: name.clone(),
+            tracks_before,
+            tracks: after.iter().map(StreamTrack::kind).collect(),
+            away,
+            goes_on,
+        });
+        if let Some(old) = old {
+            self.remember_taken_over(old.session);
+            self.end(now, old.session, EndReason::TakenOver, true);
+        }
+        let lost = self.sessions.iter().filter(|(_, session)| {
+            session.role == Role::Viewer
+                && session.stream == *name
+                && !can_go_on(&session.media, &before, &after)
+        });
+        let lost: Vec<SessionId> = lost.map(|(id, _)| *id).collect();
+        for viewer in lost {
+            self.end(now, viewer, EndReason::StreamChanged, true);
+        }
+    }
+
+    fn remember_taken_over(&mut self, session: SessionId) {
+        if self.taken_over.len() == TAKEN_OVER {
+            self.taken_over.pop_front();
+        }
+        self.taken_over.push_back(session);
+    }
+
+    /// A publisher's session is over, whatever its part was.
+    pub(super) fn publisher_left(&mut self, now: Instant, name: StreamName, session: SessionId) {
+        let grace = self.grace;
+        let Some(stream) = self.streams.get_mut(&name) else { return };
+        stream.successor.take_if(|next| next.session == session);
+        let held = stream.holder.take_if(|holder| holder.session == session).is_some();
+        if held {
+            stream.flows = false;
+            stream.paused = Some(Pause { since: now, until: now + grace });
+        }
+        self.end_if_abandoned(now, name.clone());
+        if let Some(stream) = self.streams.get(&name).filter(|_| held) {
+            self.outputs.push_back(RoomOutput::StreamPaused { stream: name, viewers: stream.viewers });
+        }
+    }
+
+    /// A stream that nobody publishes ends with its last viewer, or when they have waited long enough.
+    pub(super) fn end_if_abandoned(&mut self, now: Instant, name: StreamName) {
+        let Some(stream) = self.streams.get(&name) else { return };
+        let over = stream.viewers == 0 || stream.paused.is_none_or(|pause| now >= pause.until);
+        if over && !stream.is_held() {
+            self.end_stream(now, name);
+        }
+    }
+
+    fn end_stream(&mut self, now: Instant, name: StreamName) {
+        let Some(stream) = self.streams.remove(&name) else { return };
+        let viewers = self.sessions.iter().filter(|(_, session)| session.stream == name);
+        let viewers: Vec<SessionId> = viewers.map(|(id, _)| *id).collect();
+        for viewer in viewers {
+            self.end(now, viewer, EndReason::StreamEnded, true);
+        }
+        self.outputs.push_back(RoomOutput::StreamEnded { tracks: stream.kinds(), stream: name });
+    }
+
+    /// When a stream has waited long enough for its publisher.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.streams.values().filter_map(Stream::ends_at).min()
+    }
+
+    /// Ends streams whose publisher did not return in time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let over = self.streams.iter().filter(|(_, stream)| stream.ends_at().is_some_and(|at| at <= now));
+        let over: Vec<StreamName> = over.map(|(name, _)| name.clone()).collect();
+        over.into_iter().for_each(|name| self.end_stream(now, name));
+    }
+}
