@@ -11,6 +11,7 @@ mod secret;
 mod show;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use layer::{Layer, Origin};
 pub use load::{ConfigError, Loaded, Problem, Sources};
 pub use rooms::Rooms;
 pub use secret::Secret;
+pub use turn::Turn;
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
@@ -200,21 +202,6 @@ impl Auth {
     }
 }
 
-/// TURN servers that clients are told of in `Link` headers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
-#[serde(default, deny_unknown_fields)]
-pub struct Turn {
-    /// `turn:`, `turns:` and `stun:` addresses.
-    #[garde(inner(pattern(r"^(stun|stuns|turn|turns):[^ <>]+$")))]
-    pub urls: Vec<String>,
-    /// The secret shared with the TURN servers; credentials are derived from it.
-    #[garde(skip)]
-    pub secret: Option<Secret>,
-    /// How long derived credentials are good for.
-    #[garde(range(min = 60))]
-    pub ttl_seconds: u32,
-}
-
 /// Logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
@@ -298,13 +285,6 @@ impl Default for Limits {
             request_burst: 200,
             loopback_exempt: true,
         }
-    }
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        // A day: longer than any session that is worth relaying, as credentials cannot be renewed within one.
-        Self { urls: Vec::new(), secret: None, ttl_seconds: 86_400 }
     }
 }
 
