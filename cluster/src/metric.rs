@@ -177,7 +177,7 @@ metrics! {
     histogram keyframe_wait_seconds [] buckets JOIN_SECONDS: "Time from the first wish for a keyframe to its arrival from the publisher.";
     histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel: the oldest of each kind (audio, video, rtx for answers to NACK) in each round of the event loop.";
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
-    histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times from receiver reports.";
+    histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times: of viewers from their receiver reports, of publishers from their answers to NACK.";
     histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
     gauge legs ["kind"]: "Tracks being sent to viewers.";
 

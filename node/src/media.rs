@@ -16,6 +16,7 @@ pub mod negotiated;
 pub mod outbox;
 pub mod path;
 pub mod plane;
+pub mod rate;
 pub mod reception;
 pub mod ring;
 pub mod rtcp;

@@ -20,7 +20,6 @@ mod membership;
 mod mirror;
 mod publisher;
 pub mod quality;
-mod rate;
 mod report;
 mod retransmit;
 mod schedule;
@@ -51,12 +50,12 @@ use crate::media::counters::Counters;
 use crate::media::gather;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::rate::RateMeter;
 use crate::media::rtp;
 use crate::media::spec::{PlaneEvent, ShardMessage};
 use departure::{Departure, Departures};
 use fan_out::{Exit, Outlet, fan_out};
 use publisher::Publisher;
-use rate::RateMeter;
 use schedule::{Schedule, Task};
 use table::Table;
 use track::{Source, Track};
@@ -194,8 +193,8 @@ impl Plane {
     }
 
     /// How long a track's packets are gathered now.
-    pub fn gather_window(&self) -> Duration {
-        gather::window(self.fan_out_per_second())
+    pub fn gather_window(&self, now: Instant) -> Duration {
+        gather::window(self.fan_out_per_second(now))
     }
 
     /// Does what is due at `now`; what comes of it leaves with the next [`Self::flush`].
@@ -214,8 +213,8 @@ impl Plane {
     }
 
     /// Datagrams sealed per second, over about the last second: the load figure that gathering goes by.
-    pub fn fan_out_per_second(&self) -> f64 {
-        self.sent_rate.last_per_second()
+    pub fn fan_out_per_second(&self, now: Instant) -> f64 {
+        self.sent_rate.per_second(now)
     }
 
     /// Totals of this plane.

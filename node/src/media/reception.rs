@@ -227,8 +227,8 @@ impl Reception {
         std::mem::take(&mut self.keyframe_wanted)
     }
 
-    /// Round trip to the sender, by its answers to NACK.
-    pub fn round_trip(&self) -> Duration {
+    /// Round trip to the sender, by its answers to NACK; `None` before the first.
+    pub fn round_trip(&self) -> Option<Duration> {
         self.missing.round_trip()
     }
 

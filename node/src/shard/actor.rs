@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
 use aforo_cluster::metric::Metrics;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::actor::instruments::Instruments;
@@ -85,7 +85,7 @@ pub struct Shard {
     lifeline: Lifeline,
     wake: Rc<Notify>,
     /// Told when the last peer has gone.
-    emptied: Rc<Notify>,
+    emptied: Option<oneshot::Sender<()>>,
     last_tick: Instant,
     ticks: u32,
 }
@@ -117,7 +117,7 @@ impl Shard {
             busy: BusyMeter::new(now),
             lifeline: setup.lifeline,
             wake,
-            emptied: Rc::new(Notify::new()),
+            emptied: None,
             last_tick: now,
             ticks: 0,
         })

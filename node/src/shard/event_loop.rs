@@ -36,12 +36,12 @@ pub(super) async fn run(pump: SharedPump, sources: Sources) -> io::Result<()> {
     loop {
         let wait = {
             let pump = pump.borrow();
-            let plane = pump.core.plane();
-            let (departure, deadline) = (plane.next_departure(), pump.poll_timeout());
-            event_loop.look.next(Instant::now(), plane.gather_window(), departure, deadline)
+            let (departure, deadline) = (pump.core.plane().next_departure(), pump.poll_timeout());
+            let now = Instant::now();
+            event_loop.look.next(now, pump.pause(now), departure, deadline)
         };
         let woken = event_loop.sleep(wait).await?;
-        event_loop.round(woken, &mut pump.borrow_mut());
+        event_loop.round(woken, &mut pump.borrow_mut())?;
     }
 }
 
@@ -81,10 +81,10 @@ impl EventLoop {
     }
 
     /// Takes in what came, and sends what follows.
-    fn round(&mut self, woken: Woken, pump: &mut Pump) {
+    fn round(&mut self, woken: Woken, pump: &mut Pump) -> io::Result<()> {
         match woken {
             Woken::Look => {
-                self.look = pump.read();
+                self.look = pump.read()?;
                 self.armed = false;
             }
             Woken::Packets(message) => pump.read_shard(message),
@@ -94,5 +94,6 @@ impl EventLoop {
             pump.read_shard(message);
         }
         pump.flush();
+        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// A shard's last sign of life, which other threads may read.
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -60,10 +62,9 @@ impl BusyMeter {
     }
 }
 
-/// CPU time of this thread, as the scheduler counts it: the first number of `schedstat`, in nanoseconds.
+/// CPU time of this thread, from its own clock.
 fn thread_cpu() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Duration::from)
 }
 
 #[cfg(test)]

@@ -1,9 +1,27 @@
-//! When the event loop looks at its socket: at each datagram while the shard is idle, once per gather window under load.
+//! When the event loop looks at its socket: at each datagram while the shard is idle, once a millisecond in a storm of joins,
+//! once per gather window while much is sent.
 //!
 //! A look costs a few system calls and perhaps a wake-up of the thread, whether it finds one datagram or hundreds. What a
 //! look finds is sorted by the time at which the kernel had it, so looking late delays no packet that is gathered anyway.
 
 use std::time::{Duration, Instant};
+
+/// Datagrams received per second up to which each is worth a look of its own: a few publishers, or a hundred joins.
+const CALM_PER_SECOND: f64 = 1_000.0;
+
+/// Datagrams received per second from which the longest pause lies between two looks: a storm of some 300 joins a second.
+const STORM_PER_SECOND: f64 = 2_000.0;
+
+/// The longest pause, where no media is gathered: checks and handshakes do not notice it, and each look that a storm of joins
+/// is spared saves a wake-up of the thread.
+pub const PAUSE_MAX: Duration = Duration::from_millis(1);
+
+/// How long to leave the socket alone after a look, at `received_per_second` datagrams. That figure is the same however
+/// often the shard looks, so the rule cannot swing.
+pub fn pause(received_per_second: f64) -> Duration {
+    let share = (received_per_second - CALM_PER_SECOND) / (STORM_PER_SECOND - CALM_PER_SECOND);
+    if share.is_nan() { Duration::ZERO } else { PAUSE_MAX.mul_f64(share.clamp(0.0, 1.0)) }
+}
 
 /// What the loop waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,22 +46,23 @@ pub struct Look {
 }
 
 impl Look {
-    /// What to wait for next. `window`: how long packets are gathered now. `departure`: when a window is over.
-    /// `deadline`: when anything is due, a departure included; under load only departures are worth a look of their own.
+    /// What to wait for next. `pause`: how long the socket may be left alone, by [`pause`] or because packets are gathered
+    /// anyway. `departure`: when a gather window is over. `deadline`: when anything is due, a departure included; under load
+    /// only departures are worth a look of their own.
     pub fn next(
         &self,
         now: Instant,
-        window: Duration,
+        pause: Duration,
         departure: Option<Instant>,
         deadline: Option<Instant>,
     ) -> Wait {
         if !self.drained {
             return Wait::Not;
         }
-        if !self.found || window.is_zero() {
+        if !self.found || pause.is_zero() {
             return Wait::Readable(deadline);
         }
-        let next_look = self.at + window;
+        let next_look = self.at + pause;
         let until = departure.map_or(next_look, |departure| departure.min(next_look));
         if until <= now { Wait::Not } else { Wait::Until(until) }
     }
@@ -57,6 +76,14 @@ mod tests {
 
     use super::*;
     use crate::media::gather::WINDOW_MAX;
+
+    #[test]
+    fn a_calm_shard_never_pauses_and_a_storm_pauses_for_a_millisecond() {
+        assert_eq!(pause(0.0), Duration::ZERO);
+        assert_eq!(pause(CALM_PER_SECOND), Duration::ZERO);
+        assert_eq!(pause(1_500.0), PAUSE_MAX / 2);
+        assert_eq!(pause(1e9), PAUSE_MAX);
+    }
 
     #[test]
     fn an_idle_shard_reads_at_once() {
@@ -80,32 +107,42 @@ mod tests {
     }
 
     proptest! {
-        /// Datagrams come at any times and rounds take any time: each is read within a window of its arrival, or as soon as
-        /// the round is over during which it came.
+        /// Packets come at any times, rounds take any time and the window changes: each is read within a pause of its
+        /// arrival and leaves within a window of it, or as soon as the round is over during which that came to pass.
         #[test]
-        fn no_datagram_waits_longer_than_a_window(
-            window_us in 0u64..=5_000,
+        fn no_packet_waits_longer_than_its_window(
+            windows_us in proptest::collection::vec(0u64..=5_000, 1..10),
             gaps_us in proptest::collection::vec(0u64..8_000, 1..200),
             rounds_us in proptest::collection::vec(0u64..12_000, 1..10),
         ) {
-            let window = Duration::from_micros(window_us);
             let mut now = Instant::now();
             let mut last = now;
-            let arrivals: Vec<Instant> = gaps_us.into_iter().map(|gap| { last += Duration::from_micros(gap); last }).collect();
-            let mut arrivals = arrivals.into_iter().peekable();
+            let arrivals = gaps_us.into_iter().map(|gap| { last += Duration::from_micros(gap); last });
+            let mut arrivals = arrivals.collect::<Vec<_>>().into_iter().peekable();
             let mut rounds = rounds_us.into_iter().map(Duration::from_micros).cycle();
+            let mut windows = windows_us.into_iter().map(Duration::from_micros).cycle();
             let mut look = Look { at: now, found: false, drained: true };
-            while let Some(next) = arrivals.peek().copied() {
-                let free = now;
-                now = match look.next(now, window, None, None) {
-                    Wait::Not => now,
-                    Wait::Until(at) => at,
-                    Wait::Readable(_) => now.max(next),
+            let mut waiting: Option<(Instant, Instant)> = None;
+            while arrivals.peek().is_some() || waiting.is_some() {
+                let (free, pause) = (now, windows.next().unwrap());
+                let departure = waiting.map(|(_, due)| due);
+                let next = arrivals.peek().copied();
+                (now, look) = match look.next(now, pause, departure, departure) {
+                    Wait::Not => (now, Look { at: now, found: false, drained: true }),
+                    Wait::Until(at) => (at, Look { at, found: false, drained: true }),
+                    Wait::Readable(until) => {
+                        let at = [next, until].into_iter().flatten().min().unwrap().max(now);
+                        (at, Look { at, found: false, drained: true })
+                    }
                 };
-                look = Look { at: now, found: false, drained: true };
                 while let Some(arrival) = arrivals.next_if(|arrival| *arrival <= now) {
                     look.found = true;
-                    prop_assert!(now <= (arrival + window).max(free));
+                    prop_assert!(now <= (arrival + WINDOW_MAX).max(free));
+                    waiting.get_or_insert((arrival, arrival + pause));
+                }
+                if let Some((arrival, _)) = waiting.filter(|(_, due)| *due <= now) {
+                    prop_assert!(now <= (arrival + WINDOW_MAX).max(free));
+                    waiting = None;
                 }
                 now += rounds.next().unwrap();
             }

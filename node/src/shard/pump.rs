@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aforo_cluster::metric::Metrics;
 use prometheus::Histogram;
@@ -15,11 +15,12 @@ use tokio::sync::Notify;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, TcpConnection};
 use crate::media::plane::Forwarded;
+use crate::media::rate::RateMeter;
 use crate::media::spec::ShardMessage;
 use crate::peer::message::{EndReason, PeerInput, PeerOutput};
 use crate::shard::core::{ShardCore, ShardOutput};
 use crate::shard::lanes::{Lanes, PeerLanes};
-use crate::shard::pace::Look;
+use crate::shard::pace::{self, Look};
 use crate::shard::socket::tcp::connections::{TcpConnections, TcpSink};
 use crate::shard::socket::udp::receive::UdpReceiver;
 use crate::shard::socket::udp::send::UdpSender;
@@ -28,6 +29,9 @@ use crate::shard::socket::udp::watch::WatchedSocket;
 /// System calls that read in one round. Full means that the rest waits for the next round, after other tasks of the thread
 /// had their turn: a flood neither starves them nor grows the batch without end.
 const READS_PER_ROUND: usize = 8;
+
+/// How long the rate of received datagrams is measured over: a storm of joins is noticed at once.
+const RECEIVED_RATE_WINDOW: Duration = Duration::from_millis(100);
 
 /// Everything of a shard that outlives a round.
 pub(super) struct Pump {
@@ -40,6 +44,8 @@ pub(super) struct Pump {
     /// Wakes the event loop: something is to be sent, or a deadline has changed.
     wake: Rc<Notify>,
     read_errors: u64,
+    /// Datagrams.
+    received_rate: RateMeter,
 }
 
 /// Histograms that every round feeds, looked up once.
@@ -128,6 +134,7 @@ impl Pump {
             instruments: Instruments::new(metrics),
             wake,
             read_errors: 0,
+            received_rate: RateMeter::over(RECEIVED_RATE_WINDOW, Instant::now()),
         }
     }
 
@@ -151,8 +158,17 @@ impl Pump {
         [self.core.poll_timeout(), self.lanes.poll_timeout()].into_iter().flatten().min()
     }
 
+    /// How long the socket may be left alone after a look.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        pace::pause(self.received_rate.per_second(now)).max(self.core.plane().gather_window(now))
+    }
+
     /// Reads what has come; at most a round's worth.
-    pub(super) fn read(&mut self) -> Look {
+    ///
+    /// # Errors
+    ///
+    /// The socket is of no use any more.
+    pub(super) fn read(&mut self) -> io::Result<Look> {
         let now = Instant::now();
         let (core, wire) = (&mut self.core, &mut self.wire);
         let mut datagrams = 0;
@@ -166,6 +182,7 @@ impl Pump {
                     datagrams += progress.datagrams;
                     drained = progress.drained;
                 }
+                Err(error) if is_fatal(&error) => return Err(error),
                 // An ICMP error of some earlier datagram: reading it has cleared it.
                 Err(error) => {
                     self.read_errors += 1;
@@ -179,7 +196,8 @@ impl Pump {
         if datagrams > 0 {
             self.instruments.received.observe(datagrams as f64);
         }
-        Look { at: now, found: datagrams > 0, drained }
+        self.received_rate.add(now, datagrams as u64);
+        Ok(Look { at: now, found: datagrams > 0, drained })
     }
 
     /// Takes packets of another shard.
@@ -238,6 +256,11 @@ impl Pump {
     pub(super) fn adopt(&mut self, peer: crate::media::path::PeerKey, lanes: PeerLanes) {
         self.lanes.add(peer, lanes);
     }
+}
+
+/// Whether reading again can never succeed.
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EFAULT))
 }
 
 impl TcpSink for Pump {

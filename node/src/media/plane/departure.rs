@@ -14,6 +14,15 @@ pub(super) struct Departure {
     pub(super) due: Instant,
 }
 
+/// What tracks with the same viewers have in common, so that a viewer's packets of all of them leave in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Company {
+    /// The publisher at this place.
+    Publisher(u32),
+    /// Of a mirror, which does not know its publisher: the peer of its first leg.
+    FirstViewer(Option<u32>),
+}
+
 /// All of them: one per track at most.
 #[derive(Debug)]
 pub(super) struct Departures {
@@ -30,9 +39,11 @@ impl Departures {
         self.waiting.push(Departure { place, due: arrived + window });
     }
 
-    /// The same for packets that were gathered elsewhere: they leave at once.
-    pub(super) fn open_gathered(&mut self, place: usize, now: Instant) {
-        self.waiting.push(Departure { place, due: now });
+    /// The frame of the track at `place` is whole: there is nothing to wait for.
+    pub(super) fn hasten(&mut self, place: usize, now: Instant) {
+        for departure in self.waiting.iter_mut().filter(|departure| departure.place == place) {
+            departure.due = departure.due.min(now);
+        }
     }
 
     /// The track at `place` is no more.
@@ -73,7 +84,8 @@ mod tests {
         assert_eq!(departures.next_due(), None);
         departures.open(7, at(2), WINDOW);
         departures.open(8, at(0), WINDOW);
-        departures.open_gathered(9, at(5));
+        departures.open(9, at(4), WINDOW);
+        departures.hasten(9, at(5));
         assert_eq!(departures.next_due(), Some(at(5)));
         let mut leaving = Vec::new();
         departures.take(&mut leaving, |departure| departure.due <= at(5));

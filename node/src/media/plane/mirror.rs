@@ -9,6 +9,7 @@ use super::clock::SenderClock;
 use super::track::{Arrived, Source, Track};
 use crate::media::batch::{BatchPacket, PacketBatch};
 use crate::media::counters::Counters;
+use crate::media::gather;
 use crate::media::path::ShardId;
 use crate::media::spec::ShardMessage;
 
@@ -107,7 +108,12 @@ impl Plane {
             }
         }
         if track.open_window(batch.arrival) {
-            self.departures.open_gathered(place, now);
+            // What was gathered where it came in has waited already, and leaves at once.
+            self.departures.open(
+                place,
+                batch.arrival.min(now),
+                gather::window(self.sent_rate.per_second(now)),
+            );
         }
     }
 

@@ -140,7 +140,9 @@ impl Publisher {
                 let jitter = f64::from(layer.reception.jitter()) / clock_rate_hz;
                 observe(Quality::Jitter(Duration::from_secs_f64(jitter)));
                 observe(Quality::ReceivedLoss(ratio(layer.reception.fraction_lost())));
-                observe(Quality::PublisherRoundTrip(layer.reception.round_trip()));
+                if let Some(round_trip) = layer.reception.round_trip() {
+                    observe(Quality::PublisherRoundTrip(round_trip));
+                }
             }
         }
     }
@@ -261,8 +263,11 @@ impl Plane {
             }
         }
         if track.open_window(arrival) {
-            let window = gather::window(self.sent_rate.last_per_second());
+            let window = gather::window(self.sent_rate.per_second(now));
             self.departures.open(place, arrival.min(now), window);
+        }
+        if track.ends_frame(route.layer) {
+            self.departures.hasten(place, now);
         }
         if keyframe_wanted {
             self.want_keyframe(now, place);

@@ -8,11 +8,12 @@ use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::clock::SenderClock;
+use super::departure::Company;
 use super::keyframe::KeyframeRequests;
-use super::rate::RateMeter;
 use crate::media::codec::{CodecKind, MediaKind, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
+use crate::media::rate::RateMeter;
 use crate::media::ring::{Ring, Stored};
 use crate::media::rtp::RtpHeader;
 use crate::media::template::{HeaderTemplate, LegClass};
@@ -46,15 +47,6 @@ pub(super) enum Source {
     Publisher { place: u32, number: u8 },
     /// Another shard.
     Shard(ShardId),
-}
-
-/// What tracks with the same viewers have in common, so that a viewer's packets of all of them leave in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Company {
-    /// The publisher at this place.
-    Publisher(u32),
-    /// Of a mirror, which does not know its publisher: the peer of its first leg.
-    FirstViewer(Option<u32>),
 }
 
 /// A packet that came since the last fan-out.
@@ -338,6 +330,13 @@ impl Track {
         let first = self.opened.is_none();
         self.opened.get_or_insert(arrival);
         first
+    }
+
+    /// Whether the packet that came last on `layer` is a frame's last one, as the viewers see it (RFC 3550 §5.1: the marker
+    /// bit; all our video codecs use it so).
+    pub(super) fn ends_frame(&self, layer: u8) -> bool {
+        let newest = self.layers.get(usize::from(layer)).and_then(|layer| layer.window.last());
+        self.is_video() && layer == self.target && newest.is_some_and(|packet| packet.header.marker)
     }
 
     /// Forgets the window.

@@ -44,7 +44,8 @@ pub(super) struct MissingList {
     /// Sequence numbers to ask for, filled by [`Self::handle_timeout`].
     due: Vec<u16>,
     next_due: Option<Instant>,
-    round_trip: Duration,
+    /// `None` until an answer has measured it.
+    round_trip: Option<Duration>,
     /// Whether we may ask at all.
     asks: bool,
     given_up: u64,
@@ -56,14 +57,18 @@ impl MissingList {
             entries: Vec::with_capacity(MISSING_CAPACITY),
             due: Vec::with_capacity(MISSING_CAPACITY),
             next_due: None,
-            round_trip: INITIAL_ROUND_TRIP,
+            round_trip: None,
             asks,
             given_up: 0,
         }
     }
 
-    pub(super) fn round_trip(&self) -> Duration {
+    pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
+    }
+
+    fn believed_round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or(INITIAL_ROUND_TRIP)
     }
 
     /// How many packets were never received although they were missed.
@@ -104,7 +109,7 @@ impl MissingList {
         if let (true, 1..=MAX_SAMPLED_TRIES, Some(first)) = (repaired, missing.tries, missing.first_asked) {
             let sample = now.saturating_duration_since(first).min(MAX_AGE);
             // Smoothed as TCP does (RFC 6298 §2.3).
-            self.round_trip = (self.round_trip * 7 + sample) / 8;
+            self.round_trip = Some((self.believed_round_trip() * 7 + sample) / 8);
         }
         self.rearm(highest);
     }
@@ -118,7 +123,7 @@ impl MissingList {
         self.due.clear();
         let mut lost = None;
         if self.next_due.is_some_and(|due| due <= now) {
-            let (asks, round_trip) = (self.asks, self.round_trip);
+            let (asks, round_trip) = (self.asks, self.believed_round_trip());
             let (due, given_up) = (&mut self.due, &mut self.given_up);
             self.entries.retain_mut(|missing| {
                 if missing.due(highest, round_trip) > now {
@@ -144,7 +149,7 @@ impl MissingList {
     }
 
     fn rearm(&mut self, highest: u64) {
-        let round_trip = self.round_trip;
+        let round_trip = self.believed_round_trip();
         self.next_due = self.entries.iter().map(|missing| missing.due(highest, round_trip)).min();
     }
 }

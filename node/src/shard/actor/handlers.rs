@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::{AsyncContext, Context, MessageResult, ResponseFuture};
+use tokio::sync::oneshot;
 
 use super::{PeerStart, Shard};
 use crate::actor::instruments::{Handler, instrumented};
@@ -103,7 +104,8 @@ impl Handler<PeerSaid> for Shard {
             // A shard that stops is not kept waiting for its event loop: the goodbyes leave first, and rooms hear of them.
             pump.flush();
             pump.lanes.flush_rooms(now);
-            self.emptied.notify_waiters();
+            // Whoever asked may have given up by now.
+            let _ = self.emptied.take().map(|emptied| emptied.send(()));
         }
         self.wake.notify_one();
     }
@@ -147,7 +149,7 @@ impl Handler<GetLoad> for Shard {
         MessageResult(ShardLoad {
             peers: pump.core.peers(),
             busy_ratio: self.busy.ratio(),
-            datagrams_per_second: pump.core.plane().fan_out_per_second(),
+            datagrams_per_second: pump.core.plane().fan_out_per_second(Instant::now()),
             sent_bytes: pump.wire.sender.counters().bytes,
         })
     }
@@ -173,13 +175,12 @@ impl Handler<Stop> for Shard {
         let mut pump = self.pump.borrow_mut();
         pump.core.stop();
         pump.hand_out(Instant::now());
-        let empty = pump.core.peers() == 0;
-        let emptied = Rc::clone(&self.emptied);
+        let (emptied, listens) = oneshot::channel();
+        // Kept before the first goodbye can come, which may be in this very turn of the mailbox.
+        self.emptied = Some(emptied).filter(|_| pump.core.peers() > 0);
         Box::pin(async move {
-            if !empty {
-                // Peers that do not answer in time are cut off: the process is ending.
-                let _ = tokio::time::timeout(STOP_PATIENCE, emptied.notified()).await;
-            }
+            // Peers that do not answer in time are cut off: the process is ending.
+            let _ = tokio::time::timeout(STOP_PATIENCE, listens).await;
         })
     }
 }

@@ -365,7 +365,12 @@ async fn a_stopping_shard_says_goodbye_to_everyone() {
         clients.push(Client::join(&mut node, 0, watches(ShardId(0)), false).await);
     }
     let shard = node.shards[0].clone();
+    // As a drain does it: the last peer says goodbye in the very turn in which the shard is asked to stop.
+    let peers = clients.iter().map(|client| client.peer).collect();
+    shard.addr.try_send(ClosePeers { peers, reason: EndReason::Shutdown }).unwrap();
+    let asked = Instant::now();
     ask(&shard.addr, Stop, PATIENCE).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(1), "it waited for peers that had gone");
     shard.end_thread();
     for client in &mut clients {
         let goodbye = client.way.receive().await;

@@ -178,6 +178,8 @@ impl Client {
 pub(super) struct Publisher {
     pub(super) client: Client,
     pub(super) transport_sequence: u16,
+    /// Whether its packets say that they end a frame.
+    pub(super) marker: bool,
 }
 
 pub(super) const PUBLISHER_VIDEO_SSRC: u32 = 0xA000;
@@ -210,7 +212,7 @@ pub(super) fn vp8(sent: &Sent) -> Vec<u8> {
 
 impl Publisher {
     pub(super) fn new(index: u32, setup: &Setup) -> Self {
-        Self { client: Client::new(index, setup), transport_sequence: 100 }
+        Self { client: Client::new(index, setup), transport_sequence: 100, marker: true }
     }
 
     pub(super) fn spec(&self, setup: &Setup) -> IngestSpec {
@@ -260,7 +262,7 @@ impl Publisher {
         payload: &[u8],
     ) -> Vec<u8> {
         let fields = HeaderFields {
-            marker: true,
+            marker: self.marker,
             padding: false,
             payload_type,
             sequence: sent.sequence,

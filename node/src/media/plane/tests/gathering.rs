@@ -25,9 +25,9 @@ fn crowded() -> (Rig, Publisher, u16) {
     for index in 1..=CROWD {
         rig.viewer(index, &setup);
     }
-    assert_eq!(rig.plane.gather_window(), Duration::ZERO);
+    assert_eq!(rig.plane.gather_window(rig.now), Duration::ZERO);
     let mut sequence = 0;
-    while rig.plane.gather_window() < WINDOW_MAX {
+    while rig.plane.gather_window(rig.now) < WINDOW_MAX {
         let packet = publisher.video(&Sent { size: 20, ..Sent::frame(sequence, sequence == 0) });
         rig.publish(&mut publisher, &packet, &mut []);
         rig.wait(Duration::from_millis(2), &mut [], &mut []);
@@ -35,6 +35,7 @@ fn crowded() -> (Rig, Publisher, u16) {
         assert!(sequence < 2_000, "the plane never got busy");
     }
     rig.wait(WINDOW_MAX, &mut [], &mut []);
+    publisher.marker = false;
     (rig, publisher, sequence)
 }
 
@@ -133,4 +134,27 @@ fn what_another_shard_gathered_leaves_at_once_sound_and_picture_together() {
     let runs = due(&mut far);
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].1.len(), 2);
+}
+
+#[test]
+fn a_whole_frame_waits_for_nothing_and_takes_its_sound_along() {
+    let (mut rig, mut publisher, sequence) = crowded();
+    let packet = publisher.video(&Sent::frame(sequence, false));
+    assert!(arrive(&mut rig, &mut publisher, &packet).is_empty());
+    let sound = publisher.audio(sequence, &[0x78; 100]);
+    assert!(arrive(&mut rig, &mut publisher, &sound).is_empty());
+    rig.now += Duration::from_millis(1);
+    publisher.marker = true;
+    let packet = publisher.video(&Sent::frame(sequence + 1, false));
+    let runs = arrive(&mut rig, &mut publisher, &packet);
+    assert!(to_all_viewers(&runs) && runs.iter().all(|(_, sizes)| sizes.len() == 3));
+}
+
+#[test]
+fn what_flowed_is_forgotten_though_nothing_is_sent_any_more() {
+    let (rig, _, _) = crowded();
+    assert!(rig.plane.fan_out_per_second(rig.now) > 5_000.0);
+    let later = rig.now + Duration::from_secs(3);
+    assert!(rig.plane.fan_out_per_second(later) < f64::EPSILON);
+    assert_eq!(rig.plane.gather_window(later), Duration::ZERO);
 }

@@ -1,33 +1,41 @@
-//! Rates over about a second, from totals.
+//! Rates over a while, from totals.
 
 use std::time::{Duration, Instant};
 
-/// How long a rate is measured over: long enough for a keyframe not to look like a jump, short enough for a live figure.
-const WINDOW: Duration = Duration::from_secs(1);
+/// How long a rate of media is measured over: long enough for a keyframe not to look like a jump, short enough for a live
+/// figure.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What flowed per second, over the last whole window.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RateMeter {
+pub struct RateMeter {
+    window: Duration,
     since: Instant,
     amount: u64,
     per_second: f64,
 }
 
 impl RateMeter {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, amount: 0, per_second: 0.0 }
+    /// A meter that looks back over about a second.
+    pub fn new(now: Instant) -> Self {
+        Self::over(SECOND, now)
+    }
+
+    /// A meter that looks back over `window`.
+    pub fn over(window: Duration, now: Instant) -> Self {
+        Self { window, since: now, amount: 0, per_second: 0.0 }
     }
 
     /// Counts `amount` at `now`.
-    pub(super) fn add(&mut self, now: Instant, amount: u64) {
+    pub fn add(&mut self, now: Instant, amount: u64) {
         self.roll(now);
         self.amount += amount;
     }
 
     /// The rate at `now`; 0 once nothing flowed for two windows.
-    pub(super) fn per_second(&self, now: Instant) -> f64 {
+    pub fn per_second(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.since);
-        if elapsed >= 2 * WINDOW {
+        if elapsed >= 2 * self.window {
             return 0.0;
         }
         let mut settled = *self;
@@ -35,14 +43,9 @@ impl RateMeter {
         settled.per_second
     }
 
-    /// As it stood when something was last counted.
-    pub(super) fn last_per_second(&self) -> f64 {
-        self.per_second
-    }
-
     fn roll(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.since);
-        if elapsed >= WINDOW {
+        if elapsed >= self.window {
             self.per_second = self.amount as f64 / elapsed.as_secs_f64();
             self.amount = 0;
             self.since = now;
