@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { fetchRooms, pollRooms, RoomsRefused } from '../rooms.ts';
-import { splitFragment, type TokenStorage, TokenStore, type TokenUse } from './token-store.ts';
+import { OnAirMark } from '../studio/on-air-mark.ts';
+import { type TokenStorage, TokenStore, type TokenUse } from './token-store.ts';
 import { TOKEN_WORDS, tokenProblem } from './token-words.ts';
 
 /** What `sessionStorage` would be. */
@@ -15,21 +16,6 @@ class Drawer implements TokenStorage {
     this.kept.set(key, value);
   }
 }
-
-test.each([
-  ['', null, ''],
-  ['#', null, ''],
-  ['#chat', null, '#chat'],
-  ['#token=', null, ''],
-  ['#token=abc', 'abc', ''],
-  ['#token=a+b/c==', 'a+b/c==', ''],
-  ['#token=a%2Bb%20c', 'a+b c', ''],
-  ['#token=%zz', '%zz', ''],
-  ['#chat&token=abc&x=1', 'abc', '#chat&x=1'],
-  ['#nottoken=abc', null, '#nottoken=abc'],
-])('the fragment %s has the token %s and leaves %s', (hash, token, rest) => {
-  expect(splitFragment(hash)).toEqual({ token, rest });
-});
 
 test('tokens are kept apart by use and room, and that of the list is tried for watching', () => {
   const drawer = new Drawer();
@@ -58,26 +44,19 @@ test('where nothing can be stored, a token is good until the page is left', () =
   }
 });
 
-test('a token leaves the address bar as soon as it is read, and the rest stays', () => {
-  const page = new EventTarget();
-  const location = { pathname: '/watch/a', search: '?stream=b', hash: '#token=south&chat' };
-  const replaceState = vi.fn();
-  vi.stubGlobal('location', location);
-  vi.stubGlobal('history', { state: null, replaceState });
-  vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
-  const store = new TokenStore('play', 'a', new Drawer());
-  const changed = vi.fn();
-  store.takeFromAddress(changed);
-  expect(store.token).toBe('south');
-  expect(replaceState).toHaveBeenLastCalledWith(null, '', '/watch/a?stream=b#chat');
-  expect(changed).not.toHaveBeenCalled();
-  location.hash = '#chat';
-  page.dispatchEvent(new Event('hashchange'));
-  expect(changed).not.toHaveBeenCalled();
-  location.hash = '#token=other';
-  page.dispatchEvent(new Event('hashchange'));
-  expect([store.token, changed.mock.calls.length]).toEqual(['other', 1]);
-  expect(replaceState).toHaveBeenLastCalledWith(null, '', '/watch/a?stream=b');
+test('where pages may store nothing, a tab goes on air all the same', () => {
+  vi.stubGlobal('sessionStorage', undefined);
+  Object.defineProperty(globalThis, 'sessionStorage', {
+    configurable: true,
+    get: () => {
+      throw new Error('SecurityError');
+    },
+  });
+  const mark = new OnAirMark();
+  expect(mark.read()).toBeNull();
+  mark.set('https://a.example/whip/a/main');
+  mark.clear();
+  expect(new TokenStore('publish', 'a').token).toBeNull();
 });
 
 test('nobody is scolded before a token was sent, and then told which one it was', () => {

@@ -72,7 +72,6 @@ function showLive(): void {
     tokens.keep(token);
     enter();
   });
-  tokens.takeFromAddress(enter);
   const askAgain = pollRooms(
     () => fetchRooms(tokens.token),
     showRooms,

@@ -11,6 +11,7 @@ import { TokenStore } from '../access/token-store.ts';
 import type { PageAddress } from '../address.ts';
 import { byId, setText } from '../dom.ts';
 import { fetchRoom, pollRooms } from '../rooms.ts';
+import { OnAirMark } from './on-air-mark.ts';
 import { describePublishProblem, type PublishProblem } from './publish-problem.ts';
 import type { Stage } from './stage.ts';
 
@@ -22,12 +23,10 @@ export interface OnAirSource {
   readonly lock: (locked: boolean) => void;
 }
 
-/** Where a tab keeps the address on which it is on air: what is left there after a crash tells of a ghost. */
-const ON_AIR_KEY = 'aforo-on-air';
-
 /** Bound to the page's elements; makes a new {@link Publisher} for each broadcast. */
 export class OnAir {
   readonly #button = byId<HTMLButtonElement>('golive');
+  readonly #mark = new OnAirMark();
   readonly #tokens: TokenStore;
   readonly #tokenForm: TokenForm;
   #publisher: Publisher | null = null;
@@ -50,7 +49,6 @@ export class OnAir {
       askAgain();
       this.#begin();
     });
-    this.#tokens.takeFromAddress(() => askAgain());
     const askAgain = pollRooms(
       () => fetchRoom(address.room, this.#tokens.token),
       (room) => {
@@ -81,7 +79,7 @@ export class OnAir {
   #begin(): void {
     const { room, stream, transport } = this.address;
     const url = endpointUrl(location.origin, 'whip', room, stream || DEFAULT_STREAM);
-    const resumes = sessionStorage.getItem(ON_AIR_KEY) === url;
+    const resumes = this.#mark.read() === url;
     const { token } = this.#tokens;
     const publisher = new Publisher({
       url,
@@ -98,8 +96,8 @@ export class OnAir {
       this.#state = state;
       if (state === 'live') {
         this.#startedMs ??= Date.now();
-        sessionStorage.setItem(ON_AIR_KEY, url);
-      } else if (state === 'ended' || state === 'failed') sessionStorage.removeItem(ON_AIR_KEY);
+        this.#mark.set(url);
+      } else if (state === 'ended' || state === 'failed') this.#mark.clear();
       this.#render();
     });
     publisher.on('stats', (sample) => this.#showHealth(sample));

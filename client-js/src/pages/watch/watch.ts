@@ -69,7 +69,6 @@ function guardRoom(player: AforoPlayerElement, tokens: TokenStore, admitted: () 
     tokens.keep(token);
     enter();
   });
-  tokens.takeFromAddress(enter);
   player.addEventListener('aforo-failure', (event) => {
     const { failure } = (event as CustomEvent<PlayerEvents['failure']>).detail;
     if (failure.kind !== 'unauthorized') return;
