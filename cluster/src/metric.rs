@@ -3,12 +3,18 @@
 //! Labels have few values by construction: never a room, stream, peer, SSRC, address or token. Seconds, bytes and
 //! ratios; `_total` only on counters. Whoever measures holds an `Arc<Metrics>` and touches the field.
 
+pub mod labels;
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// HTTP and join times: 1 ms is a warm answer, 10 s is when people have left.
+/// Times of HTTP requests: 1 ms is a warm answer, 25 ms a join in a crowd, 2.5 s is when clients ask again. Six bounds, as
+/// there is one histogram for each method of each route.
+const HTTP_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5];
+
+/// Join times: 1 ms is a warm answer, 10 s is when people have left.
 const JOIN_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Time of a packet inside the node: 50 µs is an idle shard, 5 ms the gather window, 100 ms an incident.
@@ -61,6 +67,17 @@ macro_rules! build {
     };
     (histogram, $name:expr, $help:expr, [$($label:expr),+], [$buckets:expr]) => {
         HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),+])
+    };
+}
+
+/// How many lines one set of label values of a metric takes in the exposition.
+macro_rules! lines {
+    () => {
+        1
+    };
+    // One for each bucket, the endless one included, the sum and the count.
+    ($buckets:ident) => {
+        $buckets.len() + 3
     };
 }
 
@@ -123,6 +140,11 @@ macro_rules! metrics {
         pub const METRICS: &[(&str, &[&str])] = &[
             $((concat!("aforo_", stringify!($field)), &[$($label),*]),)*
         ];
+
+        /// Name of every metric, and how many series there are for each set of its label values.
+        pub const SERIES: &[(&str, usize)] = &[
+            $((concat!("aforo_", stringify!($field)), lines!($($buckets)?)),)*
+        ];
     };
 }
 
@@ -145,19 +167,19 @@ metrics! {
     gauge actor_active ["actor"]: "Actors that are running.";
     histogram actor_mailbox_depth ["actor"] buckets MAILBOX_MESSAGES: "Messages that an actor found waiting when it had its turn.";
     histogram actor_message_duration_seconds ["actor", "message"] buckets MESSAGE_SECONDS: "Time that a message kept its actor from the next one.";
-    counter actor_restarts_total ["actor", "reason"]: "Actors that died of a fault: rebuilt by their owner, or cleaned up after (peers, rooms).";
+    counter actor_restarts_total ["actor", "reason"]: "Actors that died of a fault: rebuilt by their owner or cleaned up after (panic), or such that the node has to end (fatal).";
     counter actor_dropped_messages_total ["actor", "reason"]: "Messages that a full or closed mailbox refused.";
 
     // Signalling.
-    counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered.";
-    histogram http_request_duration_seconds ["method", "route"] buckets JOIN_SECONDS: "Time from request to answer.";
+    counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered; a method that the route does not have is other.";
+    histogram http_request_duration_seconds ["method", "route"] buckets HTTP_SECONDS: "Time from request to answer, of methods that the route has.";
     counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid.";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 
     // Sessions.
     gauge sessions ["role", "protocol"]: "Sessions that are connected or connecting.";
     counter session_attempts_total ["role", "protocol", "result"]: "Attempts to publish or play, by their result.";
-    histogram join_duration_seconds ["protocol", "stage"] buckets JOIN_SECONDS: "Time from the request to each stage of a join (answer, ice, dtls, first_rtp, first_keyframe).";
+    histogram join_duration_seconds ["protocol", "stage"] buckets JOIN_SECONDS: "How long joins took: answer is from the request's head to its answer; ice, dtls, first_rtp and first_keyframe are from the session's entry into its room, which comes after the offer was read and answered.";
     histogram session_duration_seconds ["role"] buckets SESSION_SECONDS: "Length of sessions that ended.";
     counter session_ends_total ["role", "reason"]: "Sessions that ended, by why.";
     counter ice_restarts_total ["result"]: "ICE restarts asked for by PATCH.";

@@ -336,6 +336,9 @@ impl Config {
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             found.push(("log.level", format!("is not a level and not a filter: {error}")));
+        } else if let Some(word) = self.log.level.split(',').map(str::trim).find(|word| is_no_level(word)) {
+            let levels = "error, warn, info, debug, trace, off";
+            found.push(("log.level", format!("{word} is not a level ({levels}) and not module=level")));
         }
         if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
             found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
@@ -370,6 +373,13 @@ impl Config {
         }
         found
     }
+}
+
+/// Whether a part of a log filter is a bare word other than a level. `EnvFilter` takes that for the name of a module, and
+/// then logs nothing of any other.
+fn is_no_level(word: &str) -> bool {
+    let bare = !word.contains(['=', '[', ']', '{', '}']);
+    bare && word.parse::<tracing_subscriber::filter::LevelFilter>().is_err()
 }
 
 /// Whether clients can send it as it is (`b64token`, RFC 6750 §2.1).

@@ -16,6 +16,7 @@ mod location;
 mod pages;
 mod problem;
 mod rate_limit;
+mod room_list;
 mod routes;
 pub mod sdp;
 mod session;

@@ -104,6 +104,7 @@ pub(crate) struct Node {
     pub(crate) http: [ServerHandle; 2],
     /// Who must not die.
     roots: Vec<Root>,
+    metrics: Arc<Metrics>,
     public: SocketAddr,
     operators: SocketAddr,
 }
@@ -131,14 +132,16 @@ pub fn dev(config: &Config) -> Result<(), StartupError> {
 
 /// Runs until a signal comes, or until an actor dies that nobody rebuilds: what is left then is no node. Drains it.
 async fn run(config: &Config, node: Node, mut stop: drain::StopSignals) -> Result<(), StartupError> {
+    let metrics = Arc::clone(&node.metrics);
     let died = tokio::select! {
         signal = stop.first() => {
             info!(signal, "stopping");
             None
         }
         actor = first_death(node.roots.clone()) => {
-            error!(actor, "died and cannot be rebuilt, the node drains");
-            Some(actor)
+            error!(actor = actor.name, "died and cannot be rebuilt, the node drains");
+            metrics.actor_restarts_total.with_label_values(&[actor.actor, "fatal"]).inc();
+            Some(actor.name)
         }
     };
     drain::run(config, node, stop).await;
@@ -157,7 +160,7 @@ fn start_coordinator(bus: Arc<dyn Bus>, metrics: &Arc<Metrics>, control: &Arbite
         });
     };
     let watch = keep_alive_on(control, "coordinator", Arc::clone(metrics), build);
-    Root { name: "the coordinator".to_owned(), watch }
+    Root { name: "the coordinator".to_owned(), actor: "coordinator", watch }
 }
 
 /// Builds the object graph.
@@ -184,9 +187,10 @@ fn start(
     let directory = Arc::new(Directory::new(shards.len(), config.limits.sessions));
     let Control { rooms, agent, mut roots } =
         start_control(config, &shards, bus, &metrics, &directory, control);
-    roots.extend(
-        shards.iter().map(|shard| Root { name: format!("shard {}", shard.id.0), watch: shard.watch() }),
-    );
+    roots.extend(shards.iter().map(|shard| {
+        let name = format!("shard {}", shard.id.0);
+        Root { name, actor: "shard", watch: shard.watch() }
+    }));
     let advertise = advertise::addresses(&config.media);
     let candidate = |shard: &ShardHandle| {
         let tcp = shard.tcp.map(|address| address.port());
@@ -202,7 +206,7 @@ fn start(
         keys,
     };
     let operations = Operations {
-        metrics,
+        metrics: Arc::clone(&metrics),
         lifecycle: Arc::clone(&lifecycle),
         shards: shards.iter().map(|shard| Arc::clone(&shard.heartbeat)).collect(),
         rooms: rooms.clone().recipient(),
@@ -214,7 +218,7 @@ fn start(
     roots.push(serve("the public listener", public));
     roots.push(serve("the operators' listener", admin));
     lifecycle.set(NodeState::Ready);
-    Ok(Node { lifecycle, rooms, agent, shards, http, roots, public: public_address, operators })
+    Ok(Node { lifecycle, rooms, agent, shards, http, roots, metrics, public: public_address, operators })
 }
 
 /// What access tokens are checked with, if there are keys.
@@ -233,7 +237,7 @@ fn serve(name: &str, server: Server) -> Root {
             Err(error) => error!(%error, "an HTTP server ended"),
         }
     });
-    Root { name: name.to_owned(), watch }
+    Root { name: name.to_owned(), actor: "listener", watch }
 }
 
 /// The actors of the control arbiter.
@@ -292,9 +296,9 @@ fn start_control(
         Rooms::new(node, links, asked, metrics, directory, rules, of_rooms)
     });
     let roots = vec![
-        Root { name: "the cluster agent".to_owned(), watch: agent_watch },
-        Root { name: "the root of rooms".to_owned(), watch: rooms_watch },
-        Root { name: "the load meter".to_owned(), watch: meter_watch },
+        Root { name: "the cluster agent".to_owned(), actor: "cluster_agent", watch: agent_watch },
+        Root { name: "the root of rooms".to_owned(), actor: "rooms", watch: rooms_watch },
+        Root { name: "the load meter".to_owned(), actor: "load_meter", watch: meter_watch },
     ];
     Control { rooms, agent, roots }
 }

@@ -86,17 +86,22 @@ impl Watch {
 pub struct Root {
     /// What people call it.
     pub name: String,
+    /// The label of metrics.
+    pub actor: &'static str,
     /// Says when it ends.
     pub watch: Watch,
 }
 
-/// Waits until one of `roots` dies and returns its name. Waits for ever while they live or end on purpose.
-pub async fn first_death(roots: impl IntoIterator<Item = Root>) -> String {
-    let ends = roots.into_iter().map(|root| async { (root.name, root.watch.exit().await) });
+/// Waits until one of `roots` dies and returns it. Waits for ever while they live or end on purpose.
+pub async fn first_death(roots: impl IntoIterator<Item = Root>) -> Root {
+    let ends = roots.into_iter().map(|root| async {
+        let exit = root.watch.clone().exit().await;
+        (root, exit)
+    });
     let mut ends: FuturesUnordered<_> = ends.collect();
-    while let Some((name, exit)) = ends.next().await {
+    while let Some((root, exit)) = ends.next().await {
         if exit == Exit::Died {
-            return name;
+            return root;
         }
     }
     std::future::pending().await
@@ -106,7 +111,7 @@ pub async fn first_death(roots: impl IntoIterator<Item = Root>) -> String {
 /// purpose and [`Exit::Died`] when the budget is used up: then the caller fails upwards.
 ///
 /// The factory hands the new child's address to whoever needs it; messages in the dead child's mailbox are lost. Each
-/// death is logged and counted under the name `actor`.
+/// death is logged; each after which it is rebuilt is counted under the name `actor`.
 pub async fn keep_alive(actor: &str, metrics: &Metrics, mut factory: impl FnMut(Lifeline)) -> Exit {
     let mut budget = RestartBudget::default();
     loop {
@@ -115,11 +120,11 @@ pub async fn keep_alive(actor: &str, metrics: &Metrics, mut factory: impl FnMut(
         if watch.exit().await == Exit::Finished {
             return Exit::Finished;
         }
-        metrics.actor_restarts_total.with_label_values(&[actor, "panic"]).inc();
         if !budget.allows(super::now()) {
             tracing::error!(actor, "died too often to be rebuilt once more");
             return Exit::Died;
         }
+        metrics.actor_restarts_total.with_label_values(&[actor, "panic"]).inc();
         tracing::error!(actor, "died and is rebuilt");
     }
 }
@@ -220,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_owner_gives_up_once_the_budget_is_used() {
-        assert_eq!(supervised(vec![true; 10]), (Exit::Died, 1 + RESTART_BUDGET, 1 + RESTART_BUDGET as u64));
+        assert_eq!(supervised(vec![true; 10]), (Exit::Died, 1 + RESTART_BUDGET, RESTART_BUDGET as u64));
     }
 
     #[test]
@@ -228,17 +233,17 @@ mod tests {
         virtual_time::run(async {
             let (line, watch) = lifeline();
             let _alive = Child(line).start();
-            let alive = Root { name: "alive".to_owned(), watch };
+            let alive = Root { name: "alive".to_owned(), actor: "child", watch };
             let ended = |name: &str, panics| {
                 let (line, watch) = lifeline();
                 child(Some(panics))(line);
-                Root { name: name.to_owned(), watch }
+                Root { name: name.to_owned(), actor: "child", watch }
             };
             let well = [alive, ended("finished", false)];
             let patience = Duration::from_secs(60);
             let nobody = tokio::time::timeout(patience, first_death(well.clone())).await;
             assert!(nobody.is_err(), "{nobody:?} died");
-            assert_eq!(first_death(well.into_iter().chain([ended("dead", true)])).await, "dead");
+            assert_eq!(first_death(well.into_iter().chain([ended("dead", true)])).await.name, "dead");
         });
     }
 

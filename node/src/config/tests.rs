@@ -140,3 +140,17 @@ fn shards_that_do_not_fit_the_ports_are_refused() {
     let found = problems(stack([yaml("media:\n  udp: 65535\n  shards: 2\n")]));
     assert!(found[0].contains("go beyond port 65535"), "{found:?}");
 }
+
+#[test]
+fn a_bare_log_level_is_a_level_and_nothing_else() {
+    for good in
+        ["info", "WARN", "off", "aforo_node=debug", "warn,aforo_node=trace", "info,[room{name=a}]=debug"]
+    {
+        let loaded = stack([environment(&[("AFORO__LOG__LEVEL", good)])]);
+        assert!(loaded.is_ok(), "{good}");
+    }
+    for bad in ["bogus", "inof", "info,aforo_node"] {
+        let found = problems(stack([environment(&[("AFORO__LOG__LEVEL", bad)])]));
+        assert!(found.len() == 1 && found[0].starts_with("log.level"), "{bad}: {found:?}");
+    }
+}

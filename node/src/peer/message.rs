@@ -111,6 +111,8 @@ pub enum EndReason {
     DtlsFailed,
     /// Consent expired: no authenticated check for 30 s (RFC 7675 §5.1).
     ConsentExpired,
+    /// A publisher was connected and sent no media for 30 s.
+    NoMedia,
     /// The publisher left and its grace time ended.
     StreamEnded,
     /// Another publisher, who may, has taken the stream over.
@@ -133,6 +135,7 @@ impl EndReason {
             Self::DtlsTimeout => "dtls_timeout",
             Self::DtlsFailed => "dtls_failed",
             Self::ConsentExpired => "consent_expired",
+            Self::NoMedia => "no_media",
             Self::StreamEnded => "stream_ended",
             Self::TakenOver => "taken_over",
             Self::StreamChanged => "stream_changed",

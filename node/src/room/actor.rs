@@ -21,6 +21,7 @@ use super::journal::Journal;
 use super::ledger::Ledger;
 use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Publish};
 use super::rooms::{End, RoomEmptied};
+use super::silence::Silence;
 use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
@@ -103,9 +104,10 @@ pub struct Room {
     pub(super) around: Surroundings,
     journal: Journal,
     lanes: Vec<ShardLanes>,
-    rooms: Recipient<RoomEmptied>,
+    rooms: NoticeLane<RoomEmptied>,
     /// The room is empty and has said so: its root forgets it, and whoever still comes must ask again.
     closed: bool,
+    silence: Silence,
     /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
     lifeline: Lifeline,
     timer: Timer,
@@ -127,8 +129,21 @@ impl Room {
         let lanes = around.shards.iter().map(ShardLanes::new).collect();
         let journal = Journal::open(name.clone(), Arc::clone(&around.metrics));
         let instruments = Instruments::new(&around.metrics, "room");
-        let (core, timer) = (RoomCore::new(around.republish_grace), Timer::default());
-        Self { name, core, around, journal, lanes, rooms, closed: false, lifeline, timer, instruments }
+        let (core, silence) = (RoomCore::new(around.republish_grace), Silence::default());
+        let (rooms, timer) = (NoticeLane::new(rooms), Timer::default());
+        Self {
+            name,
+            core,
+            around,
+            journal,
+            lanes,
+            rooms,
+            closed: false,
+            silence,
+            lifeline,
+            timer,
+            instruments,
+        }
     }
 
     /// Does what the core wants done. The last session to end closes the room. What is more than a lane takes stays
@@ -150,13 +165,26 @@ impl Room {
                         lanes.close.send(now, ClosePeers { peers, reason });
                     }
                 }
-                RoomOutput::SessionEnded { session, .. } => self.around.ledger.borrow_mut().leave(session),
+                RoomOutput::SessionEnded { session, .. } => {
+                    self.silence.forget(session);
+                    self.around.ledger.borrow_mut().leave(session);
+                }
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
                 RoomOutput::StreamPaused { stream, .. }
                 | RoomOutput::PublisherChanged { stream, goes_on: false, .. } => {
                     self.around.directory.withdraw(&self.name, &stream);
                 }
-                RoomOutput::Stage { stream, role: Role::Publisher, event: PeerEvent::FirstMedia, .. } => {
+                RoomOutput::Stage { session, role: Role::Publisher, event: PeerEvent::Connected, .. } => {
+                    self.silence.connected(now, session);
+                }
+                RoomOutput::Stage {
+                    session,
+                    stream,
+                    role: Role::Publisher,
+                    event: PeerEvent::FirstMedia,
+                    ..
+                } => {
+                    self.silence.forget(session);
                     self.announce(&stream);
                 }
                 RoomOutput::StreamClaimed { .. }
@@ -167,9 +195,11 @@ impl Room {
         let lanes = self.lanes.iter().filter_map(ShardLanes::poll_timeout).min();
         // A room that ends takes its lanes with it, so nothing may wait in them.
         if self.core.is_empty() && lanes.is_none() && !self.closed {
-            self.closed = self.rooms.try_send(RoomEmptied(self.name.clone())).is_ok();
+            self.closed = true;
+            self.rooms.send(now, RoomEmptied(self.name.clone()));
         }
-        let at = [lanes, self.core.poll_timeout()].into_iter().flatten().min();
+        let others = [self.rooms.poll_timeout(), self.silence.poll_timeout(), self.core.poll_timeout()];
+        let at = others.into_iter().chain([lanes]).flatten().min();
         arm(self, context, at);
     }
 
@@ -230,6 +260,10 @@ impl Timed for Room {
             lane.handle_timeout(now);
         }
         self.core.handle_timeout(now);
+        self.rooms.handle_timeout(now);
+        for session in self.silence.handle_timeout(now) {
+            self.core.end_silent(now, session);
+        }
         self.drain(context);
     }
 }

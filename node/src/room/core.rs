@@ -204,6 +204,11 @@ impl RoomCore {
         self.end(now, session, EndReason::Internal, true);
     }
 
+    /// A publisher has the stream and sends nothing.
+    pub fn end_silent(&mut self, now: Instant, session: SessionId) {
+        self.end(now, session, EndReason::NoMedia, true);
+    }
+
     /// Ends every session.
     pub fn close_all(&mut self, now: Instant, reason: EndReason) {
         // Viewers first: they leave for this reason, not because their publisher does.

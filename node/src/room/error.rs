@@ -37,6 +37,9 @@ pub enum RoomError {
     /// The node sends as many bits or packets per second as it may.
     #[error("the node sends as much as it may")]
     OutputLimit,
+    /// More viewers wait for the room than can be kept waiting.
+    #[error("too many come at once")]
+    Crowded,
     /// The session belongs on another node.
     #[error("the session belongs on the node {0}")]
     Elsewhere(NodeId),

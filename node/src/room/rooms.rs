@@ -3,6 +3,8 @@
 //! Every request to a room passes through here, so a room that closes and one that opens under the same name never
 //! mix. A room that died is not rebuilt by itself: its peers are ended, and the publisher's return opens it anew.
 
+mod admission;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::dev::{MessageResponse, ToEnvelope};
-use actix::prelude::SendError;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Message, ResponseFuture, WrapFuture};
 use aforo_cluster::control::{PlacementAnswer, PlacementRefusal, PlacementRequest, Role};
 use aforo_cluster::id::{NodeId, RoomName, StreamName};
@@ -22,7 +23,7 @@ use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
 use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
-use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Publish};
+use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Publish};
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
 use crate::actor::lane::{AskError, ask};
@@ -121,6 +122,8 @@ pub struct Rooms {
     node: NodeId,
     room_limit: u32,
     draining: bool,
+    /// Viewers that wait for a room's full mailbox; see [`admission::ADMITS_WAITING_CAPACITY`].
+    waiting: usize,
     instruments: Instruments,
     /// Never finished: the root lives as long as the process.
     _lifeline: Lifeline,
@@ -150,8 +153,8 @@ impl Rooms {
         let ledger = Rc::new(RefCell::new(Ledger::default()));
         let around =
             Surroundings { shards: shards.into(), agent, metrics, ledger, directory, republish_grace };
-        let (rooms, opened, draining) = (HashMap::new(), 0, false);
-        Self { rooms, opened, around, node, room_limit, draining, instruments, _lifeline: lifeline }
+        let (rooms, opened, draining, waiting) = (HashMap::new(), 0, false, 0);
+        Self { rooms, opened, around, node, room_limit, draining, waiting, instruments, _lifeline: lifeline }
     }
 
     /// The room for `M`; it is opened if `M` does that.
@@ -319,35 +322,6 @@ where
                 },
             }
         })
-    }
-}
-
-impl actix::Handler<InRoom<Admit>> for Rooms {
-    type Result = ();
-
-    fn handle(&mut self, admit: InRoom<Admit>, context: &mut Context<Self>) {
-        measure(self, "InRoom", context, |rooms, context| rooms.pass_on(admit, context));
-    }
-}
-
-impl Rooms {
-    /// Hands a viewer to its room, which answers; or refuses it.
-    fn pass_on(&self, InRoom { room, message }: InRoom<Admit>, context: &mut Context<Self>) {
-        let refuse = |Admit { answer, .. }: Admit, error| drop(answer.send(Err(error)));
-        if self.draining {
-            return refuse(message, RoomError::Refused(PlacementRefusal::Draining));
-        }
-        let Some(Opened { room, .. }) = self.rooms.get(&room) else {
-            return refuse(message, RoomError::NotLive);
-        };
-        match room.try_send(message) {
-            Ok(()) => {}
-            Err(SendError::Closed(message)) => refuse(message, RoomError::Closed),
-            Err(SendError::Full(message)) => {
-                // It waits for room in the mailbox; its worker waits for an answer until its deadline.
-                context.spawn(room.send(message).into_actor(self).map(|_, _, _| ()));
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::actor::{fault, virtual_time};
 use crate::cluster_agent::SetLoad;
 use crate::config::Limits;
 use crate::media::negotiated::IceCredentials;
-use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput};
+use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerInput, PeerNotice, PeerNotices};
 use crate::signalling::sdp::{self, Capabilities, LocalTransport};
 
 fn room() -> RoomName {
@@ -191,6 +191,61 @@ fn a_publisher_returns_to_its_stream_and_what_the_node_says_of_it_stays_right() 
         assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (0, 0, 0));
         // The claim was given back, so the cluster lets the next one have it.
         live(&rig).await;
+    });
+}
+
+#[test]
+fn a_room_that_empties_while_its_root_is_busy_is_forgotten_all_the_same() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let session = live(&rig).await;
+        let (_, room) = rig.notes.lock().unwrap().added[0].clone();
+        let event = PeerEvent::Ended(EndReason::ClosedByPeer);
+        let notice = PeerNotice { session, event, at: crate::actor::now() };
+        // The room is awake before its root, and finds the root's mailbox full.
+        room.try_send(PeerNotices(vec![notice])).unwrap();
+        while rig.rooms.try_send(Ping).is_ok() {}
+        tokio::time::sleep(crate::actor::lane::NOTICE_RETRY * 4).await;
+        assert_eq!((rig.metrics.rooms.get(), rig.rooms.send(GetRooms).await.unwrap().len()), (0, 0));
+    });
+}
+
+#[test]
+fn a_publisher_that_never_sends_gives_the_name_back() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let session = SessionId::random();
+        rig.rooms.send(published(&rig, session)).await.unwrap().unwrap();
+        rig.last_peer_says(PeerEvent::Connected).await;
+        tokio::time::sleep(std::time::Duration::from_millis(29_900)).await;
+        assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::Taken)));
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert_eq!(told(&rig), [(0, "Close(NoMedia)".to_owned())]);
+        live(&rig).await;
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert_eq!(told(&rig).len(), 1, "one that sends stays");
+    });
+}
+
+#[test]
+fn viewers_that_a_room_cannot_take_wait_up_to_a_bound() {
+    const CROWD: usize = 20_000;
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let publisher = live(&rig).await;
+        let play = viewer(&rig, publisher);
+        let asked =
+            (0..CROWD).map(|_| rig.play(room(), Play { session: SessionId::random(), ..play.clone() }));
+        let answers = futures_util::future::join_all(asked).await;
+        let refused = |why: fn(&RoomError) -> bool| {
+            answers.iter().filter(|answer| answer.as_ref().is_err_and(why)).count()
+        };
+        let crowded = refused(|error| matches!(error, RoomError::Crowded));
+        // The shard behind the room has a bound of its own.
+        let behind = refused(|error| matches!(error, RoomError::Unanswered(_)));
+        let good = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!(good > 2_048 && crowded > 2_048, "{good} came in, {crowded} were too many");
+        assert_eq!(good + crowded + behind, CROWD, "all are answered");
     });
 }
 

@@ -8,7 +8,7 @@ use actix::prelude::SendError;
 use rustc_hash::FxHashMap;
 
 use crate::actor::lane::{LaneLosses, NOTICE_RETRY};
-use crate::peer::message::{PeerNotice, PeerNotices};
+use crate::peer::message::{PeerEvent, PeerNotice, PeerNotices};
 
 /// How long what a viewer does may wait for more of its kind. Its room keeps books with it and nothing else, so the bound
 /// is that of an operator who looks at them; each notice carries the time at which it happened.
@@ -97,7 +97,10 @@ impl RoomLanes {
                         Lane { notices, due: Some(now + NOTICE_RETRY), refused: true }
                     }
                     Err(SendError::Closed(PeerNotices(notices))) => {
-                        self.losses.closed += notices.len() as u64;
+                        // A room that closed has ended all its sessions: that a peer of it has ended too is no news.
+                        let news =
+                            notices.iter().filter(|notice| !matches!(notice.event, PeerEvent::Ended(_)));
+                        self.losses.closed += news.count() as u64;
                         Lane::default()
                     }
                 };
@@ -135,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::actor::{now, virtual_time};
-    use crate::peer::message::PeerEvent;
+    use crate::peer::message::EndReason;
 
     /// A room that takes one message at a time and keeps the batches that it got.
     #[derive(Default)]
@@ -226,7 +229,13 @@ mod tests {
             }
             lanes.send(now(), &to, notice(now()), Haste::Gathered);
             lanes.send(now(), &to, notice(now()), Haste::AtOnce);
-            assert_eq!(lanes.losses(), LaneLosses { full: 0, closed: 2 });
+            let ended = PeerEvent::Ended(EndReason::Deleted);
+            lanes.send(now(), &to, PeerNotice { event: ended, ..notice(now()) }, Haste::AtOnce);
+            assert_eq!(
+                lanes.losses(),
+                LaneLosses { full: 0, closed: 2 },
+                "an end is no loss to a closed room"
+            );
             assert_eq!(lanes.poll_timeout(), None);
         });
     }

@@ -13,15 +13,15 @@ use crate::room::{GetReport, GetRooms, RoomError, RoomReport};
 
 /// The body of `/v1/rooms`.
 #[derive(Debug, Serialize)]
-struct RoomList {
-    rooms: Vec<RoomReport>,
+struct RoomList<'a> {
+    rooms: Vec<&'a RoomReport>,
 }
 
 /// `GET /v1/rooms`: every room that has a stream and that the bearer may know of.
 pub async fn rooms(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let known = app.authorize_rooms(request.headers())?;
-    let mut rooms = app.ask(GetRooms).await?;
-    rooms.retain(|room| known.cover(&room.name));
+    let rooms = app.room_list.at(crate::actor::now(), app.ask(GetRooms)).await?;
+    let rooms = rooms.iter().filter(|room| known.cover(&room.name)).collect();
     Ok(json(&RoomList { rooms }))
 }
 

@@ -20,6 +20,7 @@ use super::body::BodyLimits;
 use super::endpoint::Target;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
+use super::room_list::RoomList;
 use super::sdp::{Candidate, CandidateProtocol, LocalTransport};
 use crate::actor::lane::{AskError, ask, hand_over};
 use crate::config::{Config, Turn};
@@ -65,6 +66,8 @@ pub struct App {
     pub public_url: Option<String>,
     /// Origins that may use the API.
     pub cors_origins: Vec<String>,
+    /// The list of rooms, for many who look.
+    pub room_list: RoomList,
 }
 
 /// The parts of the node that handlers talk to.
@@ -115,6 +118,7 @@ impl App {
             turn: config.turn.clone(),
             public_url: config.http.public_url.clone(),
             cors_origins: config.http.cors_origins.clone(),
+            room_list: RoomList::default(),
         }
     }
 

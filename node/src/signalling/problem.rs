@@ -240,6 +240,7 @@ fn room_status(error: &RoomError) -> StatusCode {
         RoomError::SessionLimit(_)
         | RoomError::RoomLimit(_)
         | RoomError::OutputLimit
+        | RoomError::Crowded
         | RoomError::Elsewhere(_)
         | RoomError::Refused(_)
         | RoomError::Cluster(_)

@@ -5,6 +5,7 @@ use actix_web::middleware::Compress;
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpResponse, Resource, Scope};
 use aforo_cluster::control::Role;
+use aforo_cluster::metric::labels::METHODS_OF;
 
 use super::problem::Problem;
 use super::{admin, api, endpoint, pages, session};
@@ -41,6 +42,15 @@ pub fn route_of(path: &str) -> &'static str {
         ("assets", _) => "/assets/{file}",
         _ => "other",
     }
+}
+
+/// The labels `method` and `route` of a request: a method that the route does not have is `other`, so that clients who
+/// try each method everywhere make no series of their own.
+pub fn labels_of(method: &Method, path: &str) -> (&'static str, &'static str) {
+    let route = route_of(path);
+    let known = METHODS_OF.iter().find(|(routes, _)| routes.contains(&route));
+    let methods = known.map_or(&[][..], |(_, methods)| *methods);
+    (methods.iter().find(|known| **known == method.as_str()).copied().unwrap_or("other"), route)
 }
 
 /// Endpoints and sessions of WHIP or WHEP.

@@ -29,8 +29,8 @@ fn started() -> (Config, Node) {
     (config, node)
 }
 
-/// Lets `actor` of a running node panic. Returns who is said to have died.
-async fn killed<A>(actor: impl FnOnce(&Node) -> Addr<A>) -> String
+/// Lets `actor` of a running node panic, which is counted under `label`. Returns who is said to have died.
+async fn killed<A>(label: &str, actor: impl FnOnce(&Node) -> Addr<A>) -> String
 where
     A: Actor + Handler<Panic>,
     A::Context: ToEnvelope<A, Panic>,
@@ -38,9 +38,10 @@ where
     let (config, node) = started();
     let lifecycle = Arc::clone(&node.lifecycle);
     assert_eq!(lifecycle.state(), NodeState::Ready);
-    let actor = actor(&node);
+    let (actor, metrics) = (actor(&node), Arc::clone(&node.metrics));
     let ended = run(&config, node, drain::StopSignals::new().unwrap());
     let (ended, _) = tokio::join!(timeout(PATIENCE, ended), actor.send(Panic));
+    assert_eq!(metrics.actor_restarts_total.with_label_values(&[label, "fatal"]).get(), 1);
     assert_eq!(lifecycle.state(), NodeState::Draining, "no join is taken and /readyz says no");
     match ended.expect("the node ends") {
         Err(StartupError::Died { actor }) => actor,
@@ -50,17 +51,17 @@ where
 
 #[actix_rt::test]
 async fn a_node_that_loses_a_shard_drains_and_names_it() {
-    assert_eq!(killed(|node| node.shards[1].addr.clone()).await, "shard 1");
+    assert_eq!(killed("shard", |node| node.shards[1].addr.clone()).await, "shard 1");
 }
 
 #[actix_rt::test]
 async fn a_node_that_loses_the_root_of_rooms_drains_and_names_it() {
-    assert_eq!(killed(|node| node.rooms.clone()).await, "the root of rooms");
+    assert_eq!(killed("rooms", |node| node.rooms.clone()).await, "the root of rooms");
 }
 
 #[actix_rt::test]
 async fn a_node_that_loses_its_cluster_agent_drains_and_names_it() {
-    assert_eq!(killed(|node| node.agent.clone()).await, "the cluster agent");
+    assert_eq!(killed("cluster_agent", |node| node.agent.clone()).await, "the cluster agent");
 }
 
 #[test]
@@ -78,7 +79,7 @@ fn a_coordinator_that_ends_is_rebuilt_until_its_budget_is_used() {
             // Whoever serves the subject now takes it away from the coordinator, whose serving ends.
             drop(bus.serve(PLACEMENT_SUBJECT).await.unwrap());
         }
-        assert_eq!(first_death([root]).await, "the coordinator");
+        assert_eq!(first_death([root]).await.name, "the coordinator");
         assert!(bus.request(PLACEMENT_SUBJECT, question, PATIENCE).await.is_err(), "nobody serves any more");
     });
 }

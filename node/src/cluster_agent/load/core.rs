@@ -53,7 +53,8 @@ struct Shard {
     bits_per_second: f64,
     /// When it answered last, and what it had sent by then.
     answered: Instant,
-    sent_bytes: u64,
+    /// `None` until it has answered: its counter is of its whole life, and only what comes on top is known in time.
+    sent_bytes: Option<u64>,
 }
 
 impl NodeLoad {
@@ -66,7 +67,13 @@ impl NodeLoad {
 
 impl Shard {
     fn new(now: Instant) -> Self {
-        Self { busy_ratio: 0.0, packets_per_second: 0.0, bits_per_second: 0.0, answered: now, sent_bytes: 0 }
+        Self {
+            busy_ratio: 0.0,
+            packets_per_second: 0.0,
+            bits_per_second: 0.0,
+            answered: now,
+            sent_bytes: None,
+        }
     }
 
     /// The shard said this, or nothing, `passed` after it was asked the last time.
@@ -76,9 +83,11 @@ impl Shard {
         let passed = now.saturating_duration_since(self.answered);
         let Some(load) = load.filter(|_| !passed.is_zero()) else { return };
         smooth(&mut self.packets_per_second, passed, load.datagrams_per_second);
-        let sent_bits = load.sent_bytes.saturating_sub(self.sent_bytes) as f64 * 8.0;
-        smooth(&mut self.bits_per_second, passed, sent_bits / passed.as_secs_f64());
-        (self.answered, self.sent_bytes) = (now, load.sent_bytes);
+        if let Some(before) = self.sent_bytes {
+            let sent_bits = load.sent_bytes.saturating_sub(before) as f64 * 8.0;
+            smooth(&mut self.bits_per_second, passed, sent_bits / passed.as_secs_f64());
+        }
+        (self.answered, self.sent_bytes) = (now, Some(load.sent_bytes));
     }
 }
 
@@ -223,6 +232,22 @@ mod tests {
         };
         assert!(!output(0.99, 0.99), "a busy node with all its sessions may send more");
         assert!(output(1.0, 0.0) && output(0.0, 1.0));
+    }
+
+    #[test]
+    fn what_was_sent_before_the_first_reading_is_no_load() {
+        let mut node = Node::new();
+        node.core.limits.bits_per_second = 1_000_000;
+        let sent = |sent_bytes| Reading {
+            shards: vec![Some(ShardLoad { sent_bytes, ..ShardLoad::default() })],
+            sessions: 0,
+        };
+        let terabyte = 1_000_000_000_000;
+        for second in 1..=5 {
+            node.now += Duration::from_secs(1);
+            let ratio = node.core.handle(node.now, &sent(terabyte + second * 12_500)).ratio;
+            assert!(ratio < 0.1, "a meter that was rebuilt says {ratio}");
+        }
     }
 
     #[test]
