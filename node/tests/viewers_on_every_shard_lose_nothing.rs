@@ -120,8 +120,9 @@ fn assert_actors(metrics: &Exposition) {
     }
     let sessions = PUBLISHERS + VIEWERS;
     for (actor, message, count) in [
-        ("shard", "AddPeer", sessions),
-        ("room", "Play", VIEWERS),
+        ("shard", "AddPeer", PUBLISHERS),
+        ("shard", "AdmitPeer", VIEWERS),
+        ("room", "Admit", VIEWERS),
         ("room", "Publish", PUBLISHERS),
         ("cluster_agent", "ClaimStream", PUBLISHERS),
     ] {
