@@ -35,7 +35,7 @@ struct Out {
 
 #[derive(Default)]
 struct Relay {
-    codec: Mutex<Option<MediaEngineCodec>>,
+    codec: watch::Sender<Option<MediaEngineCodec>>,
     outs: tokio::sync::Mutex<Vec<Out>>,
     connections: Mutex<Vec<Arc<dyn PeerConnection>>>,
 }
@@ -66,7 +66,7 @@ async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
     let codec = track.codec(ssrc).await.unwrap();
     let mime_type = codec.mime_type.clone();
     if kind == RtpCodecKind::Video {
-        *relay.codec.lock().unwrap() = Some(codec);
+        relay.codec.send_replace(Some(codec));
     }
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
@@ -168,7 +168,9 @@ async fn answer(relay: &Arc<Relay>, plays: bool, offer: String) -> String {
             .unwrap(),
     );
     if plays {
-        let video = relay.codec.lock().unwrap().clone().expect("a publisher comes first");
+        // The publisher's answer is out before its first packet is in: only that tells the codec.
+        let mut published = relay.codec.subscribe();
+        let video = published.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         let audio = MediaEngineCodec {
             mime_type: "audio/opus".to_owned(),
             clock_rate: 48_000,
