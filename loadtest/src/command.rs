@@ -10,7 +10,11 @@ use crate::clip::ClipCodec;
 use crate::publisher::schedule::StreamShape;
 use crate::report::Limits;
 use crate::scenario::{self, Plan, Progress};
+use crate::signalling::Unreachable;
 use crate::units::{parse_bitrate, parse_duration, parse_rate, parse_ratio};
+
+/// `EX_UNAVAILABLE` of sysexits.h: the server is down.
+const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Flags of `aforo loadtest`.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,13 +55,13 @@ pub struct Args {
     /// Share of arriving video packets that each viewer throws away, as 0.05 or 5%
     #[arg(long, default_value = "0", value_parser = parse_ratio)]
     pub loss: f64,
-    /// Process whose CPU and memory are measured
+    /// Process whose CPU and memory are measured; if it ends during the run, these figures are left out
     #[arg(long)]
     pub server_pid: Option<u32>,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Exit with 1 if more than this share of packets is missing after repair
+    /// Exit with 1 if more than this share of the packets that publishers sent is missing after repair
     #[arg(long, value_parser = parse_ratio)]
     pub max_loss: Option<f64>,
     /// Exit with 1 if end-to-end p99 is above
@@ -72,6 +76,9 @@ pub struct Args {
     /// Exit with 1 if more joins fail
     #[arg(long, default_value_t = 0)]
     pub max_failed_joins: u64,
+    /// Exit with 1 if more sessions are closed by the server or have gone silent by the end of the steady measurement
+    #[arg(long, default_value_t = 0)]
+    pub max_lost_sessions: u64,
 }
 
 impl Args {
@@ -104,13 +111,14 @@ impl Args {
             max_cpu_us: self.max_cpu_us,
             max_join_p95: self.max_join_p95,
             max_failed_joins: self.max_failed_joins,
+            max_lost_sessions: self.max_lost_sessions,
         }
     }
 }
 
 /// Runs the load test on a runtime of its own; callable from any thread, also one that already has a runtime.
 ///
-/// Exit code 0: every limit kept; 1: one was broken.
+/// Exit code 0: every limit kept; 1: one was broken. [`exit_code`] has those of errors.
 ///
 /// # Errors
 ///
@@ -131,6 +139,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(if report.broken_limits.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// The exit code of an error of [`run`]: 69 if the server does not answer, else 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Unreachable>() {
+        Some(_) => ExitCode::from(EXIT_UNAVAILABLE),
+        None => ExitCode::FAILURE,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -149,11 +165,28 @@ mod tests {
     fn the_contract_of_flags() {
         let line = "x --target http://127.0.0.1:8080 --publishers 2 --viewers 30 --rooms 2 --codec vp8 --bitrate 1.5M \
                     --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
-                    --max-loss 0.001 --max-p99 30ms --max-cpu-us 1.5 --max-join-p95 500ms";
-        let plan = Cli::try_parse_from(line.split_whitespace()).unwrap().args.plan();
+                    --max-loss 0.001 --max-p99 30ms --max-cpu-us 1.5 --max-join-p95 500ms \
+                    --max-failed-joins 1 --max-lost-sessions 2";
+        let args = Cli::try_parse_from(line.split_whitespace()).unwrap().args;
+        assert_eq!((args.limits().max_failed_joins, args.limits().max_lost_sessions), (1, 2));
+        let plan = args.plan();
         assert_eq!(plan.shape.bitrate_bps, 1_500_000);
         assert_eq!((plan.publishers, plan.viewers, plan.rooms), (2, 30, 2));
         assert!((plan.joins_per_second - 100.0).abs() < f64::EPSILON);
         assert!(Cli::try_parse_from(["x", "--bitrate", "fast"]).is_err());
+    }
+
+    #[test]
+    fn a_server_that_is_down_is_69_with_publishers_and_without() {
+        for publishers in ["0", "1"] {
+            // A port that was free a moment ago.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let target = format!("http://{free}");
+            let line = ["x", "--target", &target, "--publishers", publishers, "--viewers", "1"];
+            let error = run(Cli::try_parse_from(line).unwrap().args).unwrap_err();
+            assert_eq!(exit_code(&error), ExitCode::from(69), "{error:#}");
+            assert!(format!("{error:#}").contains("is the server running?"));
+        }
+        assert_eq!(exit_code(&anyhow::anyhow!("else")), ExitCode::from(1));
     }
 }

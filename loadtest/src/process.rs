@@ -30,11 +30,12 @@ pub fn usage(pid: u32) -> Result<ProcessUsage> {
     let clock = clock.and_then(|pid| Ok(clock_getcpuclockid(Pid::from_raw(pid))?));
     let cpu = read(clock.with_context(cannot_look)?)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(cannot_look)?;
+    // A process that has ended and was not waited for has clocks, but no memory.
     let resident_kib: u64 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|value| value.trim().trim_end_matches("kB").trim().parse().ok())
-        .unwrap_or(0);
+        .with_context(cannot_look)?;
     Ok(ProcessUsage { cpu, resident_bytes: resident_kib * 1024 })
 }
 
@@ -94,6 +95,16 @@ mod tests {
         .join()
         .unwrap();
         assert!(usage(pid).unwrap().cpu - before >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_none_even_before_it_was_waited_for() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        while !fs::read_to_string(&status).unwrap().contains("State:\tZ") {}
+        assert!(usage(child.id()).is_err());
+        child.wait().unwrap();
+        assert!(usage(child.id()).is_err());
     }
 
     #[test]

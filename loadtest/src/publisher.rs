@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::Result;
 use tokio::task::JoinHandle;
 
-use schedule::{Schedule, StreamShape};
+use schedule::{Schedule, StreamShape, TrackKind};
 pub use session::PublishTarget;
 use session::Session;
 
@@ -27,6 +27,29 @@ pub struct PublisherCounters {
     pub bytes: AtomicU64,
     /// Keyframe requests that arrived.
     pub keyframe_requests: AtomicU64,
+    video: AtomicU64,
+    audio: AtomicU64,
+    cut_off: AtomicBool,
+}
+
+impl PublisherCounters {
+    /// Packets of a track that left or are just leaving; goes on when the server has cut the publisher off, for its
+    /// viewers still wait for them.
+    pub fn sent(&self, kind: TrackKind) -> u64 {
+        self.of(kind).load(Ordering::Relaxed)
+    }
+
+    /// Whether a publisher could no longer send.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
+    fn of(&self, kind: TrackKind) -> &AtomicU64 {
+        match kind {
+            TrackKind::Video => &self.video,
+            TrackKind::Audio => &self.audio,
+        }
+    }
 }
 
 /// A running publisher.
@@ -96,8 +119,11 @@ async fn send(
             tokio::time::sleep_until(due).await;
         }
         let bytes = packet.payload.len() as u64;
-        if session.send(packet).await.is_err() {
-            return;
+        // Before it leaves: no viewer may know of a packet that is not counted.
+        counters.of(packet.kind).fetch_add(1, Ordering::Relaxed);
+        if !session.is_up() || session.send(packet).await.is_err() {
+            counters.cut_off.store(true, Ordering::Relaxed);
+            continue;
         }
         counters.packets.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(bytes, Ordering::Relaxed);

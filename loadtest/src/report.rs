@@ -86,8 +86,14 @@ pub struct Report {
     pub loss_before_repair: f64,
     /// Share of packets still missing after repair.
     pub loss_after_repair: f64,
-    /// Packets missing after repair.
+    /// Packets missing after repair: gaps, and what the publishers sent and no viewer was told of.
     pub packets_missing: u64,
+    /// Packets among the missing that left no gap, for the stream stopped: the publishers alone know of them.
+    pub packets_never_announced: u64,
+    /// Viewers whose session the server closed, or who got no media for the window's last second.
+    pub viewers_lost: u64,
+    /// Publishers whose connection failed or was closed by the server.
+    pub publishers_lost: u64,
     /// Packets opened and verified, over the whole run.
     pub packets_verified: u64,
     /// Packets that did not verify, over the whole run.
@@ -117,6 +123,8 @@ pub struct Limits {
     pub max_join_p95: Option<Duration>,
     /// Joins that failed.
     pub max_failed_joins: u64,
+    /// Viewers and publishers whose session ended before the run did.
+    pub max_lost_sessions: u64,
 }
 
 impl Limits {
@@ -126,6 +134,10 @@ impl Limits {
         let failed = report.joins.attempted.saturating_sub(report.joins.ok);
         if failed > self.max_failed_joins {
             broken.push(format!("{failed} joins failed, at most {} may", self.max_failed_joins));
+        }
+        let lost = report.sessions_lost();
+        if lost > self.max_lost_sessions {
+            broken.push(format!("{lost} sessions were lost, at most {} may be", self.max_lost_sessions));
         }
         if report.viewers > 0 && report.packets == 0 {
             broken.push("no packet was delivered".to_owned());
@@ -159,7 +171,7 @@ impl Limits {
                     "server CPU is {:.3} µs per packet, limit {limit:.3} µs",
                     server.cpu_us_per_packet
                 )),
-                None => broken.push("server CPU is limited but --server-pid was not given".to_owned()),
+                None => broken.push("server CPU is limited but was not measured (--server-pid)".to_owned()),
             }
         }
         broken
@@ -167,6 +179,11 @@ impl Limits {
 }
 
 impl Report {
+    /// Viewers and publishers whose session ended before the run did.
+    pub fn sessions_lost(&self) -> u64 {
+        self.viewers_lost + self.publishers_lost
+    }
+
     /// The table that a person reads.
     pub fn table(&self) -> String {
         let mut rows: Vec<(String, String)> = Vec::new();
@@ -198,6 +215,7 @@ impl Report {
                 self.packets_missing
             ),
         );
+        row("sessions lost", format!("{} viewers, {} publishers", self.viewers_lost, self.publishers_lost));
         row("SRTP verified / refused", format!("{} / {}", self.packets_verified, self.packets_refused));
         if let Some(server) = &self.server {
             row(
@@ -264,10 +282,13 @@ mod tests {
             max_cpu_us: Some(1.0),
             max_join_p95: Some(Duration::from_millis(500)),
             max_failed_joins: 0,
+            max_lost_sessions: 1,
         };
         assert_eq!(limits.broken(&report).len(), 5);
         report.packets = 0;
         assert_eq!(limits.broken(&report).len(), 6);
+        (report.viewers_lost, report.publishers_lost) = (1, 1);
+        assert_eq!(limits.broken(&report).len(), 7);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod joining;
 mod progress;
+mod window;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use reqwest::Url;
 use crate::process::{self, ProcessUsage};
 use crate::publisher::schedule::StreamShape;
 use crate::publisher::{PublishTarget, Publisher, PublisherCounters};
-use crate::report::{JoinReport, Percentiles, Report, ServerReport};
+use crate::report::{JoinReport, Percentiles, Report};
 use crate::signalling::Signaller;
 use crate::viewer::fleet::{Addressing, Fleet};
 use crate::viewer::totals::Totals;
 use joining::{Joiner, Joins};
 pub use progress::Progress;
+use window::{ServerProcess, Window};
 
 /// Threads of the runtime that publishes and joins; viewers have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -26,8 +28,8 @@ const RUNTIME_THREADS: usize = 2;
 /// Between the last join and the steady window: joins' keyframe requests and handshakes have settled by then.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Longer than viewers go on asking for a packet.
-const REPAIR_TIME: Duration = Duration::from_millis(600);
+/// Thousands of sessions are ended in far less.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Receive buffers below this lose bursts to a thousand viewers.
 const SMALL_BUFFER_BYTES: usize = 8 << 20;
@@ -70,8 +72,9 @@ impl Plan {
         }
     }
 
-    fn server_usage(&self) -> Result<Option<ProcessUsage>> {
-        self.server_pid.map(process::usage).transpose()
+    /// The publisher of a room or stream that viewers with this number watch.
+    fn stream_of(&self, viewer: usize) -> usize {
+        viewer % self.publishers.max(self.rooms).max(1)
     }
 }
 
@@ -92,14 +95,18 @@ pub fn run_blocking(plan: Plan, progress: Progress) -> Result<Report> {
 ///
 /// # Errors
 ///
-/// The server cannot be reached, a publisher is refused, or `server_pid` is no process.
+/// The server cannot be reached ([`Unreachable`](crate::signalling::Unreachable)), a publisher is refused, or
+/// `server_pid` is no process.
 pub async fn run(plan: Plan, progress: Progress) -> Result<Report> {
     let plan = Arc::new(plan);
     let local_ip = local_ip_towards(&plan.target)?;
     let signaller = Signaller::new()?;
-    let counters = Arc::new(PublisherCounters::default());
+    signaller.reach(&plan.target).await?;
+    let before = plan.server_pid.map(process::usage).transpose()?;
+    let counters: Vec<Arc<PublisherCounters>> =
+        std::iter::repeat_with(Arc::default).take(plan.publishers).collect();
     let mut publishers = Vec::new();
-    for index in 0..plan.publishers {
+    for (index, counters) in counters.iter().enumerate() {
         progress.stage(&format!("starting publisher {} of {}", index + 1, plan.publishers));
         let target = PublishTarget {
             endpoint: format!("{}/whip/{}", plan.target, plan.stream_path(index)),
@@ -110,25 +117,38 @@ pub async fn run(plan: Plan, progress: Progress) -> Result<Report> {
     }
     let addressing = if local_ip.is_loopback() { Addressing::Loopback } else { Addressing::OwnSockets };
     let fleet = Fleet::start(addressing, local_ip, plan.viewers, plan.loss)?;
-    let before = plan.server_usage()?;
+    let server = ServerProcess(plan.server_pid);
+    // Before the viewers came, but with the publishers.
+    let before = server.usage().or(before);
     let ramp_started = Instant::now();
-    let mut joiner = Joiner::new(plan.clone(), fleet.clone(), signaller.clone());
+    let mut joiner = Joiner::new(plan.clone(), fleet.clone(), signaller.clone(), &counters);
     let joins = joiner.run(&progress).await?;
     let ramp = Ramp {
         seconds: ramp_started.elapsed().as_secs_f64(),
         totals: fleet.snapshot().await?,
         before,
-        after: plan.server_usage()?,
+        after: server.usage(),
     };
     tokio::time::sleep(SETTLE).await;
-    let window = measure(&plan, &fleet, &progress).await?;
+    let window = window::measure(&plan, &fleet, &progress).await?;
+    let publishers_lost = counters.iter().filter(|counters| counters.is_cut_off()).count() as u64;
     progress.stage("ending sessions");
-    joiner.delete_all().await;
-    for publisher in publishers {
-        publisher.stop().await;
-    }
+    let ending = async {
+        joiner.delete_all().await;
+        for publisher in publishers {
+            publisher.stop().await;
+        }
+    };
+    // A server that no longer answers does not keep the report.
+    let _ = tokio::time::timeout(END_TIMEOUT, ending).await;
     progress.clear();
-    Ok(report(&plan, &fleet, &joins, &ramp, &window))
+    Ok(report(&plan, &fleet, &joins, &ramp, &Run { window, publishers_lost }))
+}
+
+/// What came after the joins.
+struct Run {
+    window: Window,
+    publishers_lost: u64,
 }
 
 /// The time in which viewers joined.
@@ -139,77 +159,9 @@ struct Ramp {
     after: Option<ProcessUsage>,
 }
 
-/// The steady window's two ends.
-struct Window {
-    seconds: f64,
-    start: Totals,
-    end: Totals,
-    server_start: Option<ProcessUsage>,
-    server_end: Option<ProcessUsage>,
-    generator_cpu: Duration,
-}
-
-async fn measure(plan: &Plan, fleet: &Fleet, progress: &Progress) -> Result<Window> {
-    let own_pid = std::process::id();
-    let start = fleet.snapshot().await?;
-    fleet.reset_latency();
-    let started = Instant::now();
-    let server_start = plan.server_usage()?;
-    let generator_start = process::usage(own_pid)?.cpu;
-    let mut last = (Instant::now(), start.packets);
-    while let Some(left) = plan.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-        tokio::time::sleep(left.min(Duration::from_secs(1))).await;
-        if progress.is_shown() {
-            let totals = fleet.snapshot().await?;
-            let rate = (totals.packets - last.1) as f64 / last.0.elapsed().as_secs_f64();
-            last = (Instant::now(), totals.packets);
-            progress.steady(started.elapsed(), plan.duration, rate, &totals);
-        }
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    let server_end = plan.server_usage()?;
-    let generator_cpu = process::usage(own_pid)?.cpu.saturating_sub(generator_start);
-    let mut end = fleet.snapshot().await?;
-    // What was lost at the very end is either repaired or given up by then, and counts as what it became.
-    tokio::time::sleep(REPAIR_TIME).await;
-    end.sequences = fleet.snapshot().await?.sequences;
-    Ok(Window { seconds, start, end, server_start, server_end, generator_cpu })
-}
-
-fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, window: &Window) -> Report {
-    let (start, end) = (&window.start, &window.end);
-    let packets = end.packets - start.packets;
-    let bytes = end.bytes - start.bytes;
-    let expected = end.sequences.expected.saturating_sub(start.sequences.expected);
-    let received = end.sequences.received.saturating_sub(start.sequences.received);
-    let share = |part: u64| if expected == 0 { 0.0 } else { part as f64 / expected as f64 };
-    let missing = end.sequences.missing().saturating_sub(start.sequences.missing());
-    let server = window.server_start.zip(window.server_end).map(|(first, last)| {
-        let cpu_seconds = last.cpu.saturating_sub(first.cpu).as_secs_f64();
-        let before = ramp.before.unwrap_or_default().resident_bytes;
-        ServerReport {
-            cpu_seconds,
-            cpu_us_per_packet: if packets == 0 { 0.0 } else { cpu_seconds * 1e6 / packets as f64 },
-            resident_before_bytes: before,
-            resident_bytes: last.resident_bytes,
-            resident_per_viewer_bytes: (last.resident_bytes as f64 - before as f64)
-                / (plan.viewers.max(1) as f64),
-        }
-    });
-    let mut warnings = joins.failures.clone();
-    let pictures = plan.shape.keyframe_interval.as_secs_f64() * f64::from(plan.shape.frames_per_second);
-    if pictures > LONGEST_GROUP_PICTURES {
-        warnings
-            .push(format!("keyframes came every {LONGEST_GROUP_PICTURES} pictures: the clip is no longer"));
-    }
-    if fleet.receive_buffer_bytes() < SMALL_BUFFER_BYTES {
-        warnings.push(format!(
-            "the kernel gave the viewers a receive buffer of only {} KiB: loss may be the generator's own; run as \
-             root or raise net.core.rmem_max",
-            fleet.receive_buffer_bytes() / 1024
-        ));
-    }
-    Report {
+fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, run: &Run) -> Report {
+    let end = &run.window.end;
+    let mut report = Report {
         publishers: plan.publishers as u64,
         viewers: plan.viewers as u64,
         joins: JoinReport {
@@ -225,22 +177,52 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, window: &Windo
                 .zip(ramp.after)
                 .map(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64()),
         },
-        seconds: window.seconds,
-        packets,
-        packets_per_second: packets as f64 / window.seconds,
-        bits_per_second: bytes as f64 * 8.0 / window.seconds,
-        bytes_per_packet: if packets == 0 { 0.0 } else { bytes as f64 / packets as f64 },
-        loss_before_repair: share(expected.saturating_sub(received)),
-        loss_after_repair: share(missing),
-        packets_missing: missing,
+        publishers_lost: run.publishers_lost,
         packets_verified: end.opened,
         packets_refused: end.unopened,
         latency: Percentiles::of(&end.latency_us),
-        server,
-        generator_cpu_seconds: window.generator_cpu.as_secs_f64(),
-        broken_limits: Vec::new(),
-        warnings,
+        warnings: joins.failures.clone(),
+        ..Report::default()
+    };
+    run.window.write(&mut report, ramp.before.unwrap_or_default().resident_bytes);
+    let more = warnings(plan, fleet, &report);
+    report.warnings.extend(more);
+    report
+}
+
+/// What a person should know beside the figures.
+fn warnings(plan: &Plan, fleet: &Fleet, report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let pictures = plan.shape.keyframe_interval.as_secs_f64() * f64::from(plan.shape.frames_per_second);
+    if pictures > LONGEST_GROUP_PICTURES {
+        warnings
+            .push(format!("keyframes came every {LONGEST_GROUP_PICTURES} pictures: the clip is no longer"));
     }
+    if fleet.receive_buffer_bytes() < SMALL_BUFFER_BYTES {
+        warnings.push(format!(
+            "the kernel gave the viewers a receive buffer of only {} KiB: loss may be the generator's own; run as \
+             root or raise net.core.rmem_max",
+            fleet.receive_buffer_bytes() / 1024
+        ));
+    }
+    if report.sessions_lost() > 0 {
+        warnings.push(format!(
+            "{} viewers and {} publishers lost their sessions: closed by the server, or without media at the end of \
+             the steady window; is the server still up?",
+            report.viewers_lost, report.publishers_lost
+        ));
+    }
+    if report.packets_never_announced > 0 {
+        warnings.push(format!(
+            "{} of the missing packets were sent by the publishers and left no gap at the viewers: the server stopped \
+             passing on whole streams",
+            report.packets_never_announced
+        ));
+    }
+    if let (Some(pid), None) = (plan.server_pid, report.server) {
+        warnings.push(format!("process {pid} ended during the run: its CPU and memory are left out"));
+    }
+    warnings
 }
 
 /// The address of ours that reaches the target: which interface to use, and whether it is this machine.

@@ -24,6 +24,18 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How much of a refusal's body goes into the message for the person.
 const SHOWN_BODY_CHARACTERS: usize = 200;
 
+/// The server did not answer at all; the reason is the error's cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    address: String,
+}
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot reach {}: is the server running?", self.address)
+    }
+}
+
 /// Where a session was made: the resource to DELETE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionUrl(Url);
@@ -75,6 +87,17 @@ impl Signaller {
         Ok(Self { client })
     }
 
+    /// Looks whether anything answers HTTP at `target`, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`].
+    pub async fn reach(&self, target: &str) -> Result<()> {
+        let answer = self.client.head(target).send().await;
+        answer.with_context(|| Unreachable { address: target.to_owned() })?;
+        Ok(())
+    }
+
     /// Posts an offer to a WHIP or WHEP endpoint.
     ///
     /// # Errors
@@ -92,7 +115,7 @@ impl Signaller {
             .body(offer.to_owned())
             .send()
             .await
-            .with_context(|| format!("cannot reach {endpoint}: is the server running?"))?;
+            .with_context(|| Unreachable { address: endpoint.to_owned() })?;
         let status = response.status();
         let base = response.url().clone();
         let text =

@@ -10,5 +10,6 @@ mod header;
 pub mod ice;
 pub mod sdp;
 pub mod sequence;
+mod shortfall;
 pub mod srtp;
 pub mod totals;

@@ -107,7 +107,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "loadtest")]
         Command::Loadtest(args) => aforo_loadtest::command::run(args).unwrap_or_else(|error| {
             eprintln!("aforo: {error:#}");
-            ExitCode::FAILURE
+            aforo_loadtest::command::exit_code(&error)
         }),
     }
 }

@@ -124,6 +124,8 @@ impl Table {
     fn busiest(&mut self, found: Option<&Report>) {
         let missing = found.map(|report| report.packets_missing as f64);
         self.single("2,000 viewers, two shards: packets missing", "", missing, 0.0);
+        let lost = found.map(|report| report.sessions_lost() as f64);
+        self.single("2,000 viewers, two shards: lost sessions", "", lost, 0.0);
         let failed = found.map(|report| report.joins.attempted.saturating_sub(report.joins.ok) as f64);
         self.single("2,000 viewers, two shards: failed joins", "", failed, 0.0);
         let p99_ms = found.map(|report| report.latency.p99_ms);

@@ -94,6 +94,7 @@ impl SendTrack {
 /// A connected publisher.
 pub struct Session {
     connection: Arc<dyn PeerConnection>,
+    state: watch::Receiver<RTCPeerConnectionState>,
     video: Option<SendTrack>,
     audio: SendTrack,
     url: SessionUrl,
@@ -163,7 +164,13 @@ impl Session {
             None => None,
         };
         let audio = audio.negotiated().await?;
-        Ok(Self { connection, video, audio, url: posted.session, signaller: target.signaller })
+        let (url, signaller) = (posted.session, target.signaller);
+        Ok(Self { connection, state: on_state, video, audio, url, signaller })
+    }
+
+    /// Whether the connection has neither failed nor been closed.
+    pub fn is_up(&self) -> bool {
+        !matches!(*self.state.borrow(), RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed)
     }
 
     /// The video track, unless the stream is sound alone.

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::{Plan, Progress};
+use crate::publisher::PublisherCounters;
 use crate::signalling::{SessionUrl, Signaller};
 use crate::viewer::core::ViewerSpec;
 use crate::viewer::fleet::Fleet;
@@ -47,12 +48,18 @@ pub(super) struct Joiner {
     plan: Arc<Plan>,
     fleet: Arc<Fleet>,
     signaller: Signaller,
+    publishers: Vec<Arc<PublisherCounters>>,
     sessions: Vec<SessionUrl>,
 }
 
 impl Joiner {
-    pub(super) fn new(plan: Arc<Plan>, fleet: Arc<Fleet>, signaller: Signaller) -> Self {
-        Self { plan, fleet, signaller, sessions: Vec::new() }
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        fleet: Arc<Fleet>,
+        signaller: Signaller,
+        publishers: &[Arc<PublisherCounters>],
+    ) -> Self {
+        Self { plan, fleet, signaller, publishers: publishers.to_vec(), sessions: Vec::new() }
     }
 
     /// Posts every viewer's offer, then waits until all play or time is up.
@@ -69,10 +76,11 @@ impl Joiner {
             let due = started + Duration::from_secs_f64(viewer as f64 / self.plan.joins_per_second);
             tokio::time::sleep_until(due).await;
             progress.joining(viewer + 1, self.plan.viewers, shared.answered.load(Ordering::Relaxed));
-            let streams = self.plan.publishers.max(self.plan.rooms);
-            let endpoint = format!("{}/whep/{}", self.plan.target, self.plan.stream_path(viewer % streams));
+            let stream = self.plan.stream_of(viewer);
+            let endpoint = format!("{}/whep/{}", self.plan.target, self.plan.stream_path(stream));
+            let publisher = self.publishers.get(stream).cloned();
             let (fleet, signaller, shared) = (self.fleet.clone(), self.signaller.clone(), shared.clone());
-            tasks.spawn(async move { join(&endpoint, &fleet, &signaller, &shared).await });
+            tasks.spawn(async move { join(&endpoint, publisher, (&fleet, &signaller), &shared).await });
         }
         while tasks.join_next().await.is_some() {}
         self.wait_until_complete(&shared, progress).await?;
@@ -111,7 +119,12 @@ impl Joiner {
     }
 }
 
-async fn join(endpoint: &str, fleet: &Fleet, signaller: &Signaller, shared: &Shared) {
+async fn join(
+    endpoint: &str,
+    publisher: Option<Arc<PublisherCounters>>,
+    (fleet, signaller): (&Fleet, &Signaller),
+    shared: &Shared,
+) {
     let seat = fleet.reserve();
     let offer = sdp::offer(&seat.ice, &fleet.fingerprint(), seat.address);
     let (posted_at, posted) = signaller.post_until_live(endpoint, &offer).await;
@@ -124,7 +137,7 @@ async fn join(endpoint: &str, fleet: &Fleet, signaller: &Signaller, shared: &Sha
             shared.answered.fetch_add(1, Ordering::Relaxed);
             outcome.0.answer_us.saturating_record(answered_after.as_micros() as u64);
             outcome.1.push(session);
-            let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random() };
+            let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random(), publisher };
             fleet.add(seat.index, spec);
         }
         Err(error) => {

@@ -12,13 +12,16 @@ use anyhow::Result;
 use rtc_dtls::config::HandshakeConfig;
 use rtc_dtls::crypto_provider::RTCCryptoProvider;
 
-use super::dtls::Handshake;
+use super::dtls::{Handshake, HandshakeStep};
 use super::feedback::{self, ReportBlock, TransportFeedback};
 use super::ice::{self, Incoming};
 use super::sdp::{Answer, IceCredentials};
 use super::sequence::{SequenceCounts, SequenceTracker};
+use super::shortfall::Shortfall;
 use super::srtp::ViewerKeys;
 use super::totals::Totals;
+use crate::publisher::PublisherCounters;
+use crate::publisher::schedule::TrackKind;
 
 /// First retransmission of a check (RFC 8445 §14.3 allows no faster without congestion control knowledge).
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,7 +50,9 @@ pub enum Phase {
     Handshaking,
     /// Receives media.
     Playing,
-    /// Failed; the reason was counted.
+    /// Ended by the server while it received media.
+    Closed,
+    /// Never received media; the reason was counted.
     Failed,
 }
 
@@ -62,6 +67,8 @@ pub struct ViewerSpec {
     pub posted_at: Instant,
     /// Makes transaction ids and SSRCs differ.
     pub seed: u64,
+    /// What the stream's publisher sends, if it is one of ours.
+    pub publisher: Option<Arc<PublisherCounters>>,
 }
 
 /// One incoming stream with what a report about it needs.
@@ -69,11 +76,24 @@ pub struct ViewerSpec {
 struct Stream {
     ssrc: u32,
     tracker: SequenceTracker,
+    shortfall: Shortfall,
     reported: SequenceCounts,
     last_report: Option<(u32, Instant)>,
 }
 
 impl Stream {
+    /// Takes a packet that came by itself; `sent` tells what the publisher has sent of this stream so far.
+    fn receive(&mut self, sequence: u16, sent: impl FnOnce() -> u64) -> u64 {
+        let number = self.tracker.receive(sequence);
+        self.shortfall.receive(sent, self.tracker.counts().expected);
+        number
+    }
+
+    fn counts(&self) -> SequenceCounts {
+        let counts = self.tracker.counts();
+        SequenceCounts { untold: self.shortfall.packets(counts.expected), ..counts }
+    }
+
     fn report_block(&mut self, now: Instant) -> ReportBlock {
         let counts = self.tracker.counts();
         let expected = counts.expected.saturating_sub(self.reported.expected);
@@ -114,6 +134,7 @@ pub struct Viewer {
     transport: TransportFeedback,
     ticks: u32,
     packets: u64,
+    publisher: Option<Arc<PublisherCounters>>,
     has_media: bool,
     has_keyframe: bool,
 }
@@ -137,6 +158,7 @@ impl Viewer {
             transport: TransportFeedback::default(),
             ticks: (spec.seed % u64::from(TICKS_PER_CONSENT)) as u32,
             packets: 0,
+            publisher: spec.publisher,
             has_media: false,
             has_keyframe: false,
         }
@@ -154,7 +176,27 @@ impl Viewer {
 
     /// Counts of both its streams.
     pub fn counts(&self) -> [SequenceCounts; 2] {
-        [self.video.tracker.counts(), self.audio.tracker.counts()]
+        [self.video.counts(), self.audio.counts()]
+    }
+
+    /// Whether any media has come.
+    pub fn has_media(&self) -> bool {
+        self.has_media
+    }
+
+    /// The measured window begins: from here on the publisher's packets are due.
+    pub fn begin_window(&mut self) {
+        let Some(publisher) = &self.publisher else { return };
+        for (stream, kind) in [(&mut self.video, TrackKind::Video), (&mut self.audio, TrackKind::Audio)] {
+            stream.shortfall.begin(publisher.sent(kind), stream.tracker.counts().expected);
+        }
+    }
+
+    /// The measured window ends: what is sent from here on is no longer due.
+    pub fn end_window(&mut self) {
+        let Some(publisher) = &self.publisher else { return };
+        self.video.shortfall.end(publisher.sent(TrackKind::Video));
+        self.audio.shortfall.end(publisher.sent(TrackKind::Audio));
     }
 
     /// Whether it lacks packets that may be asked for again.
@@ -212,18 +254,22 @@ impl Viewer {
     /// The handshake failed.
     pub fn receive_dtls(&mut self, now: Instant, datagram: &[u8], outbox: &mut impl Outbox) -> Result<()> {
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
-        let keys = handshake.receive(now, datagram);
+        let step = handshake.receive(now, datagram);
         self.flush_handshake(outbox);
-        if let Some(keys) = keys? {
-            self.keys = Some(keys);
-            self.phase = Phase::Playing;
+        match step? {
+            HandshakeStep::Keys(keys) => {
+                self.keys = Some(keys);
+                self.phase = Phase::Playing;
+            }
+            HandshakeStep::Closed => self.give_up(),
+            HandshakeStep::Nothing => {}
         }
         Ok(())
     }
 
-    /// Gives up.
-    pub fn fail(&mut self) {
-        self.phase = Phase::Failed;
+    /// It is over: failed before media could flow, closed afterwards.
+    pub fn give_up(&mut self) {
+        self.phase = if self.keys.is_some() { Phase::Closed } else { Phase::Failed };
         self.handshake = None;
     }
 

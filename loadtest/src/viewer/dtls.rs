@@ -95,6 +95,17 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 
+/// What a datagram did to a handshake.
+#[derive(Debug)]
+pub enum HandshakeStep {
+    /// Nothing that a viewer must know of.
+    Nothing,
+    /// It is complete; these are the keys.
+    Keys(ViewerKeys),
+    /// The server closed the connection.
+    Closed,
+}
+
 /// One viewer's handshake.
 pub struct Handshake {
     endpoint: Endpoint,
@@ -124,19 +135,22 @@ impl Handshake {
         Ok(Self { endpoint, remote, done: false })
     }
 
-    /// Takes a datagram from the server; returns the keys when that completed the handshake.
+    /// Takes a datagram from the server.
     ///
     /// # Errors
     ///
     /// The server broke the protocol, has another certificate, or chose no GCM profile.
-    pub fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<ViewerKeys>> {
+    pub fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<HandshakeStep> {
         let events = self
             .endpoint
             .read(now, self.remote, None, BytesMut::from(datagram))
             .map_err(|error| anyhow!("DTLS failed: {error}"))?;
+        if events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)) {
+            return Ok(HandshakeStep::Closed);
+        }
         let completed = events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete));
         if !completed || self.done {
-            return Ok(None);
+            return Ok(HandshakeStep::Nothing);
         }
         self.done = true;
         let state = self.endpoint.get_connection_state(self.remote).context("the DTLS connection is gone")?;
@@ -148,7 +162,7 @@ impl Handshake {
         let material = state
             .export_keying_material(EXPORTER_LABEL, &[], profile.material_bytes())
             .map_err(|error| anyhow!("no keying material: {error}"))?;
-        Ok(Some(ViewerKeys::from_client_material(profile, &material.into_bytes())?))
+        Ok(HandshakeStep::Keys(ViewerKeys::from_client_material(profile, &material.into_bytes())?))
     }
 
     /// Sends again what is overdue.

@@ -53,7 +53,8 @@ pub struct Seat {
 enum Command {
     Add(usize, Box<ViewerSpec>),
     Snapshot(oneshot::Sender<Totals>),
-    ResetLatency,
+    BeginWindow(oneshot::Sender<Totals>),
+    EndWindow(oneshot::Sender<Totals>),
     Stop,
 }
 
@@ -143,14 +144,33 @@ impl Fleet {
     ///
     /// The thread is gone.
     pub async fn snapshot(&self) -> Result<Totals> {
-        let (answer, question) = oneshot::channel();
-        let _ = self.commands.send(Command::Snapshot(answer));
-        question.await.context("the viewers' thread is gone")
+        self.ask(Command::Snapshot).await
     }
 
-    /// Starts the latency histogram anew.
-    pub fn reset_latency(&self) {
-        let _ = self.commands.send(Command::ResetLatency);
+    /// Begins the measured window: latencies are noted anew, and what publishers send from here on is due. Returns all
+    /// counts as of now.
+    ///
+    /// # Errors
+    ///
+    /// The thread is gone.
+    pub async fn begin_window(&self) -> Result<Totals> {
+        self.ask(Command::BeginWindow).await
+    }
+
+    /// Ends the measured window: what was sent until here must come. Returns all counts as of now; what of it did not
+    /// come is in a snapshot taken when repairs are through.
+    ///
+    /// # Errors
+    ///
+    /// The thread is gone.
+    pub async fn end_window(&self) -> Result<Totals> {
+        self.ask(Command::EndWindow).await
+    }
+
+    async fn ask(&self, question: impl FnOnce(oneshot::Sender<Totals>) -> Command) -> Result<Totals> {
+        let (sender, answer) = oneshot::channel();
+        let _ = self.commands.send(question(sender));
+        answer.await.context("the viewers' thread is gone")
     }
 }
 
@@ -182,7 +202,14 @@ fn run(
                 Ok(Command::Snapshot(answer)) => {
                     let _ = answer.send(state.snapshot());
                 }
-                Ok(Command::ResetLatency) => state.reset_latency(),
+                Ok(Command::BeginWindow(answer)) => {
+                    state.begin_window();
+                    let _ = answer.send(state.snapshot());
+                }
+                Ok(Command::EndWindow(answer)) => {
+                    state.end_window(started);
+                    let _ = answer.send(state.snapshot());
+                }
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return,
                 Err(mpsc::TryRecvError::Empty) => break,
             }

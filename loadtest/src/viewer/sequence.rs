@@ -31,12 +31,20 @@ pub struct SequenceCounts {
     pub duplicates: u64,
     /// Packets that are missing and still being asked for.
     pub pending: u64,
+    /// Packets that the publisher sent in the window that ended, and that no sequence number tells of: a stream that
+    /// stops leaves no gap.
+    pub untold: u64,
 }
 
 impl SequenceCounts {
+    /// Packets that should have come: what the sequence numbers say was sent, and what the publisher knows beyond that.
+    pub fn due(&self) -> u64 {
+        self.expected + self.untold
+    }
+
     /// Packets that are missing for good.
     pub fn missing(&self) -> u64 {
-        self.expected.saturating_sub(self.received + self.repaired + self.pending)
+        self.due().saturating_sub(self.received + self.repaired + self.pending)
     }
 }
 
@@ -152,6 +160,7 @@ impl SequenceTracker {
             repaired: self.repaired,
             duplicates: self.duplicates,
             pending: self.missing.len() as u64,
+            untold: 0,
         }
     }
 

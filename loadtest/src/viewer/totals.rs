@@ -42,7 +42,7 @@ pub struct Totals {
     pub nacks: u64,
     /// Keyframe requests sent.
     pub keyframe_requests: u64,
-    /// Viewers that gave up joining.
+    /// Viewers that gave up before they had media.
     pub failed: u64,
     /// From the publisher's stamp to the kernel's arrival time, in microseconds.
     pub latency_us: Histogram<u64>,
@@ -50,6 +50,9 @@ pub struct Totals {
     pub first_media_us: Histogram<u64>,
     /// From POST to the first keyframe packet, in microseconds.
     pub first_keyframe_us: Histogram<u64>,
+    /// Viewers that had media and whose session the server closed, or who got none for a while when the window ended;
+    /// filled in when a snapshot is taken.
+    pub lost: u64,
     /// Sequence counts of all viewers, filled in when a snapshot is taken.
     pub sequences: SequenceCounts,
     /// Viewers with media, filled in when a snapshot is taken.
@@ -77,6 +80,7 @@ impl Totals {
             nacks: 0,
             keyframe_requests: 0,
             failed: 0,
+            lost: 0,
             latency_us: histogram()?,
             first_media_us: histogram()?,
             first_keyframe_us: histogram()?,

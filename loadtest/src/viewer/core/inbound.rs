@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::Viewer;
 use crate::clock;
+use crate::publisher::PublisherCounters;
+use crate::publisher::schedule::TrackKind;
 use crate::viewer::header::RtpHeader;
 use crate::viewer::sdp::VideoCodec;
 use crate::viewer::totals::Totals;
@@ -48,13 +50,14 @@ impl Viewer {
             self.has_media = true;
             totals.first_media(now.duration_since(self.posted_at));
         }
+        let publisher = self.publisher.as_deref();
         if let Some(codec) = media.video_codec(header.payload_type) {
             self.video.ssrc = header.ssrc;
-            let number = self.video.tracker.receive(header.sequence);
+            let number = self.video.receive(header.sequence, || sent_by(publisher, TrackKind::Video));
             self.verify_video(now, (number, codec), header, packet, totals);
         } else if media.audio == Some(header.payload_type) {
             self.audio.ssrc = header.ssrc;
-            let number = self.audio.tracker.receive(header.sequence);
+            let number = self.audio.receive(header.sequence, || sent_by(publisher, TrackKind::Audio));
             if self.is_sampled() {
                 let _ = self.open(number, header, packet, totals);
             }
@@ -134,6 +137,10 @@ impl Viewer {
         }
         opened
     }
+}
+
+fn sent_by(publisher: Option<&PublisherCounters>, kind: TrackKind) -> u64 {
+    publisher.map_or(0, |publisher| publisher.sent(kind))
 }
 
 /// Whether an RTP payload starts a keyframe.

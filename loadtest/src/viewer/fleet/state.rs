@@ -19,6 +19,10 @@ const TICK_INTERVAL: Duration = Duration::from_millis(100);
 /// A viewer not connected by then has failed: the server itself gives up on sessions after 15 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// A viewer without media for so long at the window's end has lost its session: silent sound (DTX) still sends a packet
+/// each 400 ms. Looked at when repairs are through, so that a late look at the sockets is no loss.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1);
+
 /// How many reasons for failed joins are shown to the person.
 const SHOWN_FAILURES: u64 = 5;
 
@@ -28,6 +32,7 @@ struct Place {
     remote: SocketAddrV4,
     configuration: Arc<HandshakeConfig>,
     added_at: Instant,
+    media_at: Option<Instant>,
     waits_for_repair: bool,
 }
 
@@ -45,6 +50,7 @@ pub(super) struct FleetState {
     ticked_at: Option<Instant>,
     loss: f64,
     random: u64,
+    window_ended_at: Option<Instant>,
 }
 
 /// Puts a viewer's datagrams into its socket's batch.
@@ -75,6 +81,7 @@ impl FleetState {
             ticked_at: None,
             loss,
             random: 0x9e37_79b9_7f4a_7c15,
+            window_ended_at: None,
         })
     }
 
@@ -89,7 +96,15 @@ impl FleetState {
             Addressing::OwnSockets => None,
         };
         let viewer = Viewer::new(now, spec);
-        let place = Place { viewer, source, remote, configuration, added_at: now, waits_for_repair: false };
+        let place = Place {
+            viewer,
+            source,
+            remote,
+            configuration,
+            added_at: now,
+            media_at: None,
+            waits_for_repair: false,
+        };
         while self.places.len() <= index {
             self.places.push(None);
         }
@@ -130,6 +145,7 @@ impl FleetState {
                 Ok(())
             }
             (Some(128..=191), _) => {
+                place.media_at = Some(now);
                 self.random = next_random(self.random);
                 let unlucky = (self.random >> 40) as f64 / (1u64 << 24) as f64 <= self.loss;
                 if self.loss > 0.0 && unlucky && place.viewer.is_repairable(datagram) {
@@ -149,8 +165,13 @@ impl FleetState {
             }
         };
         if let Err(error) = result {
-            place.viewer.fail();
-            self.note_failure(index, &error);
+            let was_playing = place.viewer.phase() == Phase::Playing;
+            place.viewer.give_up();
+            if was_playing {
+                tracing::warn!(viewer = index, error = format!("{error:#}"), "session ended");
+            } else {
+                self.note_failure(index, &error);
+            }
         }
     }
 
@@ -199,7 +220,7 @@ impl FleetState {
             }
             let late = match self.places.get_mut(index) {
                 Some(Some(place)) if now.duration_since(place.added_at) > CONNECT_TIMEOUT => {
-                    place.viewer.fail();
+                    place.viewer.give_up();
                     true
                 }
                 _ => false,
@@ -236,8 +257,27 @@ impl FleetState {
         }
     }
 
-    pub(super) fn reset_latency(&mut self) {
+    pub(super) fn begin_window(&mut self) {
         self.totals.latency_us.reset();
+        self.window_ended_at = None;
+        for place in self.places.iter_mut().flatten() {
+            place.viewer.begin_window();
+        }
+    }
+
+    pub(super) fn end_window(&mut self, now: Instant) {
+        self.window_ended_at = Some(now);
+        for place in self.places.iter_mut().flatten() {
+            place.viewer.end_window();
+        }
+    }
+
+    fn has_lost_session(&self, place: &Place) -> bool {
+        let silent = match (self.window_ended_at, place.media_at) {
+            (Some(end), Some(last)) => end.saturating_duration_since(last) > LONGEST_SILENCE,
+            _ => false,
+        };
+        place.viewer.has_media() && (silent || place.viewer.phase() == Phase::Closed)
     }
 
     pub(super) fn snapshot(&self) -> Totals {
@@ -249,7 +289,9 @@ impl FleetState {
                 totals.sequences.repaired += counts.repaired;
                 totals.sequences.duplicates += counts.duplicates;
                 totals.sequences.pending += counts.pending;
+                totals.sequences.untold += counts.untold;
             }
+            totals.lost += u64::from(self.has_lost_session(place));
             totals.playing += u64::from(place.viewer.phase() == Phase::Playing);
             totals.complete += u64::from(place.viewer.is_complete());
         }
