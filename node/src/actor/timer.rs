@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(actor.send(Arm(after(50))).await.unwrap(), after(50));
             assert_eq!(actor.send(Arm(after(80))).await.unwrap(), after(50), "an earlier one stays");
             assert_eq!(actor.send(Arm(after(20))).await.unwrap(), after(20), "an earlier one replaces");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            virtual_time::pass(Duration::from_millis(200)).await;
             let fired = actor.send(GetFired).await.unwrap();
             assert_eq!(fired.len(), 1);
             assert!(fired[0] >= start + Duration::from_millis(20));
@@ -139,7 +139,7 @@ mod tests {
             let at = Some(now() + Duration::from_millis(20));
             assert_eq!(actor.send(Arm(at)).await.unwrap(), at);
             assert_eq!(actor.send(Arm(None)).await.unwrap(), None);
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            virtual_time::pass(Duration::from_millis(200)).await;
             assert!(actor.send(GetFired).await.unwrap().is_empty());
         });
     }

@@ -151,7 +151,7 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let rig = Rig::new(&Limits::default());
         let publisher = live(&rig).await;
         rig.agent.send(SetLoad(0.99)).await.unwrap();
-        tokio::time::sleep(LEASE_RENEWAL * 2).await;
+        virtual_time::pass(LEASE_RENEWAL * 2).await;
         let elsewhere = Place {
             room: "other".parse().unwrap(),
             stream: StreamName::default(),
@@ -180,13 +180,13 @@ fn a_publisher_returns_to_its_stream_and_what_the_node_says_of_it_stays_right() 
         rig.peer_says(0, PeerEvent::Ended(EndReason::ConsentExpired)).await;
         assert!(rig.directory.find(&room(), &StreamName::default()).is_err(), "nobody new comes in");
         assert_eq!((rig.metrics.streams.get(), rig.directory.sessions()), (1, 1));
-        tokio::time::sleep(GRACE / 2).await;
+        virtual_time::pass(GRACE / 2).await;
         live(&rig).await;
         let after = rig.directory.find(&room(), &StreamName::default()).unwrap();
         assert_eq!(before, after, "the same tracks, so the same publication");
         assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (1, 1, 1));
         rig.last_peer_says(PeerEvent::Ended(EndReason::ClosedByPeer)).await;
-        tokio::time::sleep(GRACE * 2).await;
+        virtual_time::pass(GRACE * 2).await;
         assert_eq!(told(&rig), [(1, "Close(StreamEn".to_owned())]);
         assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (0, 0, 0));
         // The claim was given back, so the cluster lets the next one have it.
@@ -205,7 +205,7 @@ fn a_room_that_empties_while_its_root_is_busy_is_forgotten_all_the_same() {
         // The room is awake before its root, and finds the root's mailbox full.
         room.try_send(PeerNotices(vec![notice])).unwrap();
         while rig.rooms.try_send(Ping).is_ok() {}
-        tokio::time::sleep(crate::actor::lane::NOTICE_RETRY * 4).await;
+        virtual_time::pass(crate::actor::lane::NOTICE_RETRY * 4).await;
         assert_eq!((rig.metrics.rooms.get(), rig.rooms.send(GetRooms).await.unwrap().len()), (0, 0));
     });
 }
@@ -217,12 +217,12 @@ fn a_publisher_that_never_sends_gives_the_name_back() {
         let session = SessionId::random();
         rig.rooms.send(published(&rig, session)).await.unwrap().unwrap();
         rig.last_peer_says(PeerEvent::Connected).await;
-        tokio::time::sleep(std::time::Duration::from_millis(29_900)).await;
+        virtual_time::pass(std::time::Duration::from_millis(29_900)).await;
         assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::Taken)));
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        virtual_time::pass(std::time::Duration::from_millis(200)).await;
         assert_eq!(told(&rig), [(0, "Close(NoMedia)".to_owned())]);
         live(&rig).await;
-        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        virtual_time::pass(std::time::Duration::from_secs(60)).await;
         assert_eq!(told(&rig).len(), 1, "one that sends stays");
     });
 }
@@ -364,7 +364,7 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
         let patience = crate::actor::now() + std::time::Duration::from_secs(60);
         let told = || rig.notes.lock().unwrap().told.len();
         while told() < VIEWERS && crate::actor::now() < patience {
-            tokio::time::sleep(crate::actor::lane::NOTICE_RETRY).await;
+            virtual_time::pass(crate::actor::lane::NOTICE_RETRY).await;
         }
         assert_eq!(told(), VIEWERS);
         assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 0);
@@ -401,7 +401,7 @@ fn the_peers_of_a_room_that_dies_are_ended_and_its_name_is_free_again() {
         live(&rig).await;
         let died = rig.rooms.send(InRoom { room: room(), message: Panic }).await.unwrap();
         assert!(matches!(died, Err(RoomError::Closed)), "{died:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        virtual_time::pass(std::time::Duration::from_millis(1)).await;
         let told = rig.notes.lock().unwrap().told.clone();
         assert!(matches!(told[..], [(0, PeerInput::Close(EndReason::Internal))]), "{told:?}");
         assert!(rig.directory.find(&room(), &StreamName::default()).is_err());

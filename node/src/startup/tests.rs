@@ -73,7 +73,7 @@ fn a_coordinator_that_ends_is_rebuilt_until_its_budget_is_used() {
         let question = PlacementRequest { room, stream, role: Role::Publisher };
         let question = Bytes::from(serde_json::to_vec(&question).unwrap());
         for deaths in 0..=RESTART_BUDGET {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            virtual_time::pass(Duration::from_millis(1)).await;
             let answer = bus.request(PLACEMENT_SUBJECT, question.clone(), PATIENCE).await;
             assert!(answer.is_ok(), "after {deaths} deaths: {answer:?}");
             // Whoever serves the subject now takes it away from the coordinator, whose serving ends.

@@ -43,7 +43,7 @@ impl Handler<Block> for Collector {
 
     fn handle(&mut self, Block(time): Block, context: &mut Context<Self>) {
         use actix::fut::{ActorFutureExt, wrap_future};
-        context.wait(wrap_future::<_, Self>(tokio::time::sleep(time)).map(|(), _, _| ()));
+        context.wait(wrap_future::<_, Self>(virtual_time::pass(time)).map(|(), _, _| ()));
     }
 }
 
@@ -110,7 +110,7 @@ fn a_full_outbox_drops_the_newest_and_counts() {
         }
         let lost = lane.losses().full;
         assert!(lost > 400, "lost {lost}");
-        tokio::time::sleep(Duration::from_secs(61)).await;
+        virtual_time::pass(Duration::from_secs(61)).await;
         while let Some(at) = lane.poll_timeout() {
             tokio::time::sleep_until(at.into()).await;
             lane.handle_timeout(now());
@@ -140,7 +140,7 @@ fn a_receiver_that_has_ended_is_counted_apart() {
         let mut notices = NoticeLane::new(collector.clone().recipient());
         let mut media = MediaLane::new(collector.clone().recipient());
         ask(&collector, Leave, PLENTY).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        virtual_time::pass(Duration::from_millis(1)).await;
         notices.send(now(), Number(1));
         assert!(!media.send(Number(2)));
         let closed = LaneLosses { full: 0, closed: 1 };

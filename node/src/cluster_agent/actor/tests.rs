@@ -24,7 +24,7 @@ async fn one_node() -> (Arc<MemoryBus>, Addr<ClusterAgent>) {
     });
     let node = agent(&bus, "one");
     node.send(SetLoad(0.25)).await.unwrap();
-    tokio::time::sleep(LEASE_RENEWAL).await;
+    virtual_time::pass(LEASE_RENEWAL).await;
     (bus, node)
 }
 
@@ -45,7 +45,7 @@ fn the_one_node_gets_every_session_until_it_drains() {
         assert_eq!(answer, PlacementAnswer::Node("one".parse().unwrap()));
 
         node.send(SetState(NodeState::Draining)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        virtual_time::pass(Duration::from_millis(1)).await;
         let answer = node.send(viewer()).await.unwrap().unwrap();
         assert_eq!(answer, PlacementAnswer::Refused(PlacementRefusal::Draining));
     });
@@ -55,7 +55,7 @@ fn the_one_node_gets_every_session_until_it_drains() {
 fn the_lease_is_renewed_with_the_load_and_ends_with_the_node() {
     virtual_time::run(async {
         let (bus, node) = one_node().await;
-        tokio::time::sleep(LEASE_TTL * 3).await;
+        virtual_time::pass(LEASE_TTL * 3).await;
         let lease = bus.get(Bucket::Nodes, "one").await.unwrap().expect("a node that lives has its lease");
         let lease: NodeLease = serde_json::from_slice(&lease.value).unwrap();
         assert_eq!(lease.load_ratio, 0.25);
@@ -103,7 +103,7 @@ impl Bus for SlowBus {
         value: Bytes,
         ttl: Option<Duration>,
     ) -> Result<u64, BusError> {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        virtual_time::pass(Duration::from_secs(1)).await;
         self.0.create(bucket, key, value, ttl).await
     }
 
@@ -145,7 +145,7 @@ fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
         claimed.unwrap().unwrap();
         assert!(matches!(again.unwrap(), Err(ClusterError::Claimed { .. })));
         released.unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        virtual_time::pass(Duration::from_millis(1)).await;
         assert_eq!(memory.list(Bucket::Rooms).await.unwrap(), []);
         node.send(claim()).await.unwrap().expect("the name is free again");
         assert_eq!(memory.list(Bucket::Rooms).await.unwrap().len(), 1);

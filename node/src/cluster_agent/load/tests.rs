@@ -72,7 +72,7 @@ impl Node {
     /// Lets `seconds` pass with a second shard that is this busy.
     async fn pass(&self, seconds: u64, busy: Option<f64>) {
         self.busy[1].0.set(busy);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        virtual_time::pass(Duration::from_secs(seconds)).await;
     }
 
     async fn lease(&self) -> f64 {

@@ -72,9 +72,9 @@ fn what_the_core_says_reaches_the_shard_in_order() {
 fn the_timer_ends_a_peer_that_nobody_checks_and_the_actor_with_it() {
     virtual_time::run(async {
         let (_session, ear, peer) = start();
-        tokio::time::sleep(JOIN_TIMEOUT - Duration::from_millis(5)).await;
+        virtual_time::pass(JOIN_TIMEOUT - Duration::from_millis(5)).await;
         assert!(peer.connected());
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        virtual_time::pass(Duration::from_millis(10)).await;
         let heard = ear.send(GetHeard).await.unwrap();
         assert!(matches!(heard[..], [PeerOutput::Ended(EndReason::IceTimeout)]));
         assert!(!peer.connected());
