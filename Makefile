@@ -13,7 +13,7 @@ SEEDS ?= 500
 # Clients written in Python live here; Debian's own interpreter, as the lock file was made for its version.
 VENV := target/clients
 
-.PHONY: run build test bench sim lint client client-test real-clients packages test-packages
+.PHONY: run build test bench figures sim lint client client-test real-clients packages test-packages
 
 run: build
 	exec target/release/aforo dev
@@ -40,6 +40,10 @@ sim: packages
 bench: build
 	cargo bench --workspace --bench fanout --bench join
 	AFORO_BIN=$(CURDIR)/target/release/aforo cargo bench --workspace --bench node
+
+# What viewers in a browser notice, over a path with delay, loss and a bottleneck; each held to its bound.
+figures: build test-packages
+	cd client-js && AFORO_BIN=../target/release/aforo npm run --silent figures
 
 client: client-js/node_modules/.package-lock.json
 	cd client-js && npm run --silent build

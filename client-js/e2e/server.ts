@@ -12,25 +12,30 @@ export interface Server {
   readonly url: string;
   /** `http://127.0.0.1:port` of `/metrics` and `/readyz`. */
   readonly admin: string;
+  /** The UDP ports of its shards. */
+  readonly ports: readonly number[];
   stop(): Promise<void>;
   /** Kills the server without a farewell and starts another on the same ports. */
   crashAndRestart(): Promise<void>;
 }
 
-const BINARY = process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debug/aforo', import.meta.url));
+/** The binary under test. */
+export const BINARY =
+  process.env.AFORO_BIN ?? fileURLToPath(new URL('../../target/debug/aforo', import.meta.url));
 
 const SHARDS = 2;
 
 /**
  * Starts a server and waits until it says that it is ready. `environment` configures it beside its flags; `address` is
- * the one that its answers send media to.
+ * the one that its answers send media to, `listen` the one that it takes media at.
  */
 export async function startServer(
   environment: Record<string, string> = {},
   address = '127.0.0.1',
+  listen = '0.0.0.0',
 ): Promise<Server> {
   const [http, admin, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPorts()];
-  const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', String(udp)];
+  const flags = ['--http', `127.0.0.1:${http}`, '--admin', `127.0.0.1:${admin}`, '--udp', `${listen}:${udp}`];
   flags.push('--shards', String(SHARDS), '--advertise', address);
   const readiness = `http://127.0.0.1:${admin}/readyz`;
   const output: string[] = [];
@@ -39,6 +44,7 @@ export async function startServer(
   return {
     url: `http://127.0.0.1:${http}`,
     admin: `http://127.0.0.1:${admin}`,
+    ports: Array.from({ length: SHARDS }, (_, index) => udp + index),
     stop: () => stop(child, output),
     async crashAndRestart() {
       const ended = once(child, 'exit');

@@ -6,6 +6,8 @@ export class FakeConnection extends EventTarget {
   signalingState: RTCSignalingState = 'stable';
   localDescription: { sdp: string } | null = null;
   currentRemoteDescription: { sdp: string } | null = null;
+  /** Whether it refuses offers that are not its own. */
+  strict = false;
   closed = false;
   generation = 0;
   readonly configuration: RTCConfiguration = {};
@@ -13,7 +15,8 @@ export class FakeConnection extends EventTarget {
   async createOffer(options?: RTCOfferOptions): Promise<RTCSessionDescriptionInit> {
     if (options?.iceRestart || this.generation === 0) this.generation += 1;
     const ice = `a=ice-ufrag:u${this.generation}\r\na=ice-pwd:p${this.generation}\r\n`;
-    return { type: 'offer', sdp: `v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n${ice}a=mid:0\r\n` };
+    const map = 'a=rtpmap:111 opus/48000/2\r\n';
+    return { type: 'offer', sdp: `v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n${ice}a=mid:0\r\n${map}` };
   }
 
   async setLocalDescription(description: RTCLocalSessionDescriptionInit): Promise<void> {
@@ -21,6 +24,7 @@ export class FakeConnection extends EventTarget {
       this.signalingState = 'stable';
       return;
     }
+    if (this.strict && description.sdp?.includes('nack')) throw new TypeError('not the offer that was made');
     this.signalingState = 'have-local-offer';
     this.localDescription = { sdp: description.sdp ?? '' };
   }

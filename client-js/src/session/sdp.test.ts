@@ -3,6 +3,7 @@ import {
   iceCredentialsOf,
   keepCandidates,
   mediaSectionsOf,
+  withAudioNack,
   withRestartedIce,
   withStartBitrate,
 } from './sdp.ts';
@@ -67,4 +68,13 @@ test('the start bitrate joins the parameters of the first video format', () => {
   );
   expect(withStartBitrate(withStartBitrate(ANSWER, 1200), 900)).toContain('x-google-start-bitrate=1200\r\n');
   expect(withStartBitrate('v=0\r\n', 900)).toBe('v=0\r\n');
+});
+
+test('lost Opus is asked for again, once and in audio sections only', () => {
+  const offer =
+    'm=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:0 PCMU/8000\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n';
+  const wanted = withAudioNack(offer);
+  expect(wanted).toContain('a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\na=rtpmap:0');
+  expect(wanted.match(/nack/g)).toHaveLength(1);
+  expect(withAudioNack(wanted)).toBe(wanted);
 });

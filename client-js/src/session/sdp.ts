@@ -87,6 +87,26 @@ export function withRestartedIce(current: string, fragment: string): string | nu
 }
 
 /**
+ * `offer` that also wants lost sound again (RFC 4585 §6.2.1), which browsers can do but do not offer. A server that
+ * does not answer likewise changes nothing.
+ */
+export function withAudioNack(offer: string): string {
+  const lines = sdpLines(offer);
+  const added = new Set<string>();
+  let audio = false;
+  return joinSdp(
+    lines.flatMap((line) => {
+      if (line.startsWith('m=')) audio = line.startsWith('m=audio');
+      const format = audio ? /^a=rtpmap:(\d+) opus\//i.exec(line)?.[1] : undefined;
+      const feedback = `a=rtcp-fb:${format} nack`;
+      if (format === undefined || added.has(format) || lines.includes(feedback)) return [line];
+      added.add(format);
+      return [line, feedback];
+    }),
+  );
+}
+
+/**
  * `answer` with a first bitrate for the video encoder, in kbit/s. Chromium's estimate starts near 300 kbit/s and needs
  * seconds to climb; other browsers ignore the parameter.
  */

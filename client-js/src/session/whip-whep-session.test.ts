@@ -50,6 +50,15 @@ test('trickles under the entity tag of the session and deletes it when closed', 
   expect(connection.closed).toBe(true);
 });
 
+test.each([
+  false,
+  true,
+])('lost sound is wanted again, unless the browser insists on its offer (%s)', async (strict) => {
+  const server = new FakeServer().on('POST', created());
+  await open(server, Object.assign(new FakeConnection(), { strict }));
+  expect(server.of('POST')[0]?.body.includes('a=rtcp-fb:111 nack')).toBe(!strict);
+});
+
 test('candidates found before the answer wait for it', async () => {
   const server = new FakeServer()
     .on('POST', created())

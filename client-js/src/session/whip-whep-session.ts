@@ -9,6 +9,7 @@ import {
   keepCandidates,
   mediaSectionsOf,
   type TransportChoice,
+  withAudioNack,
   withRestartedIce,
   withStartBitrate,
 } from './sdp.ts';
@@ -121,7 +122,7 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
   }
 
   async #negotiate(signal: AbortSignal): Promise<void> {
-    await this.connection.setLocalDescription(await this.connection.createOffer());
+    await this.#offer({});
     const grant = await postOffer(this.#config.endpoint, this.#localSdp(), signal);
     this.#grant = grant;
     this.#etag = grant.etag;
@@ -217,6 +218,13 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
     }
   }
 
+  async #offer(options: RTCOfferOptions): Promise<void> {
+    const offer = await this.connection.createOffer(options);
+    const edited: RTCSessionDescriptionInit = { type: 'offer', sdp: withAudioNack(offer.sdp ?? '') };
+    // A browser that takes no edited offer sends and receives sound without repair.
+    await this.connection.setLocalDescription(edited).catch(() => this.connection.setLocalDescription(offer));
+  }
+
   /** `null` when the server took it, else whether the refusal is final. */
   async #offerRestart(grant: Grant): Promise<boolean | null> {
     const before = this.connection.currentRemoteDescription?.sdp ?? '';
@@ -225,7 +233,7 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
       await this.connection.setLocalDescription({ type: 'rollback' });
     }
     this.#trickle.reset();
-    await this.connection.setLocalDescription(await this.connection.createOffer({ iceRestart: true }));
+    await this.#offer({ iceRestart: true });
     const ice = iceCredentialsOf(this.#localSdp());
     if (ice === null) return true;
     const sections = mediaSectionsOf(this.#localSdp());

@@ -1,0 +1,140 @@
+/** A UDP path between browsers and a server that is as bad as a figure wants it: delay, loss, a bottleneck. */
+
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+
+/** One direction of a path. */
+export interface Conditions {
+  /** One-way delay. */
+  readonly delayMs: number;
+  /** Share of datagrams that vanish, 0 to 1. */
+  readonly lossRatio: number;
+  /** Rate of the bottleneck in bit/s; `null` without one. */
+  readonly rateBps: number | null;
+  /** What the bottleneck's queue holds, as time; what comes on top is dropped. */
+  readonly queueMs: number;
+}
+
+/** A path without faults. */
+export const PERFECT: Conditions = { delayMs: 0, lossRatio: 0, rateBps: null, queueMs: 0 };
+
+/** Headers of IP and UDP, which a bottleneck carries too. */
+const HEADER_BYTES = 28;
+
+/** One direction, with what is queued in it. */
+class Lane {
+  conditions = PERFECT;
+  dropped = 0;
+  #freeAtMs = 0;
+
+  constructor(private readonly random: () => number) {}
+
+  /** Calls `deliver` when a datagram of `bytes` has passed, or never. */
+  carry(bytes: number, deliver: () => void): void {
+    const { delayMs, lossRatio, rateBps, queueMs } = this.conditions;
+    const now = performance.now();
+    const waitMs = rateBps === null ? 0 : Math.max(0, this.#freeAtMs - now);
+    if (this.random() < lossRatio || waitMs > queueMs) {
+      this.dropped += 1;
+      return;
+    }
+    const sendMs = rateBps === null ? 0 : ((bytes + HEADER_BYTES) * 8_000) / rateBps;
+    this.#freeAtMs = now + waitMs + sendMs;
+    const passedMs = waitMs + sendMs + delayMs;
+    if (passedMs < 1) deliver();
+    else setTimeout(deliver, passedMs);
+  }
+}
+
+/** A client's way through the link: its own socket towards the server, as behind a NAT. */
+interface Flow {
+  readonly upstream: Socket;
+  cut: boolean;
+}
+
+/** Where a link stands. */
+export interface LinkOptions {
+  /** Address that clients send to; the server's ports are the same there. */
+  readonly address: string;
+  readonly server: string;
+  readonly ports: readonly number[];
+  /** Decides which datagrams are lost. */
+  readonly seed: number;
+}
+
+/** Passes datagrams on between clients and the server. Clients differ in their port. */
+export class Link {
+  readonly up: Lane;
+  readonly down: Lane;
+  readonly #sockets: Socket[] = [];
+  readonly #flows = new Map<string, Flow>();
+
+  private constructor(seed: number) {
+    const random = dice(seed);
+    this.up = new Lane(random);
+    this.down = new Lane(random);
+  }
+
+  /** Binds the link's ports. */
+  static async open({ address, server, ports, seed }: LinkOptions): Promise<Link> {
+    const link = new Link(seed);
+    for (const port of ports) {
+      const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
+      socket.bind(port, address);
+      await once(socket, 'listening');
+      socket.on('message', (datagram, client) => {
+        const flow = link.#flow(socket, client, port, server);
+        if (!flow.cut) link.up.carry(datagram.length, () => flow.upstream.send(datagram, port, server));
+      });
+      link.#sockets.push(socket);
+    }
+    return link;
+  }
+
+  /** The clients' ports so far. */
+  get flows(): ReadonlySet<string> {
+    return new Set(this.#flows.keys());
+  }
+
+  /** Nothing passes any more from and to the present ports but the `spared` ones, as when a phone leaves its network. */
+  cutFlows(spared: ReadonlySet<string>): void {
+    for (const [name, flow] of this.#flows) flow.cut ||= !spared.has(name);
+  }
+
+  /** Sets both directions. */
+  set(conditions: Partial<Conditions>): void {
+    this.up.conditions = { ...this.up.conditions, ...conditions };
+    this.down.conditions = { ...this.down.conditions, ...conditions };
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+    for (const flow of this.#flows.values()) flow.upstream.close();
+  }
+
+  #flow(socket: Socket, client: RemoteInfo, port: number, server: string): Flow {
+    const name = `${client.address}:${client.port}>${port}`;
+    const known = this.#flows.get(name);
+    if (known !== undefined) return known;
+    const upstream = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
+    const flow: Flow = { upstream, cut: false };
+    upstream.bind(0, server);
+    upstream.on('message', (datagram) => {
+      if (flow.cut) return;
+      this.down.carry(datagram.length, () => socket.send(datagram, client.port, client.address));
+    });
+    this.#flows.set(name, flow);
+    return flow;
+  }
+}
+
+/** Numbers from 0 to 1 that are the same for the same seed (a 32-bit xorshift). */
+function dice(seed: number): () => number {
+  let state = seed | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
