@@ -203,6 +203,9 @@ metrics! {
     histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
     gauge legs ["kind"]: "Tracks being sent to viewers.";
 
+    // Traces.
+    counter trace_spans_total ["result"]: "Spans of traced joins by what became of them: taken by the collector (exported), refused by it or sent in vain (failed), or not kept because too many waited for it (dropped).";
+
     // Sockets.
     counter udp_datagrams_total ["direction"]: "Datagrams read and sent.";
     counter udp_bytes_total ["direction"]: "Bytes of these datagrams.";

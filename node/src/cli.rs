@@ -149,7 +149,10 @@ fn dev(flags: NodeFlags) -> ExitCode {
 
 fn exit_code(error: &StartupError) -> u8 {
     match error {
-        StartupError::LogFilter { .. } | StartupError::Keys(_) | StartupError::Tls(_) => EXIT_CONFIGURATION,
+        StartupError::LogFilter { .. }
+        | StartupError::Keys(_)
+        | StartupError::Tls(_)
+        | StartupError::Export(_) => EXIT_CONFIGURATION,
         StartupError::Http(_)
         | StartupError::Admin(_)
         | StartupError::Media(_)

@@ -6,9 +6,11 @@
 mod layer;
 mod listen;
 mod load;
+mod log;
 mod rooms;
 mod secret;
 mod show;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -22,8 +24,10 @@ use serde::{Deserialize, Serialize};
 
 pub use layer::{Layer, Origin};
 pub use load::{ConfigError, Loaded, Problem, Sources};
+pub use log::{Log, LogFormat};
 pub use rooms::Rooms;
 pub use secret::Secret;
+pub use telemetry::Telemetry;
 pub use turn::Turn;
 
 /// The whole configuration of a node.
@@ -57,6 +61,9 @@ pub struct Config {
     /// Logs.
     #[garde(dive)]
     pub log: Log,
+    /// Traces.
+    #[garde(dive)]
+    pub telemetry: Telemetry,
     /// How the node stops.
     #[garde(dive)]
     pub drain: Drain,
@@ -202,31 +209,6 @@ impl Auth {
     }
 }
 
-/// Logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a `tracing` filter such as `info,aforo_node::room=debug`.
-    #[garde(length(min = 1))]
-    pub level: String,
-    /// How lines look.
-    #[garde(skip)]
-    pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    #[default]
-    Auto,
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
-}
-
 /// How the node stops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
@@ -288,12 +270,6 @@ impl Default for Limits {
     }
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::default() }
-    }
-}
-
 impl Default for Drain {
     fn default() -> Self {
         Self { timeout_seconds: 10 }
@@ -334,12 +310,8 @@ impl Config {
                 format!("{address} is no address that a client can reach, name the host's own"),
             ));
         }
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
-            found.push(("log.level", format!("is not a level and not a filter: {error}")));
-        } else if let Some(word) = self.log.level.split(',').map(str::trim).find(|word| is_no_level(word)) {
-            let levels = "error, warn, info, debug, trace, off";
-            found.push(("log.level", format!("{word} is not a level ({levels}) and not module=level")));
-        }
+        found.extend(self.log.contradiction());
+        found.extend(self.telemetry.contradiction());
         if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
             found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
         }
@@ -373,13 +345,6 @@ impl Config {
         }
         found
     }
-}
-
-/// Whether a part of a log filter is a bare word other than a level. `EnvFilter` takes that for the name of a module, and
-/// then logs nothing of any other.
-fn is_no_level(word: &str) -> bool {
-    let bare = !word.contains(['=', '[', ']', '{', '}']);
-    bare && word.parse::<tracing_subscriber::filter::LevelFilter>().is_err()
 }
 
 /// Whether clients can send it as it is (`b64token`, RFC 6750 §2.1).

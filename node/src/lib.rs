@@ -16,5 +16,5 @@ pub mod room;
 pub mod shard;
 pub mod signalling;
 pub mod startup;
-mod telemetry;
+pub mod telemetry;
 pub mod token;

@@ -1,7 +1,7 @@
 //! Rooms: who publishes, who watches, and what happens to the others when somebody leaves.
 //!
 //! `core` has the rules of one room (pure), `actor` its shell, `rooms` the root that finds rooms, opens them and cleans
-//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `directory` is what HTTP may do without asking. Inputs: sessions that HTTP answered, notices of
+//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `traces` the joins that are traced, `directory` is what HTTP may do without asking. Inputs: sessions that HTTP answered, notices of
 //! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
 
 mod actor;
@@ -19,6 +19,7 @@ mod rooms;
 mod silence;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use actor::{Room, ShardLink};
 pub use claimant::{Claimant, TokenDigest};

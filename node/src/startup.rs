@@ -31,7 +31,7 @@ use crate::peer::dtls::{DtlsError, DtlsIdentity};
 use crate::room::{Directory, RoomRules, Rooms, ShardLink};
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
 use crate::signalling::{self, App, ListenError, Operations, Parts, PublicError, TlsError};
-use crate::telemetry;
+use crate::telemetry::{self, Export, ExportError, JoinTracer};
 use crate::token::{KeyFileError, KeyRing};
 
 /// Why the node does not run.
@@ -67,6 +67,9 @@ pub enum StartupError {
     /// The keys of access tokens.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Signals cannot be received.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
@@ -117,13 +120,27 @@ pub(crate) struct Node {
 pub fn dev(config: &Config) -> Result<(), StartupError> {
     telemetry::start(&config.log)?;
     open_files::raise_limit();
+    let metrics = Arc::new(Metrics::new()?);
+    let export = Export::start(config, &metrics)?;
+    let ended = in_one_process(config, metrics, export.as_ref().map(Export::tracer));
+    // All sessions have ended by now, so their traces have too.
+    if let Some(export) = export {
+        export.stop();
+    }
+    ended
+}
+
+fn in_one_process(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    tracer: Option<JoinTracer>,
+) -> Result<(), StartupError> {
     actix::System::new().block_on(async {
         let stop = drain::StopSignals::new().map_err(StartupError::Signals)?;
-        let metrics = Arc::new(Metrics::new()?);
         let bus = Arc::new(MemoryBus::new());
         let control = Arbiter::new().handle();
         let coordinator = start_coordinator(bus.clone(), &metrics, &control);
-        let mut node = start(config, bus, metrics, &control)?;
+        let mut node = start(config, bus, metrics, tracer, &control)?;
         node.roots.push(coordinator);
         announce(config, &node);
         run(config, node, stop).await
@@ -168,6 +185,7 @@ fn start(
     config: &Config,
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
+    tracer: Option<JoinTracer>,
     control: &ArbiterHandle,
 ) -> Result<Node, StartupError> {
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -204,6 +222,7 @@ fn start(
         metrics: Arc::clone(&metrics),
         lifecycle: Arc::clone(&lifecycle),
         keys,
+        tracer,
     };
     let operations = Operations {
         metrics: Arc::clone(&metrics),

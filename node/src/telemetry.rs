@@ -1,35 +1,20 @@
-//! Logs: text for people on a terminal, one JSON object per line elsewhere, always on standard error.
+//! What a node tells of itself beside metrics: log lines, and one trace for each join.
+//!
+//! `log` starts the log, `export` sends finished spans to a collector from a thread of its own, `join` is the trace of one
+//! join on its way through HTTP worker, room and peer, `request` the part of it in which the request is answered. Without
+//! a collector there is no tracer, and a join carries `None`.
 
-use std::io::IsTerminal;
+mod export;
+mod join;
+mod log;
+mod request;
+#[cfg(test)]
+pub(crate) mod spans;
+#[cfg(test)]
+mod tests;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
-
-use crate::config::{Log, LogFormat};
-use crate::startup::StartupError;
-
-/// Starts logging. A second start in one process changes nothing.
-///
-/// # Errors
-///
-/// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
-pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
-    // The HTTP library tells of each of its threads at INFO. The DTLS library warns of each extension that it does not
-    // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. A filter that names
-    // them overrides this.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,rtc_dtls=off,{}", log.level))
-        .map_err(|source| StartupError::LogFilter { text: log.level.clone(), source })?;
-    let terminal = std::io::stderr().is_terminal();
-    let json = match log.format {
-        LogFormat::Auto => !terminal,
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-    };
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Already started is all that can go wrong here.
-    let _ = match json {
-        true => logs.json().flatten_event(true).with_current_span(false).try_init(),
-        false => logs.with_ansi(terminal).with_target(false).try_init(),
-    };
-    Ok(())
-}
+pub(crate) use export::Export;
+pub use export::ExportError;
+pub use join::{JoinTrace, JoinTracer};
+pub(crate) use log::start;
+pub(crate) use request::RequestTrace;

@@ -180,6 +180,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_round_trip_seconds", &[&[ROLES]]),
     ("aforo_loss_ratio", &[&[WAYS]]),
     ("aforo_legs", &[&[KINDS]]),
+    ("aforo_trace_spans_total", &[&[&["exported", "failed", "dropped"]]]),
     ("aforo_udp_datagrams_total", &[&[DIRECTIONS]]),
     ("aforo_udp_bytes_total", &[&[DIRECTIONS]]),
     ("aforo_udp_batch_size", &[&[DIRECTIONS]]),

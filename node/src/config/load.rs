@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use garde::Validate;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::layer::{Layer, Origin, Setting};
 use super::{Config, Secret};
@@ -156,7 +156,7 @@ impl Known {
             Ok(_) => Ok(Setting { value, ..setting }),
             Err(error) => {
                 // An error names the value; a secret's must not be named.
-                let secret = setting.key.ends_with("secret") || setting.key.ends_with("tokens");
+                let secret = ["secret", "tokens", "headers"].iter().any(|end| setting.key.ends_with(end));
                 let reason = if secret { Secret::MASK.to_owned() } else { error.to_string() };
                 Err(problem(format!("cannot be read: {reason}")))
             }
@@ -187,7 +187,9 @@ fn read_text(value: &Value, default: &Value) -> Value {
         }
         Value::Bool(_) => text.parse().map_or_else(|_| value.clone(), Value::Bool),
         Value::Number(_) => {
-            text.parse::<i64>().map_or_else(|_| value.clone(), |number| Value::Number(number.into()))
+            let whole = text.parse::<i64>().ok().map(Number::from);
+            let number = whole.or_else(|| text.parse().ok().and_then(Number::from_f64));
+            number.map_or_else(|| value.clone(), Value::Number)
         }
         _ => value.clone(),
     }

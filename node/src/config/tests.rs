@@ -128,6 +128,44 @@ fn tokens_are_never_shown_and_can_be_sent() {
 }
 
 #[test]
+fn headers_for_the_collector_are_checked_and_never_shown() {
+    let variables = [
+        ("AFORO__TELEMETRY__OTLP_HEADERS", "x-key=hunter2, authorization=Basic aHVudGVyMg=="),
+        ("AFORO__TELEMETRY__SAMPLING_RATIO", "0.25"),
+    ];
+    let loaded = stack([environment(&variables)]).unwrap();
+    let headers: Vec<_> = loaded.config.telemetry.headers().map(Option::unwrap).collect();
+    assert_eq!(headers, [("x-key", "hunter2"), ("authorization", "Basic aHVudGVyMg==")]);
+    assert_eq!(loaded.config.telemetry.sampling_ratio, 0.25);
+    for shown in [loaded.with_origins(), loaded.to_yaml(), format!("{:?}", loaded.config)] {
+        assert!(!shown.contains("hunter") && !shown.contains("aHVu"), "{shown}");
+    }
+    for wrong in ["[good=1, hunter2]", "[\"a b=hunter2\"]", "hunter2", "[\"a=hunter2\\n\"]"] {
+        let found = problems(stack([yaml(&format!("telemetry:\n  otlp_headers: {wrong}\n"))]));
+        let about = found[0].starts_with("telemetry.otlp_headers ");
+        assert!(about && !found[0].contains("hunter"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_collector_has_an_address_and_a_share_of_joins() {
+    for good in ["http://collector:4318", "https://otlp.example/otlp/", "http://[::1]:4318"] {
+        let loaded = stack([environment(&[("AFORO__TELEMETRY__OTLP_ENDPOINT", good)])]);
+        assert!(loaded.is_ok(), "{good}");
+    }
+    for (key, bad) in [
+        ("OTLP_ENDPOINT", "collector:4318"),
+        ("OTLP_ENDPOINT", "http://user:password@collector"),
+        ("SAMPLING_RATIO", "1.5"),
+        ("SAMPLING_RATIO", "NaN"),
+        ("SERVICE_NAME", ""),
+    ] {
+        let found = problems(stack([environment(&[(&format!("AFORO__TELEMETRY__{key}"), bad)])]));
+        assert!(found[0].starts_with(&format!("telemetry.{}", key.to_lowercase())), "{bad}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_shown_can_be_read_back() {
     let loaded =
         stack([yaml("http:\n  public_url: https://live.example\n  listen: \"[::1]:80\"\n")]).unwrap();

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use actix::{Actor, ActorContext, Context, Recipient};
 use aforo_cluster::metric::Metrics;
+use opentelemetry::trace::TraceId;
 use prometheus::IntCounter;
+use tracing::field::display;
 
 use super::core::PeerCore;
 use super::message::{PeerInput, PeerOutput, PeerSaid};
@@ -34,6 +36,8 @@ pub struct Peer {
     dtls_ignored: IntCounter,
     /// What the counter has of this peer.
     ignored_counted: u64,
+    /// The trace of its join, for the log.
+    trace_id: Option<TraceId>,
 }
 
 instrumented!(Peer in instruments: PeerInput);
@@ -51,7 +55,15 @@ impl Peer {
             instruments: Instruments::new(metrics, "peer"),
             dtls_ignored: metrics.datagrams_dropped_total.with_label_values(&["dtls_ignored"]),
             ignored_counted: 0,
+            trace_id: None,
         }
+    }
+
+    /// The same as part of a join with this trace.
+    #[must_use]
+    pub fn traced(mut self, trace_id: Option<TraceId>) -> Self {
+        self.trace_id = trace_id;
+        self
     }
 
     /// Passes on what the core has to say and arms the timer.
@@ -78,7 +90,8 @@ impl Peer {
                 self.ended = true;
                 if let Some(error) = self.core.take_error() {
                     let error = &error as &dyn std::error::Error;
-                    tracing::info!(?peer, reason = reason.as_str(), error, "dtls failed");
+                    let trace_id = self.trace_id.map(display);
+                    tracing::info!(?peer, reason = reason.as_str(), error, trace_id, "dtls failed");
                 }
                 self.steps.send(now, PeerSaid { peer, output });
             }
@@ -124,7 +137,8 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if !self.ended {
             // A panic ended the actor: the shard must not wait for it.
-            tracing::error!(peer = ?self.key, "a peer died, its session ends");
+            let trace_id = self.trace_id.map(display);
+            tracing::error!(peer = ?self.key, trace_id, "a peer died, its session ends");
             self.say(now(), PeerOutput::Died);
         }
     }

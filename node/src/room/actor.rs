@@ -22,14 +22,17 @@ use super::ledger::Ledger;
 use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Publish};
 use super::rooms::{End, RoomEmptied};
 use super::silence::Silence;
+use super::traces::Traces;
 use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::lane::{NoticeLane, ask};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 use crate::cluster_agent::{ClusterAgent, ReleaseStream};
+use crate::media::codec::MediaKind;
 use crate::peer::message::{PeerEvent, PeerNotices};
 use crate::shard;
 use crate::shard::message::{AddPeer, AdmitPeer, ClosePeers, TellPeer};
+use crate::telemetry::JoinTrace;
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
 /// requests wait in their HTTP worker up to [`DEADLINE`].
@@ -108,6 +111,7 @@ pub struct Room {
     /// The room is empty and has said so: its root forgets it, and whoever still comes must ask again.
     closed: bool,
     silence: Silence,
+    traces: Traces,
     /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
     lifeline: Lifeline,
     timer: Timer,
@@ -140,6 +144,7 @@ impl Room {
             rooms,
             closed: false,
             silence,
+            traces: Traces::default(),
             lifeline,
             timer,
             instruments,
@@ -153,7 +158,8 @@ impl Room {
         while self.lanes.iter().all(ShardLanes::has_room)
             && let Some(output) = self.core.poll_output()
         {
-            self.journal.record(&output);
+            let trace = self.traces.record(&output);
+            self.journal.record(&output, trace);
             match output {
                 RoomOutput::TellPeer { shard, peer, input } => {
                     if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
@@ -199,7 +205,7 @@ impl Room {
             self.rooms.send(now, RoomEmptied(self.name.clone()));
         }
         let others = [self.rooms.poll_timeout(), self.silence.poll_timeout(), self.core.poll_timeout()];
-        let at = others.into_iter().chain([lanes]).flatten().min();
+        let at = others.into_iter().chain([lanes, self.traces.poll_timeout()]).flatten().min();
         arm(self, context, at);
     }
 
@@ -229,15 +235,20 @@ impl Room {
         entrant: Entrant,
         place: Reservation,
         role: Role,
+        trace: Option<JoinTrace>,
         enter: impl FnOnce(&mut RoomCore, Instant, Entrant) -> Result<T, RoomError>,
     ) -> Result<T, RoomError> {
         if self.closed {
             return Err(RoomError::Closed);
         }
-        let (session, stream) = (entrant.session, entrant.stream.clone());
-        let entered = enter(&mut self.core, crate::actor::now(), entrant)?;
+        let (session, stream, now) = (entrant.session, entrant.stream.clone(), crate::actor::now());
+        let has_video = entrant.media.iter().any(|media| media.kind == MediaKind::Video);
+        let entered = enter(&mut self.core, now, entrant)?;
+        if let Some(trace) = trace {
+            self.traces.entered(now, session, trace, has_video);
+        }
         self.around.ledger.borrow_mut().enter(session, self.name.clone(), place);
-        self.journal.entered(session, &stream, role);
+        self.journal.entered(session, &stream, role, self.traces.id(session));
         Ok(entered)
     }
 }
@@ -261,6 +272,7 @@ impl Timed for Room {
         }
         self.core.handle_timeout(now);
         self.rooms.handle_timeout(now);
+        self.traces.handle_timeout(now);
         for session in self.silence.handle_timeout(now) {
             self.core.end_silent(now, session);
         }

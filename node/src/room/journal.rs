@@ -5,6 +5,8 @@ use std::sync::Arc;
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use aforo_cluster::metric::Metrics;
+use opentelemetry::trace::TraceId;
+use tracing::field::display;
 use tracing::{debug, info};
 
 use super::core::RoomOutput;
@@ -38,14 +40,15 @@ impl Journal {
     }
 
     /// A session entered.
-    pub fn entered(&mut self, session: SessionId, stream: &StreamName, role: Role) {
+    pub fn entered(&mut self, session: SessionId, stream: &StreamName, role: Role, trace: Option<TraceId>) {
         self.count_session(role, 1);
-        let (room, role) = (&self.room, role.as_str());
-        info!(%room, %stream, role, ?session, "session entered");
+        let (room, role, trace_id) = (&self.room, role.as_str(), trace.map(display));
+        info!(%room, %stream, role, ?session, trace_id, "session entered");
     }
 
-    /// Something happened.
-    pub fn record(&mut self, output: &RoomOutput) {
+    /// Something happened, to a session whose join has this trace.
+    pub fn record(&mut self, output: &RoomOutput, trace: Option<TraceId>) {
+        let trace_id = trace.map(display);
         match output {
             RoomOutput::TellPeer { .. } | RoomOutput::ClosePeers { .. } => {}
             RoomOutput::Stage { session, stream, role, event, elapsed } => {
@@ -57,20 +60,22 @@ impl Journal {
                 let role = role_of.as_str();
                 match (role_of, event) {
                     (Role::Publisher, PeerEvent::FirstMedia) => {
-                        info!(%room, %stream, elapsed_ms, "stream is live");
+                        info!(%room, %stream, elapsed_ms, trace_id, "stream is live");
                     }
                     (_, PeerEvent::Connected) => {
-                        info!(%room, %stream, role, ?session, elapsed_ms, "session connected");
+                        info!(%room, %stream, role, ?session, elapsed_ms, trace_id, "session connected");
                     }
                     // A crowd that joins is no reason for further lines: the histograms have these steps.
-                    _ => debug!(%room, %stream, role, ?session, stage, elapsed_ms, "session progressed"),
+                    _ => {
+                        debug!(%room, %stream, role, ?session, stage, elapsed_ms, trace_id, "session progressed");
+                    }
                 }
             }
             RoomOutput::SessionEnded { session, stream, role, reason, elapsed, connected } => {
                 self.ended(*role, *reason, elapsed.as_secs_f64());
                 let (room, role, reason) = (&self.room, role.as_str(), reason.as_str());
                 let (seconds, connected) = (elapsed.as_secs(), *connected);
-                info!(%room, %stream, role, ?session, reason, seconds, connected, "session ended");
+                info!(%room, %stream, role, ?session, reason, seconds, connected, trace_id, "session ended");
             }
             RoomOutput::StreamClaimed { tracks } => {
                 self.count_streams(1);

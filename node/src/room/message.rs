@@ -13,6 +13,7 @@ use super::report::RoomReport;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::ShardId;
 use crate::peer::message::{EndReason, PeerConfig};
+use crate::telemetry::JoinTrace;
 
 /// Where on this node does a publisher belong? Asked of [`super::Rooms`] before the offer is answered; viewers belong
 /// wherever [`super::Directory`] has a place.
@@ -51,6 +52,8 @@ pub struct Publish {
     pub etag: u64,
     /// What was negotiated.
     pub config: PeerConfig,
+    /// The trace of its join, if it is traced.
+    pub trace: Option<JoinTrace>,
 }
 
 /// A viewer's offer was answered: add the peer.
@@ -68,6 +71,8 @@ pub struct Play {
     pub etag: u64,
     /// What was negotiated.
     pub config: PeerConfig,
+    /// The trace of its join, if it is traced.
+    pub trace: Option<JoinTrace>,
 }
 
 /// Let a viewer in. Whoever decides it answers: the root, the room, or, if nothing speaks against it, the shard that takes

@@ -47,6 +47,7 @@ fn published_at(place: Reservation, session: SessionId) -> InRoom<Publish> {
         place,
         etag: 1,
         config,
+        trace: None,
     };
     InRoom { room: room(), message: publish }
 }
@@ -162,7 +163,7 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let place = rig.directory.reserve().unwrap();
         let (session, stream) = (SessionId::random(), StreamName::default());
         let config = published(&rig, publisher).message.config;
-        let play = Play { session, stream, publisher, place, etag: 1, config };
+        let play = Play { session, stream, publisher, place, etag: 1, config, trace: None };
         rig.play(room(), play).await.expect("a viewer comes in");
     });
 }
@@ -252,7 +253,7 @@ fn viewers_that_a_room_cannot_take_wait_up_to_a_bound() {
 fn viewer(rig: &Rig, publisher: SessionId) -> Play {
     let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
     let (session, place) = (SessionId::random(), rig.directory.reserve().unwrap());
-    Play { session, stream: StreamName::default(), publisher, place, etag: 1, config }
+    Play { session, stream: StreamName::default(), publisher, place, etag: 1, config, trace: None }
 }
 
 fn told(rig: &Rig) -> Vec<(u32, String)> {
@@ -356,7 +357,8 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
         for _ in 0..VIEWERS {
             let (session, stream) = (SessionId::random(), StreamName::default());
             let place = rig.directory.reserve().unwrap();
-            let play = Play { session, stream, publisher, place, etag: 1, config: config.clone() };
+            let play =
+                Play { session, stream, publisher, place, etag: 1, config: config.clone(), trace: None };
             rig.play(room(), play).await.unwrap();
         }
         rig.shard_notifies().await;

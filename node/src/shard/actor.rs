@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Recipient};
 use aforo_cluster::metric::Metrics;
+use opentelemetry::trace::TraceId;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -48,6 +49,8 @@ pub struct PeerStart {
     pub config: PeerConfig,
     /// Who hears what it says.
     pub shard: Recipient<PeerSaid>,
+    /// The trace of its join, for the log.
+    pub trace_id: Option<TraceId>,
 }
 
 /// Starts the actor of a peer.

@@ -2,6 +2,7 @@
 
 use actix::{Message, Recipient};
 use aforo_cluster::id::{SessionId, TrackId};
+use opentelemetry::trace::TraceId;
 
 use crate::media::path::PeerKey;
 use crate::media::plane::TrackReport;
@@ -23,6 +24,8 @@ pub struct AddPeer {
     pub media: PeerMedia,
     /// Who hears of its life: its room.
     pub notices: Recipient<PeerNotices>,
+    /// The trace of its join, for what it says in the log.
+    pub trace_id: Option<TraceId>,
 }
 
 /// Take on a viewer's peer, like [`AddPeer`], and answer whoever waits for it: the HTTP worker itself, so that the answer

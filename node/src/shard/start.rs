@@ -48,7 +48,7 @@ pub struct ShardsConfig {
 pub fn webrtc_peers(identity: Arc<DtlsIdentity>, metrics: Arc<Metrics>) -> PeerFactory {
     Arc::new(move |start: PeerStart| {
         let core = PeerCore::new(start.config, Arc::clone(&identity), crate::actor::now());
-        Peer::new(start.peer, core, start.shard, &metrics).start().recipient()
+        Peer::new(start.peer, core, start.shard, &metrics).traced(start.trace_id).start().recipient()
     })
 }
 

@@ -29,6 +29,7 @@ use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
 use crate::room::{Admit, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
+use crate::telemetry::JoinTracer;
 use crate::token::{KeyRing, Names};
 
 /// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
@@ -68,6 +69,8 @@ pub struct App {
     pub cors_origins: Vec<String>,
     /// The list of rooms, for many who look.
     pub room_list: RoomList,
+    /// Makes traces of joins, if there is a collector for them.
+    pub tracer: Option<JoinTracer>,
 }
 
 /// The parts of the node that handlers talk to.
@@ -86,6 +89,8 @@ pub struct Parts {
     pub lifecycle: Arc<Lifecycle>,
     /// What access tokens are checked with, if there are keys.
     pub keys: Option<KeyRing>,
+    /// Makes traces of joins, if there is a collector for them.
+    pub tracer: Option<JoinTracer>,
 }
 
 /// The candidates of one shard: its UDP port at every advertised address, then ICE-TCP at `tcp_port` if it is offered.
@@ -100,11 +105,12 @@ pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) ->
 impl App {
     /// Puts the parts and the configuration together.
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle, keys } = parts;
+        let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle, keys, tracer } = parts;
         Self {
             rooms,
             directory,
             candidates,
+            tracer,
             fingerprint,
             metrics,
             lifecycle,

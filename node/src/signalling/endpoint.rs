@@ -7,18 +7,21 @@ use std::time::Instant;
 
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION};
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
+use opentelemetry::KeyValue;
 use rand::RngExt;
 
 use super::app::App;
 use super::problem::Problem;
+use super::routes::route_of;
 use super::sdp::{self, Answer, Capabilities, PlayTrack};
 use super::{authorization, body, entity_tag, location, turn};
 use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
 use crate::room::{Claimant, LiveStream, Place, Play, Publish, protocol};
+use crate::telemetry::RequestTrace;
 
 /// The one content type of offers and answers.
 pub const SDP: &str = "application/sdp";
@@ -65,12 +68,17 @@ async fn counted(
     app: &App,
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
-    let joined = join(role, request, payload, app).await;
+    let trace = RequestTrace::begin(app.tracer.as_ref(), role, route_of(request.path()), request, started);
+    let joined = join(role, request, payload, app, &trace).await;
     let (protocol, result) = (protocol(role), joined.as_ref().map_or_else(Problem::result, |_| "ok"));
     app.metrics.session_attempts_total.with_label_values(&[role.as_str(), protocol, result]).inc();
     if joined.is_ok() {
         let duration = app.metrics.join_duration_seconds.with_label_values(&[protocol, "answer"]);
         duration.observe(started.elapsed().as_secs_f64());
+    }
+    match &joined {
+        Ok(response) => trace.answered(response.status().as_u16(), None),
+        Err(problem) => trace.answered(problem.status_code().as_u16(), Some(result)),
     }
     joined
 }
@@ -80,6 +88,7 @@ async fn join(
     request: &HttpRequest,
     payload: Payload,
     app: &App,
+    trace: &RequestTrace,
 ) -> Result<HttpResponse, Problem> {
     let target = Target::of(request)?;
     app.authorize(role, &target, request.headers())?;
@@ -90,12 +99,13 @@ async fn join(
     let base = location::base(app.public_url.as_deref(), request)?;
     let offer = body::read_text(payload, app.body).await?;
     let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target };
+    trace.describe(|| entry.attributes());
     let answer = match role {
         Role::Publisher => {
             let claimant = authorization::claimant(request.headers());
-            publish_on(app, &entry, claimant, &offer).await?
+            publish_on(app, &entry, claimant, &offer, trace).await?
         }
-        Role::Viewer => play_on(app, &entry, &offer).await?,
+        Role::Viewer => play_on(app, &entry, &offer, trace).await?,
     };
     let Target { room, stream } = &entry.target;
     let mut response = HttpResponse::Created();
@@ -114,27 +124,56 @@ struct Entry {
     target: Target,
 }
 
-async fn publish_on(app: &App, entry: &Entry, claimant: Claimant, offer: &str) -> Result<Answer, Problem> {
+impl Entry {
+    /// What its trace says of it.
+    fn attributes(&self) -> [KeyValue; 3] {
+        let Target { room, stream } = &self.target;
+        [
+            KeyValue::new("aforo.room", room.to_string()),
+            KeyValue::new("aforo.stream", stream.to_string()),
+            KeyValue::new("aforo.session", self.session.to_string()),
+        ]
+    }
+}
+
+async fn publish_on(
+    app: &App,
+    entry: &Entry,
+    claimant: Claimant,
+    offer: &str,
+    trace: &RequestTrace,
+) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
     let Target { room, stream } = target.clone();
+    let step = trace.step("placement");
     let place = app.ask(Place { room, stream: stream.clone(), claimant }).await??;
+    drop(step);
+    let step = trace.step("sdp");
     let local = app.local_transport(place.shard())?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::publish(local))?;
+    drop(step);
+    let _step = trace.step("room");
     let config = PeerConfig { local_ice, negotiated };
-    let publish = Publish { session: *session, stream, claimant, place, etag: *etag, config };
+    let (session, etag, trace) = (*session, *etag, trace.join());
+    let publish = Publish { session, stream, claimant, place, etag, config, trace };
     app.ask_room(&target.room, publish).await?;
     Ok(answer)
 }
 
 /// A viewer of a stream that is here belongs here, whatever the coordinator does: it is not asked.
-async fn play_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Problem> {
+async fn play_on(app: &App, entry: &Entry, offer: &str, trace: &RequestTrace) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
+    let step = trace.step("placement");
     let live = app.directory.find(&target.room, &target.stream)?;
     let place = app.directory.reserve()?;
+    drop(step);
+    let step = trace.step("sdp");
     let local = app.local_transport(place.shard())?;
     let local_ice = local.ice.clone();
     let (answer, negotiated) = sdp::answer(offer, &Capabilities::play(local, &play_tracks(&live)))?;
+    drop(step);
+    let _step = trace.step("room");
     let play = Play {
         session: *session,
         stream: target.stream.clone(),
@@ -142,6 +181,7 @@ async fn play_on(app: &App, entry: &Entry, offer: &str) -> Result<Answer, Proble
         place,
         etag: *etag,
         config: PeerConfig { local_ice, negotiated },
+        trace: trace.join(),
     };
     app.admit(&target.room, play).await?;
     Ok(answer)

@@ -22,8 +22,8 @@ use super::routes;
 
 /// Headers that a page of another origin must read (standards of WHIP and WHEP clients).
 const EXPOSED: &str = "Location, ETag, Link, Retry-After, Accept-Post, Accept-Patch, WWW-Authenticate";
-/// Headers that such a page sends.
-const ALLOWED: &str = "Authorization, Content-Type, If-Match";
+/// Headers that such a page sends; the last two name the trace that its request is part of (W3C Trace Context §3).
+const ALLOWED: &str = "Authorization, Content-Type, If-Match, traceparent, tracestate";
 /// Methods of all public resources together.
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 /// Seconds that a browser may remember a preflight: two hours is the most that Chromium does.

@@ -15,6 +15,7 @@ use actix_web::test::{TestRequest, init_service};
 use actix_web::web::Data;
 
 use futures_util::future::LocalBoxFuture;
+use opentelemetry::trace::Status;
 
 use super::*;
 use crate::actor::virtual_time;
@@ -24,6 +25,8 @@ use crate::media::negotiated::{Fingerprint, FingerprintAlgorithm};
 use crate::peer::message::{PeerEvent, PeerInput};
 use crate::room::rig::Rig;
 use crate::shard::health::Heartbeat;
+use crate::telemetry::JoinTracer;
+use crate::telemetry::spans::Kept;
 
 const OFFER: &str = include_str!("sdp/fixtures/chromium-publish.sdp");
 const PLAY_OFFER: &str = include_str!("sdp/fixtures/chromium-play.sdp");
@@ -55,6 +58,10 @@ impl Answer {
 }
 
 async fn server(config: Config) -> Server {
+    traced_server(config, None).await
+}
+
+async fn traced_server(config: Config, tracer: Option<JoinTracer>) -> Server {
     let rig = Rig::new(&config.limits);
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&rig.metrics)));
     lifecycle.set(NodeState::Ready);
@@ -68,6 +75,7 @@ async fn server(config: Config) -> Server {
             metrics: Arc::clone(&rig.metrics),
             lifecycle: Arc::clone(&lifecycle),
             keys: None,
+            tracer,
         },
     );
     let app = WebApp::new().app_data(Data::new(app)).wrap(from_fn(guard::public)).configure(routes::public);
@@ -525,5 +533,63 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
         let south = ("authorization", "Bearer south");
         assert_eq!(server.ask("DELETE", &as_viewer, &[south], "").await.status, 404, "a viewer's right");
         assert_eq!(server.ask("DELETE", &session, &[north], "").await.status, 200);
+    });
+}
+
+#[test]
+fn one_trace_leads_from_the_request_to_the_first_keyframe() {
+    virtual_time::run(async {
+        let (tracer, kept) = Kept::tracer(1.0);
+        let server = traced_server(Config::default(), Some(tracer)).await;
+        let refused = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
+        assert_eq!(refused.status, 409);
+        assert_eq!(kept.names(), ["placement", "join", "POST /whep/{room}/{stream}"]);
+        assert_eq!(kept.named("join").status, Status::error("not_live"));
+        kept.forget();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let created = server.ask("POST", "/whip/demo", &[SDP, ("traceparent", parent)], OFFER).await;
+        assert_eq!(created.status, 201);
+        assert_eq!(kept.names(), ["placement", "sdp", "room", "POST /whip/{room}/{stream}"]);
+        for event in
+            [PeerEvent::PathFound, PeerEvent::Connected, PeerEvent::FirstMedia, PeerEvent::FirstKeyframe]
+        {
+            server.rig.last_peer_says(event).await;
+        }
+        let join = kept.named("join");
+        assert_eq!(join.parent_span_id.to_string(), "b7ad6b7169203331");
+        let said = format!("{:?}", join.attributes);
+        let session = session(&created);
+        for expected in ["demo", "main", "whip", "publisher", session.rsplit('/').next().unwrap()] {
+            assert!(said.contains(expected), "{expected} is missing in {said}");
+        }
+        let request = "POST /whip/{room}/{stream}";
+        for (name, parent) in [
+            (request, "join"),
+            ("placement", request),
+            ("sdp", request),
+            ("room", request),
+            ("ice", "join"),
+            ("first_keyframe", "join"),
+        ] {
+            let span = kept.named(name);
+            assert_eq!(span.parent_span_id, kept.id(parent), "{name}");
+            assert_eq!(span.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        }
+        assert!(format!("{:?}", kept.named(request).attributes).contains("201"));
+    });
+}
+
+#[test]
+fn a_join_that_gets_no_further_ends_its_trace_after_fifteen_seconds() {
+    virtual_time::run(async {
+        let (tracer, kept) = Kept::tracer(1.0);
+        let server = traced_server(Config::default(), Some(tracer)).await;
+        assert_eq!(server.ask("POST", "/whip/demo", &[SDP], OFFER).await.status, 201);
+        server.rig.last_peer_says(PeerEvent::PathFound).await;
+        virtual_time::pass(Duration::from_secs(14)).await;
+        assert!(!kept.names().contains(&"join".to_owned()));
+        virtual_time::pass(Duration::from_secs(2)).await;
+        assert_eq!(kept.named("join").status, Status::error("timeout"));
+        assert_eq!(kept.named("dtls").status, Status::error("timeout"));
     });
 }

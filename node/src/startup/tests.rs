@@ -25,7 +25,7 @@ fn started() -> (Config, Node) {
     (config.media.shards, config.media.advertise) = (2, vec![any.ip()]);
     let metrics = Arc::new(Metrics::new().unwrap());
     let bus = Arc::new(MemoryBus::new());
-    let node = start(&config, bus, metrics, &Arbiter::current()).unwrap();
+    let node = start(&config, bus, metrics, None, &Arbiter::current()).unwrap();
     (config, node)
 }
 

@@ -16,22 +16,19 @@ use crate::room::core::{Entrant, LiveStream, Published, RoomCore, StreamTrack};
 use crate::room::error::RoomError;
 use crate::room::message::{Admit, Play, Publish};
 use crate::shard::message::{AddPeer, AddPeerError, AdmitPeer, PeerMedia};
+use crate::telemetry::JoinTrace;
 
 impl Room {
     /// Asks the shard to take the peer.
     fn add_peer(
         &self,
         shard: ShardId,
-        session: SessionId,
-        config: PeerConfig,
-        media: PeerMedia,
-        context: &Context<Self>,
+        add: AddPeer,
     ) -> impl Future<Output = Result<PeerKey, RoomError>> + use<> {
-        let notices = context.address().recipient();
         let link = self.around.shards.get(usize::from(shard.0)).cloned();
         async move {
             let link = link.ok_or(RoomError::Shard(AddPeerError::Stopping))?;
-            let asked = link.add_peer.send(AddPeer { session, config, media, notices });
+            let asked = link.add_peer.send(add);
             match actix_rt::time::timeout(DEADLINE, asked).await {
                 Ok(Ok(added)) => added.map_err(RoomError::Shard),
                 Ok(Err(_)) => Err(RoomError::Unanswered(AskError::Closed)),
@@ -105,12 +102,13 @@ impl Handler<Publish> for Room {
     type Result = ResponseActFuture<Self, Result<(), RoomError>>;
 
     fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
-        let Publish { session, stream, claimant, place, etag, config } = publish;
+        let Publish { session, stream, claimant, place, etag, config, trace } = publish;
         let shard = place.shard();
         let entrant = entrant(session, stream.clone(), shard, etag, &config);
         let (tracks, ingest) = self.new_tracks(&stream, shard, &config);
         let publish = |core: &mut RoomCore, now, entrant| core.publish(now, entrant, claimant, tracks);
-        let published = match self.enter(entrant, place, Role::Publisher, publish) {
+        let (trace_id, role) = (trace.as_ref().map(JoinTrace::trace_id), Role::Publisher);
+        let published = match self.enter(entrant, place, role, trace, publish) {
             Ok(published) => published,
             Err(error) => return Box::pin(actix::fut::ready(Err(error))),
         };
@@ -121,7 +119,8 @@ impl Handler<Publish> for Room {
             ClaimStream { room, stream }
         });
         let agent = self.around.agent.clone();
-        let added = self.add_peer(shard, session, config, PeerMedia::Ingest(ingest), context);
+        let (media, notices) = (PeerMedia::Ingest(ingest), context.address().recipient());
+        let added = self.add_peer(shard, AddPeer { session, config, media, notices, trace_id });
         let claimed_and_added = async move {
             let Some(claim) = claim else { return added.await };
             match ask(&agent, claim, DEADLINE).await {
@@ -142,7 +141,7 @@ impl Handler<Publish> for Room {
 impl Room {
     /// Lets a viewer in. Returns what its shard is to be told.
     fn admit(&mut self, play: Play, context: &Context<Self>) -> Result<(ShardId, AddPeer), RoomError> {
-        let Play { session, stream, publisher, place, etag, config } = play;
+        let Play { session, stream, publisher, place, etag, config, trace } = play;
         let shard = place.shard();
         let lanes = self.lanes.get(usize::from(shard.0)).filter(|lanes| !lanes.admit.is_closed());
         if !lanes.ok_or(RoomError::Shard(AddPeerError::Stopping))?.admit.has_room() {
@@ -151,9 +150,10 @@ impl Room {
         let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config))?;
         let entrant = entrant(session, stream, shard, etag, &config);
         let play = |core: &mut RoomCore, now, entrant| core.play(now, entrant, publisher);
-        self.enter(entrant, place, Role::Viewer, play)?;
+        let trace_id = trace.as_ref().map(JoinTrace::trace_id);
+        self.enter(entrant, place, Role::Viewer, trace, play)?;
         let (media, notices) = (PeerMedia::Egress(tracks), context.address().recipient());
-        Ok((shard, AddPeer { session, config, media, notices }))
+        Ok((shard, AddPeer { session, config, media, notices, trace_id }))
     }
 }
 

@@ -34,7 +34,8 @@ impl Shard {
             PeerMedia::Egress(_) => Haste::Gathered,
         };
         let peer = pump.core.add_peer(add.session, &add.config.local_ice.ufrag, add.media)?;
-        let start = PeerStart { peer, config: add.config, shard: context.address().recipient() };
+        let (shard, trace_id) = (context.address().recipient(), add.trace_id);
+        let start = PeerStart { peer, config: add.config, shard, trace_id };
         pump.adopt(peer, PeerLanes::new((self.peers)(start), add.notices, haste));
         Ok(peer)
     }

@@ -203,7 +203,7 @@ impl Client {
             media: Vec::new(),
         };
         let config = PeerConfig { local_ice: dtls.local.clone(), negotiated };
-        let add = AddPeer { session, config, media, notices: node.room.clone() };
+        let add = AddPeer { session, config, media, notices: node.room.clone(), trace_id: None };
         let peer = ask(&shard.addr, add, PATIENCE).await.unwrap().unwrap();
         let mut way = way(&shard, tcp).await;
         way.send(&dtls.check(true)).await;
@@ -524,7 +524,10 @@ async fn peers_whose_room_died_are_closed_also_those_that_it_never_knew_of() {
     let config = PeerConfig { local_ice: ice::credentials(ShardId(0)).unwrap(), negotiated };
     let (session, media, notices) = (SessionId::random(), watches(ShardId(0)), node.room.clone());
     let shard = node.shards[0].addr.clone();
-    ask(&shard, AddPeer { session, config, media, notices }, PATIENCE).await.unwrap().unwrap();
+    ask(&shard, AddPeer { session, config, media, notices, trace_id: None }, PATIENCE)
+        .await
+        .unwrap()
+        .unwrap();
     let goodbye = client.way.receive().await;
     let events = client.dtls.dtls.read(Instant::now(), REMOTE, None, BytesMut::from(&goodbye[..])).unwrap();
     assert!(events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)));
@@ -553,7 +556,13 @@ async fn a_viewer_is_answered_at_once_and_its_room_learns_of_it_soon() {
     let mut sessions = Vec::new();
     for _ in 0..2 {
         let (session, config, answers) = (SessionId::random(), config.clone(), answers.clone());
-        let add = AddPeer { session, config, media: watches(ShardId(0)), notices: node.room.clone() };
+        let add = AddPeer {
+            session,
+            config,
+            media: watches(ShardId(0)),
+            notices: node.room.clone(),
+            trace_id: None,
+        };
         let answer = Box::new(move |added| answers.send(added).unwrap());
         shard.send(AdmitPeer { add, answer }).await.unwrap();
         sessions.push(session);

@@ -1,0 +1,35 @@
+//! Log lines: text for people on a terminal, one JSON object per line elsewhere, always on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::config::{Log, LogFormat};
+use crate::startup::StartupError;
+
+/// Starts logging. A second start in one process changes nothing.
+///
+/// # Errors
+///
+/// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
+pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
+    // The HTTP library tells of each of its threads at INFO. The DTLS library warns of each extension that it does not
+    // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. A filter that names
+    // them overrides this.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,rtc_dtls=off,{}", log.level))
+        .map_err(|source| StartupError::LogFilter { text: log.level.clone(), source })?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Already started is all that can go wrong here.
+    let _ = match json {
+        true => logs.json().flatten_event(true).with_current_span(false).try_init(),
+        false => logs.with_ansi(terminal).with_target(false).try_init(),
+    };
+    Ok(())
+}
