@@ -33,6 +33,20 @@ impl Bucket {
             Self::Rooms => "aforo_rooms",
         }
     }
+
+    /// The place in this bucket that has this name.
+    pub fn key(self, name: &str) -> Key<'_> {
+        Key { bucket: self, name }
+    }
+}
+
+/// A place on the bus that has at most one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Where it is.
+    pub bucket: Bucket,
+    /// What it is called there.
+    pub name: &'a str,
 }
 
 /// A value with the revision that a change of it must name.
@@ -80,40 +94,30 @@ pub enum BusError {
     },
 }
 
+/// What the bus answers.
+pub type Answer<T> = Result<T, BusError>;
+
 /// Requests and buckets, on any transport.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
     /// Asks whoever serves `subject` and waits for the answer, at most `deadline`.
-    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Result<Bytes, BusError>;
+    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Answer<Bytes>;
 
     /// Serves `subject` until the receiver is dropped. The last to call it gets the requests.
-    async fn serve(&self, subject: &str) -> Result<mpsc::Receiver<Request>, BusError>;
+    async fn serve(&self, subject: &str) -> Answer<mpsc::Receiver<Request>>;
 
     /// Stores a new key; [`BusError::Conflict`] if it exists. With `ttl` it vanishes unless renewed by [`Bus::update`].
-    async fn create(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError>;
+    async fn create(&self, key: Key<'_>, value: Bytes, ttl: Option<Duration>) -> Answer<u64>;
 
-    /// Replaces a value if its revision still is `revision`, and starts its `ttl` anew. Returns the new revision.
-    async fn update(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        revision: u64,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError>;
+    /// Replaces a value if its revision still is `last`, and starts its `ttl` anew. Returns the new revision.
+    async fn update(&self, key: Key<'_>, last: u64, value: Bytes, ttl: Option<Duration>) -> Answer<u64>;
 
-    /// Removes a key if its revision still is `revision`.
-    async fn delete(&self, bucket: Bucket, key: &str, revision: u64) -> Result<(), BusError>;
+    /// Removes a key if its revision still is `last`.
+    async fn delete(&self, key: Key<'_>, last: u64) -> Answer<()>;
 
     /// One value.
-    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Entry>, BusError>;
+    async fn get(&self, key: Key<'_>) -> Answer<Option<Entry>>;
 
     /// Every value of a bucket, by key.
-    async fn list(&self, bucket: Bucket) -> Result<Vec<Entry>, BusError>;
+    async fn list(&self, bucket: Bucket) -> Answer<Vec<Entry>>;
 }

@@ -4,6 +4,7 @@
 //! Outputs: one lease in `aforo_nodes`, one claim per stream in `aforo_rooms`, placements.
 
 mod actor;
+mod core;
 mod load;
 mod message;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{Bucket, Bus, BusError, Entry, REQUEST_LANE_CAPACITY, Request};
+use super::{Answer, Bucket, Bus, BusError, Entry, Key, REQUEST_LANE_CAPACITY, Request};
 
 /// A bus whose other ends are in this process.
 #[derive(Debug, Default)]
@@ -59,15 +59,18 @@ impl Store {
         entries
     }
 
-    fn write(&mut self, bucket: Bucket, key: &str, value: Bytes, ttl: Option<Duration>) -> u64 {
+    fn write(&mut self, key: Key<'_>, value: Bytes, ttl: Option<Duration>) -> u64 {
         self.revision += 1;
         let stored = Stored { value, revision: self.revision, expires: ttl.map(|ttl| Instant::now() + ttl) };
-        self.bucket(bucket).insert(key.to_owned(), stored);
+        self.bucket(key.bucket).insert(key.name.to_owned(), stored);
         self.revision
     }
 
-    fn revision(&mut self, bucket: Bucket, key: &str) -> Option<u64> {
-        self.bucket(bucket).get(key).map(|stored| stored.revision)
+    /// Whether the key's revision is this one; without one, whether there is no such key.
+    fn expect(&mut self, key: Key<'_>, revision: Option<u64>) -> Answer<()> {
+        let current = self.bucket(key.bucket).get(key.name).map(|stored| stored.revision);
+        let conflict = || BusError::Conflict { key: key.name.to_owned() };
+        (current == revision).then_some(()).ok_or_else(conflict)
     }
 }
 
@@ -75,13 +78,9 @@ fn entry((key, stored): (&String, &Stored)) -> Entry {
     Entry { key: key.clone(), value: stored.value.clone(), revision: stored.revision }
 }
 
-fn conflict(key: &str) -> BusError {
-    BusError::Conflict { key: key.to_owned() }
-}
-
 #[async_trait]
 impl Bus for MemoryBus {
-    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Result<Bytes, BusError> {
+    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Answer<Bytes> {
         let lane = self.lane(subject).ok_or_else(|| BusError::NoResponder(subject.to_owned()))?;
         let (reply, answer) = oneshot::channel();
         lane.try_send(Request { payload, reply }).map_err(|error| match error {
@@ -94,57 +93,36 @@ impl Bus for MemoryBus {
         }
     }
 
-    async fn serve(&self, subject: &str) -> Result<mpsc::Receiver<Request>, BusError> {
+    async fn serve(&self, subject: &str) -> Answer<mpsc::Receiver<Request>> {
         let (lane, requests) = mpsc::channel(REQUEST_LANE_CAPACITY);
         lock(&self.servers).insert(subject.to_owned(), lane);
         Ok(requests)
     }
 
-    async fn create(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError> {
+    async fn create(&self, key: Key<'_>, value: Bytes, ttl: Option<Duration>) -> Answer<u64> {
         let mut store = lock(&self.store);
-        match store.revision(bucket, key) {
-            Some(_) => Err(conflict(key)),
-            None => Ok(store.write(bucket, key, value, ttl)),
-        }
+        store.expect(key, None)?;
+        Ok(store.write(key, value, ttl))
     }
 
-    async fn update(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        revision: u64,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError> {
+    async fn update(&self, key: Key<'_>, last: u64, value: Bytes, ttl: Option<Duration>) -> Answer<u64> {
         let mut store = lock(&self.store);
-        match store.revision(bucket, key) {
-            Some(current) if current == revision => Ok(store.write(bucket, key, value, ttl)),
-            _ => Err(conflict(key)),
-        }
+        store.expect(key, Some(last))?;
+        Ok(store.write(key, value, ttl))
     }
 
-    async fn delete(&self, bucket: Bucket, key: &str, revision: u64) -> Result<(), BusError> {
+    async fn delete(&self, key: Key<'_>, last: u64) -> Answer<()> {
         let mut store = lock(&self.store);
-        match store.revision(bucket, key) {
-            Some(current) if current == revision => {
-                store.bucket(bucket).remove(key);
-                Ok(())
-            }
-            _ => Err(conflict(key)),
-        }
+        store.expect(key, Some(last))?;
+        store.bucket(key.bucket).remove(key.name);
+        Ok(())
     }
 
-    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Entry>, BusError> {
-        Ok(lock(&self.store).bucket(bucket).get_key_value(key).map(entry))
+    async fn get(&self, key: Key<'_>) -> Answer<Option<Entry>> {
+        Ok(lock(&self.store).bucket(key.bucket).get_key_value(key.name).map(entry))
     }
 
-    async fn list(&self, bucket: Bucket) -> Result<Vec<Entry>, BusError> {
+    async fn list(&self, bucket: Bucket) -> Answer<Vec<Entry>> {
         Ok(lock(&self.store).bucket(bucket).iter().map(entry).collect())
     }
 }
@@ -158,6 +136,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keeps_the_promises_of_a_bus() {
-        conformance::check(Arc::new(MemoryBus::new())).await;
+        conformance::check(Arc::new(MemoryBus::new()), tokio::time::advance).await;
     }
 }

@@ -1,21 +1,26 @@
 //! The actor that renews the node's lease and carries the node's questions to the bus.
 
+mod claims;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, ResponseActFuture, ResponseFuture, WrapFuture};
-use actix::{ActorFutureExt, fut};
-use aforo_cluster::bus::{Bucket, Bus, BusError};
-use aforo_cluster::control::{
-    LEASE_RENEWAL, LEASE_TTL, NodeLease, NodeState, PLACEMENT_SUBJECT, PlacementAnswer,
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ResponseActFuture, ResponseFuture, WrapFuture,
 };
+use aforo_cluster::bus::{Bucket, Bus, BusError};
+use aforo_cluster::control::{LEASE_TTL, NodeLease, PLACEMENT_SUBJECT, PlacementAnswer};
 use aforo_cluster::id::NodeId;
 use aforo_cluster::metric::Metrics;
 use bytes::Bytes;
-use serde::Serialize;
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::warn;
 
+use self::claims::Claim;
+use super::core::{Input, Lease, Output, Written};
 use super::message::{ClaimStream, ClusterError, GetPlacement, Leave, ReleaseStream, SetLoad, SetState};
 use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::supervise::Lifeline;
@@ -24,29 +29,13 @@ use crate::actor::timer::{Timed, Timer, arm};
 /// How long a client that joins may wait for the coordinator: beyond it, an answer of 503 serves it better.
 const PLACEMENT_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What a node writes into `aforo_rooms` for a stream that enters at it.
-#[derive(Debug, Serialize)]
-struct OriginClaim {
-    node: NodeId,
-}
-
-/// A stream of ours in `aforo_rooms`.
-#[derive(Debug, Clone, Copy)]
-enum Claim {
-    /// The bus has not answered yet. The stream may end before it does: then the claim goes as soon as it stands.
-    Pending { released: bool },
-    /// It stands, with this revision.
-    Held(u64),
-}
-
 /// Our side of the bus.
 pub struct ClusterAgent {
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
-    lease: NodeLease,
-    /// Revision of the lease on the bus; none before the first, and after it was lost.
-    lease_revision: Option<u64>,
-    renew_at: Option<Instant>,
+    lease: Lease,
+    /// Who waits for the lease to go.
+    leaves: Vec<oneshot::Sender<()>>,
     /// Our claims, by key.
     claims: HashMap<String, Claim>,
     timer: Timer,
@@ -65,9 +54,8 @@ impl ClusterAgent {
         Self {
             bus,
             metrics,
-            lease: NodeLease { node, state: NodeState::Ready, load_ratio: 0.0 },
-            lease_revision: None,
-            renew_at: None,
+            lease: Lease::new(node, crate::actor::now()),
+            leaves: Vec::new(),
             claims: HashMap::new(),
             timer: Timer::default(),
             lifeline,
@@ -75,33 +63,57 @@ impl ClusterAgent {
         }
     }
 
-    /// Writes the lease, and arms the next renewal when the bus has answered.
-    fn renew(&mut self, context: &mut Context<Self>) {
-        self.renew_at = None;
-        let (bus, lease, revision) = (Arc::clone(&self.bus), self.lease.clone(), self.lease_revision);
-        let renewal = async move { write_lease(&*bus, &lease, revision).await };
-        context.spawn(renewal.into_actor(self).map(|written, agent, context| {
-            agent.metrics.bus_connected.set(i64::from(written.is_ok()));
-            agent.lease_revision =
-                written.inspect_err(|error| warn!(%error, "the node's lease cannot be renewed")).ok();
-            agent.renew_at = Some(crate::actor::now() + LEASE_RENEWAL);
-            let at = agent.renew_at;
-            arm(agent, context, at);
+    /// Hands `input` to the lease, asks the bus for what it says then, and arms its next renewal.
+    fn tell(&mut self, input: Option<Input>, context: &mut Context<Self>) {
+        let now = crate::actor::now();
+        if let Some(input) = input {
+            self.lease.handle(now, input);
+        }
+        while let Some(output) = self.lease.poll_output(now) {
+            match output {
+                Output::Write(lease, revision) => self.write(lease, revision, context),
+                Output::Remove(revision) => self.remove(revision, context),
+            }
+        }
+        let at = self.lease.poll_timeout();
+        arm(self, context, at);
+    }
+
+    fn write(&mut self, lease: NodeLease, revision: Option<u64>, context: &mut Context<Self>) {
+        let bus = Arc::clone(&self.bus);
+        let writing = async move { write_lease(&*bus, &lease, revision).await };
+        context.spawn(writing.into_actor(self).map(|written, agent, context| {
+            let outcome = match &written {
+                Ok(revision) => Written::Stands(*revision),
+                Err(ClusterError::Bus(BusError::Conflict { .. })) => Written::Conflict,
+                Err(_) => Written::Unanswered,
+            };
+            // The bus does answer then: the lease is created anew, or is another's.
+            let connected = written.is_ok() || outcome == Written::Conflict;
+            agent.metrics.bus_connected.set(i64::from(connected));
+            if let Err(error) = written {
+                warn!(%error, "the node's lease cannot be renewed");
+            }
+            agent.tell(Some(Input::Written(outcome)), context);
         }));
     }
 
-    /// The bus has answered a claim.
-    fn claimed(&mut self, key: String, created: Result<u64, BusError>, context: &mut Context<Self>) {
-        let released = matches!(self.claims.remove(&key), Some(Claim::Pending { released: true }));
-        match created {
-            Ok(revision) if released => {
-                context.spawn(unclaim(Arc::clone(&self.bus), key, revision).into_actor(self));
+    fn remove(&mut self, revision: Option<u64>, context: &mut Context<Self>) {
+        let (bus, node) = (Arc::clone(&self.bus), self.lease.node().clone());
+        let removal = async move {
+            let Some(revision) = revision else { return };
+            if let Err(error) = bus.delete(Bucket::Nodes.key(node.as_str()), revision).await {
+                warn!(%error, "the node's lease is left to run out");
             }
-            Ok(revision) => {
-                self.claims.insert(key, Claim::Held(revision));
+        };
+        context.spawn(removal.into_actor(self).map(|(), agent, context| {
+            agent.lifeline.finish();
+            for left in agent.leaves.drain(..) {
+                // Who has stopped waiting need not know.
+                let _ = left.send(());
             }
-            Err(_) => {}
-        }
+            context.stop();
+        }));
     }
 
     fn count_placement(&self, answer: &Result<PlacementAnswer, ClusterError>) {
@@ -114,30 +126,24 @@ impl ClusterAgent {
     }
 }
 
-/// Creates the lease, or renews the one of `revision`. A lease that ran out meanwhile is created anew.
+/// Creates the lease, or renews the one of `revision`. Beyond [`LEASE_TTL`] it has run out, whatever the answer is.
 async fn write_lease(bus: &dyn Bus, lease: &NodeLease, revision: Option<u64>) -> Result<u64, ClusterError> {
-    let (key, value) = (lease.node.as_str(), Bytes::from(serde_json::to_vec(lease)?));
-    if let Some(revision) = revision {
-        match bus.update(Bucket::Nodes, key, value.clone(), revision, Some(LEASE_TTL)).await {
-            Err(BusError::Conflict { .. }) => {}
-            written => return Ok(written?),
+    let (key, value) = (Bucket::Nodes.key(lease.node.as_str()), Bytes::from(serde_json::to_vec(lease)?));
+    let writing = async {
+        match revision {
+            Some(revision) => bus.update(key, revision, value, Some(LEASE_TTL)).await,
+            None => bus.create(key, value, Some(LEASE_TTL)).await,
         }
-    }
-    Ok(bus.create(Bucket::Nodes, key, value, Some(LEASE_TTL)).await?)
-}
-
-/// Gives a claim back.
-async fn unclaim(bus: Arc<dyn Bus>, key: String, revision: u64) {
-    if let Err(error) = bus.delete(Bucket::Rooms, &key, revision).await {
-        warn!(%error, "a stream's claim cannot be released");
-    }
+    };
+    let late = |_| BusError::Timeout { subject: Bucket::Nodes.name().to_owned(), deadline: LEASE_TTL };
+    Ok(timeout(LEASE_TTL, writing).await.map_err(late)??)
 }
 
 impl Actor for ClusterAgent {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.renew(context);
+        self.tell(None, context);
     }
 }
 
@@ -146,11 +152,8 @@ impl Timed for ClusterAgent {
         &mut self.timer
     }
 
-    fn handle_timeout(&mut self, now: Instant, context: &mut Context<Self>) {
-        match self.renew_at {
-            Some(at) if at <= now => self.renew(context),
-            at => arm(self, context, at),
-        }
+    fn handle_timeout(&mut self, _: Instant, context: &mut Context<Self>) {
+        self.tell(None, context);
     }
 }
 
@@ -158,35 +161,27 @@ impl Handler<SetState> for ClusterAgent {
     type Result = ();
 
     fn handle(&mut self, SetState(state): SetState, context: &mut Context<Self>) {
-        self.lease.state = state;
-        self.renew(context);
+        self.tell(Some(Input::State(state)), context);
     }
 }
 
 impl Handler<SetLoad> for ClusterAgent {
     type Result = ();
 
-    fn handle(&mut self, SetLoad(ratio): SetLoad, _: &mut Context<Self>) {
-        self.lease.load_ratio = ratio;
+    fn handle(&mut self, SetLoad(ratio): SetLoad, context: &mut Context<Self>) {
+        self.tell(Some(Input::Load(ratio)), context);
     }
 }
 
 impl Handler<Leave> for ClusterAgent {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Leave: Leave, _: &mut Context<Self>) -> Self::Result {
-        let (bus, node, revision) =
-            (Arc::clone(&self.bus), self.lease.node.clone(), self.lease_revision.take());
-        let left = async move {
-            let Some(revision) = revision else { return };
-            if let Err(error) = bus.delete(Bucket::Nodes, node.as_str(), revision).await {
-                warn!(%error, "the node's lease is left to run out");
-            }
-        };
-        Box::pin(left.into_actor(self).map(|(), agent, context| {
-            agent.lifeline.finish();
-            context.stop();
-        }))
+    fn handle(&mut self, Leave: Leave, context: &mut Context<Self>) -> Self::Result {
+        let (leave, left) = oneshot::channel();
+        self.leaves.push(leave);
+        self.tell(Some(Input::Leave), context);
+        // Dropped with the agent, it is gone as well.
+        Box::pin(left.map(|_| ()))
     }
 }
 
@@ -204,54 +199,6 @@ impl Handler<GetPlacement> for ClusterAgent {
             agent.count_placement(&answer);
             answer
         }))
-    }
-}
-
-impl Handler<ClaimStream> for ClusterAgent {
-    type Result = ResponseActFuture<Self, Result<(), ClusterError>>;
-
-    fn handle(&mut self, ClaimStream { room, stream }: ClaimStream, _: &mut Context<Self>) -> Self::Result {
-        let key = format!("{room}/{stream}");
-        let value = match serde_json::to_vec(&OriginClaim { node: self.lease.node.clone() }) {
-            Ok(value) => Bytes::from(value),
-            Err(error) => return Box::pin(fut::ready(Err(error.into()))),
-        };
-        if self.claims.contains_key(&key) {
-            return Box::pin(fut::ready(Err(ClusterError::Claimed { room, stream })));
-        }
-        self.claims.insert(key.clone(), Claim::Pending { released: false });
-        let (bus, of) = (Arc::clone(&self.bus), key.clone());
-        let created = async move { bus.create(Bucket::Rooms, &of, value, None).await };
-        Box::pin(created.into_actor(self).map(move |created, agent, context| {
-            agent.claimed(key, created.clone(), context);
-            match created {
-                Ok(_) => Ok(()),
-                Err(BusError::Conflict { .. }) => Err(ClusterError::Claimed { room, stream }),
-                Err(error) => Err(error.into()),
-            }
-        }))
-    }
-}
-
-impl Handler<ReleaseStream> for ClusterAgent {
-    type Result = ResponseFuture<()>;
-
-    fn handle(
-        &mut self,
-        ReleaseStream { room, stream }: ReleaseStream,
-        _: &mut Context<Self>,
-    ) -> Self::Result {
-        let key = format!("{room}/{stream}");
-        match self.claims.get_mut(&key) {
-            Some(Claim::Pending { released }) => *released = true,
-            Some(Claim::Held(revision)) => {
-                let revision = *revision;
-                self.claims.remove(&key);
-                return Box::pin(unclaim(Arc::clone(&self.bus), key, revision));
-            }
-            None => {}
-        }
-        Box::pin(std::future::ready(()))
     }
 }
 

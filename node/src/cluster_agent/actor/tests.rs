@@ -2,14 +2,17 @@
 
 use actix::Addr;
 use aforo_cluster::bus::memory::MemoryBus;
-use aforo_cluster::control::{PlacementRefusal, PlacementRequest, Role};
+use aforo_cluster::control::{LEASE_RENEWAL, NodeState, PlacementRefusal, PlacementRequest, Role};
 
+use self::moody_bus::{Mood, MoodyBus};
 use super::*;
 use crate::actor::fault::{Panic, can_panic};
 use crate::actor::supervise::{Exit, lifeline};
 use crate::actor::virtual_time;
 
-fn agent(bus: &Arc<MemoryBus>, name: &str) -> Addr<ClusterAgent> {
+mod moody_bus;
+
+fn agent<B: Bus>(bus: &Arc<B>, name: &str) -> Addr<ClusterAgent> {
     let bus: Arc<dyn Bus> = Arc::clone(bus) as _;
     let metrics = Arc::new(Metrics::new().unwrap());
     ClusterAgent::new(bus, metrics, name.parse().unwrap(), lifeline().0).start()
@@ -26,6 +29,12 @@ async fn one_node() -> (Arc<MemoryBus>, Addr<ClusterAgent>) {
     node.send(SetLoad(0.25)).await.unwrap();
     virtual_time::pass(LEASE_RENEWAL).await;
     (bus, node)
+}
+
+/// The lease of the node `one`, as the bus has it.
+async fn lease_of(bus: &dyn Bus) -> Option<NodeLease> {
+    let entry = bus.get(Bucket::Nodes.key("one")).await.unwrap();
+    entry.map(|entry| serde_json::from_slice(&entry.value).unwrap())
 }
 
 fn viewer() -> GetPlacement {
@@ -56,12 +65,11 @@ fn the_lease_is_renewed_with_the_load_and_ends_with_the_node() {
     virtual_time::run(async {
         let (bus, node) = one_node().await;
         virtual_time::pass(LEASE_TTL * 3).await;
-        let lease = bus.get(Bucket::Nodes, "one").await.unwrap().expect("a node that lives has its lease");
-        let lease: NodeLease = serde_json::from_slice(&lease.value).unwrap();
+        let lease = lease_of(&*bus).await.expect("a node that lives has its lease");
         assert_eq!(lease.load_ratio, 0.25);
 
         node.send(Leave).await.unwrap();
-        assert_eq!(bus.get(Bucket::Nodes, "one").await, Ok(None));
+        assert_eq!(lease_of(&*bus).await, None);
     });
 }
 
@@ -80,63 +88,13 @@ fn a_stream_has_one_origin_at_a_time() {
     });
 }
 
-/// A bus that takes a second to store a new key.
-struct SlowBus(Arc<MemoryBus>);
-
-#[async_trait::async_trait]
-impl Bus for SlowBus {
-    async fn request(&self, subject: &str, payload: Bytes, deadline: Duration) -> Result<Bytes, BusError> {
-        self.0.request(subject, payload, deadline).await
-    }
-
-    async fn serve(
-        &self,
-        subject: &str,
-    ) -> Result<tokio::sync::mpsc::Receiver<aforo_cluster::bus::Request>, BusError> {
-        self.0.serve(subject).await
-    }
-
-    async fn create(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError> {
-        virtual_time::pass(Duration::from_secs(1)).await;
-        self.0.create(bucket, key, value, ttl).await
-    }
-
-    async fn update(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Bytes,
-        revision: u64,
-        ttl: Option<Duration>,
-    ) -> Result<u64, BusError> {
-        self.0.update(bucket, key, value, revision, ttl).await
-    }
-
-    async fn delete(&self, bucket: Bucket, key: &str, revision: u64) -> Result<(), BusError> {
-        self.0.delete(bucket, key, revision).await
-    }
-
-    async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<aforo_cluster::bus::Entry>, BusError> {
-        self.0.get(bucket, key).await
-    }
-
-    async fn list(&self, bucket: Bucket) -> Result<Vec<aforo_cluster::bus::Entry>, BusError> {
-        self.0.list(bucket).await
-    }
-}
-
 #[test]
 fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
     virtual_time::run(async {
-        let memory = Arc::new(MemoryBus::new());
-        let (bus, metrics) = (Arc::new(SlowBus(Arc::clone(&memory))), Arc::new(Metrics::new().unwrap()));
-        let node = ClusterAgent::new(bus, metrics, "one".parse().unwrap(), lifeline().0).start();
+        let bus = Arc::new(MoodyBus::default());
+        let node = agent(&bus, "one");
+        virtual_time::pass(Duration::from_millis(1)).await;
+        bus.set(Mood::Slow(Duration::from_secs(1)));
         let ClaimStream { room, stream } = claim();
         let pending = node.send(claim());
         let again = node.send(claim());
@@ -145,10 +103,57 @@ fn a_stream_that_ends_while_it_is_claimed_leaves_no_claim() {
         claimed.unwrap().unwrap();
         assert!(matches!(again.unwrap(), Err(ClusterError::Claimed { .. })));
         released.unwrap();
-        virtual_time::pass(Duration::from_millis(1)).await;
-        assert_eq!(memory.list(Bucket::Rooms).await.unwrap(), []);
+        bus.set(Mood::Good);
+        // The claim was stored while the bus was slow, so is it taken back.
+        virtual_time::pass(Duration::from_secs(2)).await;
+        assert_eq!(bus.list(Bucket::Rooms).await.unwrap(), []);
         node.send(claim()).await.unwrap().expect("the name is free again");
-        assert_eq!(memory.list(Bucket::Rooms).await.unwrap().len(), 1);
+        assert_eq!(bus.list(Bucket::Rooms).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_drain_that_meets_a_renewal_is_written_after_it_and_the_lease_can_still_be_removed() {
+    virtual_time::run(async {
+        let bus = Arc::new(MoodyBus::default());
+        let node = agent(&bus, "one");
+        virtual_time::pass(Duration::from_millis(1)).await;
+        bus.set(Mood::Slow(Duration::from_millis(100)));
+        virtual_time::pass(LEASE_RENEWAL).await;
+        assert_eq!(bus.writing(), 1, "the renewal is on its way");
+        node.send(SetState(NodeState::Draining)).await.unwrap();
+        virtual_time::pass(Duration::from_millis(300)).await;
+        assert_eq!(bus.most_at_once(), 1);
+        assert_eq!(lease_of(&*bus).await.map(|lease| lease.state), Some(NodeState::Draining));
+
+        node.send(SetState(NodeState::Draining)).await.unwrap();
+        node.send(Leave).await.unwrap();
+        assert_eq!(lease_of(&*bus).await, None, "nothing is left to run out");
+    });
+}
+
+#[test]
+fn a_bus_that_was_away_finds_the_lease_renewed_with_its_revision() {
+    virtual_time::run(async {
+        let bus = Arc::new(MoodyBus::default());
+        let (metrics, line) = (Arc::new(Metrics::new().unwrap()), lifeline().0);
+        let shared: Arc<dyn Bus> = Arc::clone(&bus) as _;
+        let _node = ClusterAgent::new(shared, Arc::clone(&metrics), "one".parse().unwrap(), line).start();
+        virtual_time::pass(Duration::from_millis(1)).await;
+        bus.set(Mood::Failing);
+        virtual_time::pass(LEASE_RENEWAL).await;
+        assert_eq!(metrics.bus_connected.get(), 0);
+        bus.set(Mood::Good);
+        virtual_time::pass(LEASE_RENEWAL).await;
+        assert_eq!((metrics.bus_connected.get(), bus.conflicts()), (1, 0));
+
+        bus.set(Mood::Slow(LEASE_TTL * 10));
+        virtual_time::pass(LEASE_RENEWAL + LEASE_TTL * 2).await;
+        assert_eq!(metrics.bus_connected.get(), 0, "an answer that late is none");
+        bus.set(Mood::Good);
+        virtual_time::pass(LEASE_TTL).await;
+        assert_eq!(metrics.bus_connected.get(), 1);
+        assert!(lease_of(&*bus).await.is_some(), "what ran out was created anew");
     });
 }
 

@@ -76,7 +76,7 @@ impl Node {
     }
 
     async fn lease(&self) -> f64 {
-        let lease = self.bus.get(Bucket::Nodes, "one").await.unwrap().unwrap();
+        let lease = self.bus.get(Bucket::Nodes.key("one")).await.unwrap().unwrap();
         serde_json::from_slice::<NodeLease>(&lease.value).unwrap().load_ratio
     }
 
