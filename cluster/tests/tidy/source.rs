@@ -9,6 +9,8 @@ pub struct Source {
     pub path: String,
     /// All of its text.
     pub text: String,
+    /// Whether it is compiled for tests alone, as the file that names it as a module says.
+    pub for_tests: bool,
 }
 
 impl Source {
@@ -32,6 +34,28 @@ impl Source {
         lines[..end].to_vec()
     }
 
+    /// The lines that only tests run, numbered from 1: all of a test file, or what stands behind the production lines.
+    pub fn tests(&self) -> Vec<(usize, &str)> {
+        let before = if self.for_tests { 0 } else { self.production().len() };
+        let numbered = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
+        numbered.skip(before).filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
+    }
+
+    /// Paths of the modules that this file has for tests alone.
+    fn test_modules(&self) -> Vec<String> {
+        let stem = self.path.trim_end_matches(".rs");
+        let folder = match stem.rsplit_once('/') {
+            Some((folder, "lib" | "main")) => folder,
+            _ => stem,
+        };
+        let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
+        let named = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
+            let (_, module) = pair[1].split_once("mod ")?;
+            module.strip_suffix(';')
+        });
+        named.map(|module| format!("{folder}/{module}.rs")).collect()
+    }
+
     /// The production lines without comments, numbered from 1.
     pub fn code(&self) -> Vec<(usize, &str)> {
         let numbered = self.production().into_iter().enumerate().map(|(index, line)| (index + 1, line));
@@ -51,6 +75,10 @@ pub fn sources() -> Vec<Source> {
         walk(&root().join(folder), &mut found);
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
+    let for_tests: Vec<String> = found.iter().flat_map(Source::test_modules).collect();
+    for source in &mut found {
+        source.for_tests = for_tests.contains(&source.path);
+    }
     assert!(found.len() > 10, "the rules see the tree");
     found
 }
@@ -63,7 +91,8 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let relative = path.strip_prefix(root()).expect("the file lies in the repository");
             let text = fs::read_to_string(&path).expect("a source file is text");
-            found.push(Source { path: relative.to_string_lossy().replace('\\', "/"), text });
+            let path = relative.to_string_lossy().replace('\\', "/");
+            found.push(Source { path, text, for_tests: false });
         }
     }
 }
