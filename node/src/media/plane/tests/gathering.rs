@@ -1,3 +1,7 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
 use super::shards::exchange;
 use super::*;
 use crate::media::gather::WINDOW_MAX;
@@ -157,4 +161,73 @@ fn what_flowed_is_forgotten_though_nothing_is_sent_any_more() {
     let later = rig.now + Duration::from_secs(3);
     assert!(rig.plane.fan_out_per_second(later) < f64::EPSILON);
     assert_eq!(rig.plane.gather_window(later), Duration::ZERO);
+}
+
+/// Arrivals of packets that have not left: of the picture, which has 900 bytes, and of the sound, which has 300.
+#[derive(Default)]
+struct Waiting {
+    picture: VecDeque<Instant>,
+    sound: VecDeque<Instant>,
+}
+
+impl Waiting {
+    /// These runs left at `now`. Whether everybody got the same, in order, and nothing was late.
+    fn left(&mut self, now: Instant, runs: &[(Path, Vec<usize>)]) -> bool {
+        let sizes = || runs.iter().flat_map(|(_, sizes)| sizes);
+        let pictures = sizes().filter(|size| **size > 900).count();
+        let sounds = sizes().filter(|size| (300..=900).contains(*size)).count();
+        let crowd = CROWD as usize;
+        let in_time = |waiting: &mut VecDeque<Instant>, left: usize| {
+            left.is_multiple_of(crowd)
+                && left / crowd <= waiting.len()
+                && waiting.drain(..left / crowd).all(|arrival| now <= arrival + WINDOW_MAX)
+        };
+        in_time(&mut self.picture, pictures) && in_time(&mut self.sound, sounds)
+    }
+}
+
+/// Sends what is due at each moment at which the plane wants to, up to `until`; without one, to the last.
+fn pass(rig: &mut Rig, waiting: &mut Waiting, until: Option<Instant>) -> bool {
+    while let Some(at) = rig.plane.next_departure().filter(|at| until.is_none_or(|until| *at <= until)) {
+        rig.now = rig.now.max(at);
+        let runs = due(rig);
+        if !waiting.left(rig.now, &runs) {
+            return false;
+        }
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// However picture and sound come, and wherever frames end: each packet leaves once, in order, within a window of its
+    /// arrival, and nothing stays behind. How late the loop around the plane may be is `shard::pace`'s property.
+    #[test]
+    fn no_packet_leaves_later_than_a_window_after_its_arrival(
+        arrivals in proptest::collection::vec((0u64..8_000, any::<bool>(), any::<bool>()), 1..60),
+    ) {
+        let (mut rig, mut publisher, first) = crowded();
+        let (mut pictures, mut sounds) = (first, 0);
+        let mut waiting = Waiting::default();
+        for (gap_us, is_sound, ends_frame) in arrivals {
+            let arrival = rig.now + Duration::from_micros(gap_us);
+            prop_assert!(pass(&mut rig, &mut waiting, Some(arrival)));
+            rig.now = arrival;
+            publisher.marker = ends_frame;
+            let packet = if is_sound {
+                waiting.sound.push_back(arrival);
+                sounds += 1;
+                publisher.audio(sounds, &[0x78; 300])
+            } else {
+                waiting.picture.push_back(arrival);
+                pictures += 1;
+                publisher.video(&Sent::frame(pictures, false))
+            };
+            let runs = arrive(&mut rig, &mut publisher, &packet);
+            prop_assert!(waiting.left(arrival, &runs));
+        }
+        prop_assert!(pass(&mut rig, &mut waiting, None));
+        prop_assert!(waiting.picture.is_empty() && waiting.sound.is_empty());
+    }
 }
