@@ -1,6 +1,7 @@
 //! What a plane counts: plain numbers that its owner reads once a second.
 
 use crate::media::codec::CodecKind;
+use crate::media::rtcp::Packet;
 use crate::media::srtp::SrtpError;
 
 /// Packets and bytes of one codec.
@@ -48,6 +49,23 @@ pub struct Feedback {
     pub sr: u64,
     /// Receiver estimated maximum bitrate.
     pub remb: u64,
+}
+
+impl Feedback {
+    /// Counts a message, if it is one of these.
+    pub(super) fn count(&mut self, packet: &Packet<'_>) {
+        let count = match packet {
+            Packet::Nack(_) => &mut self.nack,
+            Packet::PictureLoss(_) => &mut self.pli,
+            Packet::FullIntra(_) => &mut self.fir,
+            Packet::TransportCc(_) => &mut self.twcc,
+            Packet::ReceiverReport(_) => &mut self.rr,
+            Packet::SenderReport(_) => &mut self.sr,
+            Packet::ReceiverEstimate(_) => &mut self.remb,
+            Packet::SourceDescription(_) | Packet::Goodbye(_) | Packet::Other { .. } => return,
+        };
+        *count += 1;
+    }
 }
 
 /// Totals since the plane was made.

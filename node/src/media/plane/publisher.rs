@@ -290,11 +290,12 @@ impl Plane {
         self.counters.rtcp_received_packets += 1;
         for packet in rtcp::packets(compound) {
             match packet {
-                Ok(Packet::SenderReport(report)) => {
-                    self.counters.feedback_received.sr += 1;
-                    self.publisher_reports(now, arrival, peer, report.ssrc, &report.info)
+                Ok(packet) => {
+                    self.counters.feedback_received.count(&packet);
+                    if let Packet::SenderReport(report) = packet {
+                        self.publisher_reports(now, arrival, peer, report.ssrc, &report.info);
+                    }
                 }
-                Ok(_) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
         }

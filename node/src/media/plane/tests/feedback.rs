@@ -258,3 +258,20 @@ fn idle_viewers_cost_no_more_than_their_reports() {
     }
     assert!(wakes <= 100, "{wakes} wakes a second");
 }
+
+#[test]
+fn what_a_publisher_says_is_counted_by_type_though_only_its_clock_matters() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let info = SenderInfo { ntp: 1 << 32, rtp_timestamp: 0, packet_count: 1, octet_count: 1 };
+    let said = publisher.client.rtcp(|writer| {
+        writer.sender_report(PUBLISHER_VIDEO_SSRC, &info, &[]).unwrap();
+        writer.picture_loss(PUBLISHER_VIDEO_SSRC, 1).unwrap();
+        writer.nack(PUBLISHER_VIDEO_SSRC, 1, &[7]).unwrap();
+    });
+    rig.receive(&publisher.client, said);
+    let counted = rig.plane.counters().feedback_received;
+    assert_eq!((counted.rr, counted.sr, counted.pli, counted.nack), (1, 1, 1, 1));
+    assert_eq!((counted.fir, counted.twcc, counted.remb), (0, 0, 0));
+}
