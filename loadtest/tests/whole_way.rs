@@ -8,16 +8,21 @@
 #[path = "whole_way/relay.rs"]
 mod relay;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use aforo_loadtest::clip::ClipCodec;
+use aforo_loadtest::command::{self, Args};
 use aforo_loadtest::publisher::schedule::StreamShape;
 use aforo_loadtest::report::Report;
 use aforo_loadtest::scenario::{self, Plan, Progress};
+use clap::Parser;
+use relay::Fate;
+use serde_json::Value;
 
 fn run(codec: ClipCodec, viewers: usize, loss: f64) -> Report {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let target = runtime.block_on(relay::start());
+    let target = runtime.block_on(relay::start(Fate::Lasts));
     let plan = Plan {
         target,
         publishers: 1,
@@ -59,4 +64,53 @@ fn viewers_of_a_vp8_stream_ask_again_for_what_they_throw_away() {
     assert_eq!(report.joins.ok, 2);
     assert!(report.loss_before_repair > 0.01, "{}", report.loss_before_repair);
     assert!(report.loss_after_repair < report.loss_before_repair);
+}
+
+#[derive(Debug, Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Exit status and JSON of the command against a relay with this fate.
+fn command_against(fate: Fate, name: &str) -> (ExitCode, Value) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let target = runtime.block_on(relay::start(fate));
+    let json = std::env::temp_dir().join(format!("aforo-loadtest-{name}-{}.json", std::process::id()));
+    let line = format!(
+        "aforo --target {target} --viewers 2 --codec vp8 --bitrate 300k --gop 500ms --ramp 50/s --duration 6s \
+         --max-loss 0.001 --json {}",
+        json.display()
+    );
+    let code = command::run(CommandLine::try_parse_from(line.split_whitespace()).unwrap().args).unwrap();
+    let report = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_file(json).unwrap();
+    (code, report)
+}
+
+/// Whether a limit was broken whose description has this in it.
+fn breaks(report: &Value, what: &str) -> bool {
+    report["broken_limits"].as_array().unwrap().iter().any(|limit| limit.as_str().unwrap().contains(what))
+}
+
+#[test]
+fn a_server_that_falls_silent_is_loss_and_lost_sessions_and_exit_status_1() {
+    let (code, report) = command_against(Fate::FallsSilent, "silent");
+    assert_eq!(report["joins"]["ok"], 2, "{report}");
+    assert!(report["packets"].as_u64().unwrap() > 0, "it was well at first: {report}");
+    assert!(report["loss_after_repair"].as_f64().unwrap() > 0.1, "{report}");
+    assert!(report["packets_never_announced"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["viewers_lost"], 2, "{report}");
+    assert!(breaks(&report, "loss after repair") && breaks(&report, "sessions were lost"), "{report}");
+    assert_eq!(code, ExitCode::from(1));
+}
+
+#[test]
+fn a_server_that_closes_its_sessions_is_lost_sessions_and_exit_status_1() {
+    let (code, report) = command_against(Fate::ClosesSessions, "closed");
+    assert_eq!(report["joins"]["ok"], 2, "{report}");
+    assert!(report["packets"].as_u64().unwrap() > 0, "it was well at first: {report}");
+    assert_eq!(report["viewers_lost"], 2, "{report}");
+    assert!(breaks(&report, "sessions were lost") && breaks(&report, "loss after repair"), "{report}");
+    assert_eq!(code, ExitCode::from(1));
 }

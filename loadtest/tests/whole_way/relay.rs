@@ -33,11 +33,44 @@ struct Out {
     ssrc: u32,
 }
 
+/// What becomes of the relay in the middle of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// It works to the end.
+    #[default]
+    Lasts,
+    /// It passes nothing on any more.
+    FallsSilent,
+    /// It closes its viewers' connections.
+    ClosesSessions,
+}
+
+/// Sound since the first viewer came, after which [`Fate`] strikes, in packets of 20 ms: joins and the time in which they
+/// settle are over by then, and a window of some seconds is not.
+const FATEFUL_SOUNDS: u32 = 250;
+
 #[derive(Default)]
 struct Relay {
+    fate: Fate,
     codec: watch::Sender<Option<MediaEngineCodec>>,
     outs: tokio::sync::Mutex<Vec<Out>>,
-    connections: Mutex<Vec<Arc<dyn PeerConnection>>>,
+    publishers: Mutex<Vec<Arc<dyn PeerConnection>>>,
+    viewers: Mutex<Vec<Arc<dyn PeerConnection>>>,
+}
+
+impl Relay {
+    /// The middle of the run has come.
+    async fn meet_fate(&self) {
+        if self.fate != Fate::Lasts {
+            self.outs.lock().await.clear();
+        }
+        if self.fate == Fate::ClosesSessions {
+            let viewers = std::mem::take(&mut *self.viewers.lock().unwrap());
+            for viewer in viewers {
+                viewer.close().await.unwrap();
+            }
+        }
+    }
 }
 
 type MediaEngineCodec = rtc::rtp_transceiver::rtp_sender::RTCRtpCodec;
@@ -68,8 +101,15 @@ async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
     if kind == RtpCodecKind::Video {
         relay.codec.send_replace(Some(codec));
     }
+    let mut sounds = 0;
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
+        if kind == RtpCodecKind::Audio && !relay.outs.lock().await.is_empty() {
+            sounds += 1;
+            if sounds == FATEFUL_SOUNDS {
+                relay.meet_fate().await;
+            }
+        }
         let stamp = packet.header.extensions.iter().find(|extension| extension.payload.len() == 8).cloned();
         for out in relay.outs.lock().await.iter().filter(|out| out.kind == kind) {
             let Ok(parameters) = out.sender.get_parameters().await else { continue };
@@ -94,10 +134,10 @@ async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
 }
 
 /// Starts the relay on a free port and returns its address.
-pub async fn start() -> String {
+pub async fn start(fate: Fate) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let relay = Arc::new(Relay::default());
+    let relay = Arc::new(Relay { fate, ..Relay::default() });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(relay.clone(), stream));
@@ -199,6 +239,7 @@ async fn answer(relay: &Arc<Relay>, plays: bool, offer: String) -> String {
     connection.set_local_description(answer).await.unwrap();
     on_gathered.wait_for(|done| *done).await.unwrap();
     let sdp = connection.local_description().await.unwrap().sdp;
-    relay.connections.lock().unwrap().push(connection);
+    let connections = if plays { &relay.viewers } else { &relay.publishers };
+    connections.lock().unwrap().push(connection);
     sdp
 }
