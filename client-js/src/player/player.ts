@@ -9,7 +9,7 @@ import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
 import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
-import { type Flow, STALL_LIMITS, StallWatch } from '../stats/stall.ts';
+import { type Flow, StallWatch } from '../stats/stall.ts';
 
 /**
  * - `waiting`: the stream is not live; the player asks again by itself
@@ -155,7 +155,7 @@ export class Player extends Emitter<PlayerEvents> {
     this.#sampler?.stop();
     this.#flow = 'flowing';
     this.#mediaCame = false;
-    const stall = new StallWatch(STALL_LIMITS, Date.now());
+    const stall = new StallWatch(Date.now());
     const hasVideo = this.#media?.getVideoTracks().length !== 0;
     this.#sampler = new StatsSampler(session.connection, readPlayback, (sample) => {
       this.emit('stats', sample);
@@ -178,15 +178,17 @@ export class Player extends Emitter<PlayerEvents> {
     if (flow === this.#flow) return;
     this.#flow = flow;
     this.emit('flow', flow);
-    // While the path is broken its own recovery decides; silence says nothing new then.
-    if (flow === 'dead' && this.#keeper.state === 'connected') this.#keeper.replace('the stream stopped');
-    else this.#update();
+    this.#update();
   }
 
-  /** A publisher that vanished leaves a stream that can be joined for a while although nothing comes. */
+  /**
+   * A publisher that vanished leaves a stream that can be joined for a while although nothing comes. Silence is waited out
+   * for as long as the session stands: how long a publisher may be away is configured at the server, which ends the
+   * session after that; and a server that has forgotten it no longer answers for the path.
+   */
   #connectedState(): PlayerState {
     if (!this.#mediaCame) return this.#mediaEverCame ? 'stalled' : 'connecting';
-    return this.#flow === 'silent' || this.#flow === 'dead' ? 'stalled' : 'playing';
+    return this.#flow === 'silent' ? 'stalled' : 'playing';
   }
 
   #update(): void {

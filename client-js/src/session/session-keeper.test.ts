@@ -99,19 +99,6 @@ test('stopping ends the session, the waiting and an attempt under way', async ()
   expect(states).toEqual(['connecting', 'waiting', 'closed', 'connecting', 'closed']);
 });
 
-test('media that stopped is replaced by a new session', async () => {
-  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
-  const { keeper, connections, states } = keep(server, judgePlayer, 'whep');
-  keeper.start();
-  await settle();
-  connections[0]?.become('connected');
-  keeper.replace('the stream stopped');
-  await vi.advanceTimersByTimeAsync(300);
-  connections[1]?.become('connected');
-  expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
-  expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'connected']);
-});
-
 test('a publisher is told at once that it may not begin', async () => {
   const server = new FakeServer().on('POST', () => new Response('', { status: 409 }));
   const { keeper, states } = keep(server, judgePublisher(), 'whip');

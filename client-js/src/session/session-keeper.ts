@@ -108,15 +108,6 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
     }
   }
 
-  /** Gives up the present session as if it had been lost, because its media stopped. */
-  replace(reason: string): void {
-    const session = this.#session;
-    if (session === null) return;
-    this.#session = null;
-    session.close();
-    this.#failed(new SessionFailure('lost', reason));
-  }
-
   async #open(): Promise<void> {
     if (this.#opening) return;
     this.#opening = true;

@@ -3,23 +3,13 @@
 /**
  * - `flowing`: frames come
  * - `frozen`: packets come, no frame does: loss, or waiting for a keyframe
- * - `silent`: nothing comes: the publisher is away, or the path is dead
- * - `dead`: silent for so long that a new session is the better bet
+ * - `silent`: nothing comes: the publisher is away. For how long is the server's affair: it ends the session when nobody is
+ *   waited for any more, and a path that is dead shows in the connection
  */
-export type Flow = 'flowing' | 'frozen' | 'silent' | 'dead';
+export type Flow = 'flowing' | 'frozen' | 'silent';
 
-/** The time limits, in milliseconds. */
-export interface StallLimits {
-  /** A gap that a person notices as a stop rather than a stutter. */
-  readonly stallMs: number;
-  /**
-   * Longer than the server keeps viewers for a publisher that left without a word: 30 s until its consent expires, then
-   * 60 s of grace. A session that outlives that is one that the server has forgotten.
-   */
-  readonly deadMs: number;
-}
-
-export const STALL_LIMITS: StallLimits = { stallMs: 2_000, deadMs: 120_000 };
+/** Milliseconds: a gap that a person notices as a stop rather than a stutter. */
+export const STALL_MS = 2_000;
 
 /** What a sample says about progress; both only grow. */
 export interface Progress {
@@ -35,10 +25,7 @@ export class StallWatch {
   #packetsAtMs: number;
   #framesAtMs: number;
 
-  constructor(
-    private readonly limits: StallLimits,
-    nowMs: number,
-  ) {
+  constructor(nowMs: number) {
     this.#packetsAtMs = nowMs;
     this.#framesAtMs = nowMs;
   }
@@ -53,9 +40,7 @@ export class StallWatch {
       this.#frames = frames;
       this.#framesAtMs = nowMs;
     }
-    const silentMs = nowMs - this.#packetsAtMs;
-    if (silentMs >= this.limits.deadMs) return 'dead';
-    if (silentMs >= this.limits.stallMs) return 'silent';
-    return nowMs - this.#framesAtMs >= this.limits.stallMs ? 'frozen' : 'flowing';
+    if (nowMs - this.#packetsAtMs >= STALL_MS) return 'silent';
+    return nowMs - this.#framesAtMs >= STALL_MS ? 'frozen' : 'flowing';
   }
 }

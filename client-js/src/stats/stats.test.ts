@@ -130,19 +130,19 @@ test.each([
   expect(health.advice === null).toBe(level === 'excellent' || level === 'starting');
 });
 
-test('a stop is told from a freeze, and a dead stream from both', () => {
-  const watch = new StallWatch({ stallMs: 2_000, deadMs: 8_000 }, 0);
+test('a stop is told from a freeze, however long it lasts', () => {
+  const watch = new StallWatch(0);
   expect(watch.observe(1_000, { packets: 10, frames: 5 })).toBe('flowing');
   expect(watch.observe(2_500, { packets: 20, frames: 5 })).toBe('flowing');
   expect(watch.observe(3_000, { packets: 30, frames: 5 })).toBe('frozen');
   expect(watch.observe(4_000, { packets: 30, frames: 6 })).toBe('flowing');
   expect(watch.observe(5_000, { packets: 30, frames: 6 })).toBe('silent');
-  expect(watch.observe(11_000, { packets: 30, frames: 6 })).toBe('dead');
-  expect(watch.observe(12_000, { packets: 31, frames: 7 })).toBe('flowing');
+  expect(watch.observe(3_600_000, { packets: 30, frames: 6 })).toBe('silent');
+  expect(watch.observe(3_601_000, { packets: 31, frames: 7 })).toBe('flowing');
 });
 
 test('sound alone never freezes', () => {
-  const watch = new StallWatch({ stallMs: 2_000, deadMs: 8_000 }, 0);
+  const watch = new StallWatch(0);
   for (let second = 1; second < 10; second += 1) {
     expect(watch.observe(second * 1_000, { packets: second * 50, frames: null })).toBe('flowing');
   }
