@@ -21,6 +21,7 @@ pub mod reception;
 pub mod ring;
 pub mod rtcp;
 pub mod rtp;
+pub mod selection;
 pub mod spec;
 pub mod srtp;
 pub mod template;

@@ -3,8 +3,11 @@
 mod av1;
 mod h264;
 mod h265;
+mod picture;
 mod vp8;
 mod vp9;
+
+pub use picture::{PictureNumbers, PictureShift, picture_numbers};
 
 /// Whether a decoder can begin with the frame whose first packet has this payload (header and padding taken off).
 ///
@@ -19,6 +22,14 @@ pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
         CodecKind::Vp9 => vp9::starts_keyframe(payload),
         CodecKind::Av1 => av1::starts_keyframe(payload),
         CodecKind::Opus => true,
+    }
+}
+
+/// Width and height in pixels of the keyframe whose first packet has this payload, where the codec says it in plain.
+pub fn dimensions(kind: CodecKind, payload: &[u8]) -> Option<(u16, u16)> {
+    match kind {
+        CodecKind::Vp8 => vp8::dimensions(payload),
+        _ => None,
     }
 }
 

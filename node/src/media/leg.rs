@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use crate::media::codec::PictureShift;
 use crate::media::negotiated::SsrcPair;
+use crate::media::selection::Selection;
 
 /// Layers whose timestamps lie this far apart at a switch still share a clock: a switch that waits for a keyframe takes
 /// less, and clocks that have nothing to do with each other come so close once in 5,000 times.
@@ -21,8 +23,23 @@ pub struct Mapping {
     first_source: u64,
     /// Leg timestamp minus source timestamp, wrapping.
     timestamp_offset: u32,
+    /// Added to picture numbers.
+    picture: PictureShift,
     /// Index of the layer within its track.
     layer: u8,
+}
+
+/// The packet that a leg begins a layer with: the first one of a keyframe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Index of the layer within its track.
+    pub layer: u8,
+    /// Of the packet, in the layer's numbers.
+    pub index: u64,
+    /// Of the packet.
+    pub timestamp: u32,
+    /// What [`Self::timestamp`] would be on the clock of the layer that was played before, as far as is known.
+    pub timestamp_before: u32,
 }
 
 impl Mapping {
@@ -50,7 +67,14 @@ impl Mapping {
         source.wrapping_add(self.timestamp_offset)
     }
 
-    fn source(&self, out: u64) -> Option<u64> {
+    /// What is added to picture numbers.
+    #[inline]
+    pub fn picture(&self) -> PictureShift {
+        self.picture
+    }
+
+    /// The source index of what the leg calls `out`; `None` if that is from before the mapping.
+    pub fn source(&self, out: u64) -> Option<u64> {
         (out >= self.first_source.wrapping_add(self.offset)).then(|| out.wrapping_sub(self.offset))
     }
 }
@@ -82,8 +106,9 @@ pub struct Leg {
     /// Place of its class in the track's list.
     pub class: u16,
     live: bool,
-    /// What the viewer said last: lost since the report before, in 256ths.
-    pub fraction_lost: u8,
+    /// The layer that it shall play: another one than it plays until that one's next keyframe. The track counts it, so it is
+    /// changed by `Track::want` alone.
+    pub wanted: u8,
     /// The one before the last switch: what a NACK for an older packet is answered by.
     previous: Option<Mapping>,
     /// SSRC of its retransmissions.
@@ -92,6 +117,10 @@ pub struct Leg {
     rtx_next: u64,
     /// See [`SentReport`].
     pub sent_report: SentReport,
+    /// What the wanted layer follows from.
+    pub selection: Selection,
+    /// What the viewer said last: lost since the report before, in 256ths.
+    pub fraction_lost: u8,
 }
 
 impl Leg {
@@ -112,6 +141,8 @@ impl Leg {
             packets: 0,
             octets: 0,
             sent_report: SentReport::default(),
+            wanted: 0,
+            selection: Selection::default(),
             fraction_lost: 0,
         }
     }
@@ -128,25 +159,46 @@ impl Leg {
         &self.mapping
     }
 
-    /// From the source packet `index` of `layer` on, which starts a keyframe, this layer is played. Numbers go on where they
-    /// were; timestamps too, unless the layers share a clock anyway. `clock_rate_hz`: units of timestamp per second.
-    /// `pause`: how long nothing came before it, which its timestamp may count.
-    pub fn play_from(&mut self, layer: u8, index: u64, timestamp: u32, clock_rate_hz: u32, pause: Duration) {
+    /// The highest index that was sent.
+    pub fn highest_out(&self) -> u64 {
+        self.highest_out
+    }
+
+    /// From `start` on, its layer is played. Numbers go on where they were; timestamps too, unless the layers share a clock
+    /// anyway. `clock_rate_hz`: units of timestamp per second. `pause`: how long nothing came before it, which its timestamp
+    /// may count.
+    pub fn play_from(&mut self, start: Start, clock_rate_hz: u32, pause: Duration) {
         let mut timestamp_offset = self.mapping.timestamp_offset;
         if self.live {
-            let ahead = self.mapping.timestamp(timestamp).wrapping_sub(self.last_timestamp) as i32;
+            let wished = self.mapping.timestamp(start.timestamp_before);
+            let ahead = i64::from(wished.wrapping_sub(self.last_timestamp) as i32);
             let reach = (pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
-            if !(1..=i64::try_from(reach).unwrap_or(i64::MAX)).contains(&i64::from(ahead)) {
+            let timestamp = if (1..=i64::try_from(reach).unwrap_or(i64::MAX)).contains(&ahead) {
+                wished
+            } else if (-i64::from(clock_rate_hz)..=0).contains(&ahead) {
+                // The same picture, or one that the other layer has shown already: as soon after it as can be.
+                self.last_timestamp.wrapping_add(clock_rate_hz / 1_000)
+            } else {
                 // A frame's time at 30 per second: what a viewer expects between two pictures.
-                timestamp_offset =
-                    self.last_timestamp.wrapping_add(clock_rate_hz / 30).wrapping_sub(timestamp);
-            }
+                self.last_timestamp.wrapping_add(clock_rate_hz / 30)
+            };
+            timestamp_offset = timestamp.wrapping_sub(start.timestamp);
             self.previous = Some(self.mapping);
         }
         let first_out = self.highest_out + 1;
-        self.mapping =
-            Mapping { offset: first_out.wrapping_sub(index), first_source: index, timestamp_offset, layer };
+        self.mapping = Mapping {
+            offset: first_out.wrapping_sub(start.index),
+            first_source: start.index,
+            timestamp_offset,
+            picture: self.mapping.picture,
+            layer: start.layer,
+        };
         self.live = true;
+    }
+
+    /// From the last [`Self::play_from`] on, picture numbers are shifted by `shift`.
+    pub fn shift_pictures(&mut self, shift: PictureShift) {
+        self.mapping.picture = shift;
     }
 
     /// Notes that a packet was sent.
@@ -189,6 +241,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    fn start(layer: u8, index: u64, timestamp: u32) -> Start {
+        Start { layer, index, timestamp, timestamp_before: timestamp }
+    }
+
     fn leg(first: u16) -> Leg {
         Leg::new(0, 0, SsrcPair { primary: 1, rtx: Some(2) }, first, 0)
     }
@@ -202,7 +258,7 @@ mod tests {
     #[test]
     fn gaps_stay_gaps_and_late_packets_fill_them() {
         let mut leg = leg(100);
-        leg.play_from(0, 5_000, 0, 90_000, Duration::ZERO);
+        leg.play_from(start(0, 5_000, 0), 90_000, Duration::ZERO);
         assert_eq!(leg.mapping().out_index(5_000), Some(101));
         assert_eq!(leg.mapping().out_index(5_003), Some(104));
         assert_eq!(leg.mapping().out_index(5_001), Some(102));
@@ -212,11 +268,11 @@ mod tests {
     #[test]
     fn a_switch_goes_on_in_number_and_time_and_old_packets_are_still_found() {
         let mut leg = leg(0x7FFF);
-        leg.play_from(0, 10, 1_000, 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
         (10..20)
             .for_each(|source| leg.sent(leg.mapping().out_index(source).unwrap(), 1_000 + source as u32, 1));
         let before = leg.find(0x8005).unwrap();
-        leg.play_from(2, 70_000, 3_000_000_000, 90_000, Duration::ZERO);
+        leg.play_from(start(2, 70_000, 3_000_000_000), 90_000, Duration::ZERO);
         let out = leg.mapping().out_index(70_000).unwrap();
         assert_eq!(out, 0x8000 + 10);
         assert_eq!(leg.mapping().timestamp(3_000_000_000), 1_019 + 3_000);
@@ -230,12 +286,25 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_of_its_own_is_followed_by_what_reports_say_of_it() {
+        let mut leg = leg(0);
+        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.sent(1, 1_000, 1);
+        let later = Start { timestamp_before: 1_000 + 4_500, ..start(1, 500, 3_000_000_000) };
+        leg.play_from(later, 90_000, Duration::ZERO);
+        assert_eq!(leg.mapping().timestamp(3_000_000_000), 5_500);
+    }
+
+    #[test]
     fn layers_on_one_clock_keep_their_timestamps() {
         let mut leg = leg(0);
-        leg.play_from(0, 10, 1_000, 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
         leg.sent(1, 1_000, 1);
-        leg.play_from(1, 500, 4_000, 90_000, Duration::ZERO);
+        leg.play_from(start(1, 500, 4_000), 90_000, Duration::ZERO);
         assert_eq!(leg.mapping().timestamp(4_000), 4_000);
+        leg.sent(2, 4_000, 1);
+        leg.play_from(start(0, 700, 4_000), 90_000, Duration::ZERO);
+        assert_eq!(leg.mapping().timestamp(4_000), 4_090, "the same picture again, a millisecond later");
     }
 
     proptest! {
@@ -249,7 +318,7 @@ mod tests {
                 let source = sources.get_mut(usize::from(layer)).unwrap();
                 *source += step;
                 if switch || !leg.is_live() {
-                    leg.play_from(layer, *source, *source as u32, 90_000, Duration::ZERO);
+                    leg.play_from(start(layer, *source, *source as u32), 90_000, Duration::ZERO);
                 }
                 if leg.mapping().layer() == layer {
                     let out = leg.mapping().out_index(*source).unwrap();

@@ -7,9 +7,11 @@
 //! ```text
 //! publisher -> open -> ring of its track's layer -+-> leg -> seal -> viewer      (fan_out)
 //!                                                 +-> one Arc batch per shard    (mirror)
-//! viewer: NACK -> ring -> RTX (retransmit)        PLI -> one request per track (keyframe)
+//! viewer: NACK -> ring -> RTX (retransmit)        PLI -> one request per layer (keyframe)
+//! estimate, wish -> which layer each leg plays (choice)
 //! ```
 
+mod choice;
 mod clock;
 mod departure;
 mod error;
@@ -58,7 +60,7 @@ use fan_out::{Exit, Outlet, fan_out};
 use publisher::Publisher;
 use schedule::{Schedule, Task};
 use table::Table;
-use track::{Source, Track};
+use track::Track;
 use transport::Transport;
 use viewer::{RESEND_QUEUE_CAPACITY, Resend, Viewer};
 
@@ -205,7 +207,7 @@ impl Plane {
                 Task::ReceiverReports(peer) => self.receiver_reports_due(now, peer),
                 Task::TransportFeedback(peer) => self.transport_feedback_due(peer),
                 Task::Nack(peer) => self.nack_due(peer),
-                Task::Keyframe(track) => self.keyframe_due(now, track),
+                Task::Keyframe(track, layer) => self.keyframe_due(now, track, layer),
             }
         }
         // An idle plane has no other moment to notice that it is.
@@ -280,58 +282,12 @@ impl Plane {
 
     /// Makes the window of the track at `place` ready for its legs, and hands it to the shards that mirror the track.
     fn prepare(&mut self, now: Instant, place: usize, send_time: u32) {
+        self.look_at_layers(now, place);
         let Some(track) = self.tracks.get_mut(place) else { return };
-        let another_layer = track.choose_layer(now);
         track.drop_overwritten();
         mirror::export(track, &mut self.shard_messages, &mut self.counters);
         if !track.legs.is_empty() {
             track.prepare(send_time);
-        }
-        if another_layer && track.is_watched() {
-            self.want_keyframe(now, place);
-        }
-    }
-
-    /// Somebody needs a keyframe of the track at `place`.
-    fn want_keyframe(&mut self, now: Instant, place: usize) {
-        let Some(track) = self.tracks.get_mut(place).filter(|track| track.is_video()) else { return };
-        let ask = track.requests.request(now);
-        let look_at = track.requests.schedule();
-        let id = track.id;
-        if ask {
-            self.ask_for_keyframe(place);
-        } else {
-            self.counters.keyframe_requests_throttled += 1;
-        }
-        if let Some(at) = look_at {
-            self.schedule.add(at, Task::Keyframe(id));
-        }
-    }
-
-    fn keyframe_due(&mut self, now: Instant, id: TrackId) {
-        let Some(place) = self.places.get(&id).copied() else { return };
-        let Some(track) = self.tracks.get_mut(place) else { return };
-        if !track.is_watched() {
-            track.requests.forget();
-        }
-        let ask = track.requests.look(now);
-        let look_at = track.requests.schedule();
-        if ask {
-            self.ask_for_keyframe(place);
-        }
-        if let Some(at) = look_at {
-            self.schedule.add(at, Task::Keyframe(id));
-        }
-    }
-
-    fn ask_for_keyframe(&mut self, place: usize) {
-        let Some(track) = self.tracks.get(place) else { return };
-        match track.source {
-            Source::Publisher { place, number } => self.publisher_owes_keyframe(place, number, track.target),
-            Source::Shard(shard) => {
-                self.shard_messages.push_back((shard, ShardMessage::RequestKeyframe { track: track.id }));
-            }
-            Source::Absent => {}
         }
     }
 

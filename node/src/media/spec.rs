@@ -7,6 +7,7 @@ use aforo_cluster::id::TrackId;
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::selection::Ladder;
 
 /// A publisher whose DTLS handshake is done.
 #[derive(Debug, Clone)]
@@ -63,17 +64,86 @@ pub enum PlaneEvent {
     FirstKeyframe(PeerKey),
     /// A keyframe of some publisher came, this long after somebody first needed it.
     KeyframeWaited(Duration),
+    /// A viewer's video goes on with another layer now, or begins with it.
+    LayerPlayed {
+        /// The viewer.
+        peer: PeerKey,
+        /// What it plays.
+        track: TrackId,
+        /// Index of the layer within the track.
+        layer: u8,
+    },
+}
+
+/// A set of layers of one track.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layers(u8);
+
+impl Layers {
+    /// No layer.
+    pub const NONE: Self = Self(0);
+
+    /// Every layer that there may be.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// The layer of this index alone; empty beyond the eighth, as no track has more.
+    pub fn of(layer: u8) -> Self {
+        Self(1_u8.checked_shl(layer.into()).unwrap_or(0))
+    }
+
+    /// The first `count` of them.
+    pub fn first(count: usize) -> Self {
+        (0_u8..8).take(count).fold(Self::NONE, |all, layer| all | Self::of(layer))
+    }
+
+    /// Whether `layer` is one of them.
+    pub fn contains(self, layer: u8) -> bool {
+        !(self & Self::of(layer)).is_empty()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those that are not in `others`.
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Their indices.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0..8).filter(move |layer| self.contains(*layer))
+    }
+}
+
+impl std::ops::BitOr for Layers {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitAnd for Layers {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 }
 
 /// What one shard's plane says to another's; the shard actors carry it.
 #[derive(Debug, Clone)]
 pub enum ShardMessage {
-    /// `from` has viewers of `track` and wants its packets.
+    /// `from` has viewers of `track` and wants the packets of these of its layers, instead of those that it wanted before.
     Subscribe {
         /// The track.
         track: TrackId,
         /// Who asks.
         from: ShardId,
+        /// What its viewers play and shall play.
+        layers: Layers,
     },
     /// `from` has no viewer of `track` any more.
     Unsubscribe {
@@ -86,6 +156,15 @@ pub enum ShardMessage {
     RequestKeyframe {
         /// The track.
         track: TrackId,
+        /// Which layer; `None` from a shard that does not know the layers yet.
+        layer: Option<u8>,
+    },
+    /// The layers of `track` as they flow now, for the viewers of the receiving shard.
+    Layers {
+        /// The track.
+        track: TrackId,
+        /// Worst first.
+        ladder: Ladder,
     },
     /// What the publisher of `track` said of a layer's clocks, for the sender reports of the receiving shard.
     Clock {

@@ -80,6 +80,15 @@ pub struct LayerReport {
     /// Media of it that comes from the publisher, bits per second; absent in the list of all rooms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bitrate_bps: Option<u64>,
+    /// Whether its encoder sends; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// In pixels; absent while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u16>,
+    /// In pixels; absent while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u16>,
 }
 
 /// What the core knows of a room.
@@ -107,7 +116,7 @@ fn of_stream(name: &StreamName, stream: &Stream, now: Instant) -> StreamReport {
 }
 
 fn of_track(track: &StreamTrack) -> TrackReport {
-    let layer = |rid: Option<String>| LayerReport { rid, bitrate_bps: None };
+    let layer = |rid: Option<String>| LayerReport { rid, ..Default::default() };
     let mut layers: Vec<LayerReport> = track.rids.iter().map(|rid| layer(Some(rid.clone()))).collect();
     if layers.is_empty() {
         layers.push(layer(None));
@@ -157,6 +166,8 @@ impl TrackReport {
         self.keyframes = Some(figures.keyframes);
         for (layer, figures) in self.layers.iter_mut().zip(&figures.layers) {
             layer.bitrate_bps = Some(figures.bitrate_bps);
+            layer.active = Some(figures.active);
+            (layer.width, layer.height) = figures.size.unzip();
         }
     }
 }

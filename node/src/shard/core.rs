@@ -269,6 +269,8 @@ impl ShardCore {
             let (peer, event) = match event {
                 PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
                 PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
+                // Whoever shows viewers what they get asks the plane's reports for it.
+                PlaneEvent::LayerPlayed { .. } => continue,
                 PlaneEvent::KeyframeWaited(time) => return Some(ShardOutput::KeyframeWaited(time)),
             };
             if let Some(notice) = self.notice(peer, event) {

@@ -130,3 +130,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn picture_numbers_go_on_over_a_switch_in_either_width() {
+    for (kind, head) in [
+        (CodecKind::Vp8, vec![0x90, 0xE0, 0xFF, 0xFE, 0x07, 0x20]),
+        (CodecKind::Vp9, vec![0xA8, 0xFF, 0xFE, 0x00, 0x07]),
+    ] {
+        let mut payload = head.clone();
+        payload.extend([0x11; 9]);
+        let numbers = picture_numbers(kind, &payload).unwrap();
+        assert_eq!((numbers.id, numbers.base), (0x7FFE, 7), "{kind:?}");
+        let shift = PictureShift { id: 5, base: 250 };
+        numbers.rewrite(shift, &mut payload);
+        let after = picture_numbers(kind, &payload).unwrap();
+        assert_eq!((after.id, after.base), (3, 1), "{kind:?}");
+        assert_eq!(after, numbers.shifted(shift));
+        assert_eq!(&payload[head.len()..], &[0x11; 9], "nothing else changes");
+        let next = PictureNumbers { id: 900, base: 90, ..numbers };
+        let followed = next.shifted(PictureShift::following(after, next));
+        assert_eq!((followed.id, followed.base), (4, 2));
+    }
+    let mut short = [0x90, 0x80, 0x7F, 0x01];
+    let numbers = picture_numbers(CodecKind::Vp8, &short).unwrap();
+    numbers.rewrite(PictureShift { id: 2, base: 9 }, &mut short);
+    assert_eq!(short, [0x90, 0x80, 0x01, 0x01]);
+    assert_eq!(picture_numbers(CodecKind::Vp8, &[0x10, 0, 0]), None);
+    assert_eq!(picture_numbers(CodecKind::H264, &[0x90, 0x80, 0x7F]), None);
+}
+
+#[test]
+fn a_vp8_keyframe_says_its_size() {
+    let payload = [0x90, 0x80, 0x01, 0, 0, 0, 0x9D, 0x01, 0x2A, 0x00, 0x45, 0xD0, 0x02, 1];
+    assert_eq!(dimensions(CodecKind::Vp8, &payload), Some((1_280, 720)));
+    assert_eq!(dimensions(CodecKind::Vp8, &payload[..12]), None);
+}
+
+proptest! {
+    #[test]
+    fn no_descriptor_panics(payload in prop::collection::vec(any::<u8>(), 0..24), id in any::<u16>(), base in any::<u8>()) {
+        for kind in CodecKind::ALL {
+            dimensions(kind, &payload);
+            if let Some(numbers) = picture_numbers(kind, &payload) {
+                let mut changed = payload.clone();
+                numbers.rewrite(PictureShift { id, base }, &mut changed);
+                prop_assert_eq!(picture_numbers(kind, &changed), Some(numbers.shifted(PictureShift { id, base })));
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use aforo_cluster::id::TrackId;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -13,15 +14,20 @@ use super::forwarded::Forwarded;
 use super::table::Table;
 use super::track::{Class, Layer, Track, WindowPacket};
 use super::transport::{Outgoing, Transport};
-use crate::media::codec::CodecKind;
+use crate::media::codec::{CodecKind, PictureShift, picture_numbers};
 use crate::media::counters::Counters;
-use crate::media::leg::Leg;
+use crate::media::leg::{Leg, Start};
 use crate::media::outbox::{SendBatch, Transmit};
-use crate::media::spec::PlaneEvent;
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::Ladder;
+use crate::media::spec::{Layers, PlaneEvent};
 
 /// How many legs ahead a viewer's key and path are fetched: sealing one packet takes longer than the third-level cache, and
 /// two legs are time enough for main memory.
 const PREFETCH_LEGS: usize = 2;
+
+/// How far back the last picture numbers that a leg was sent are looked for: padding has none.
+const LOOK_BACK_PACKETS: u64 = 32;
 
 /// Where a fan-out goes.
 pub(super) struct Outlet<'a, T> {
@@ -45,11 +51,19 @@ struct Passage {
     video: bool,
     clock_rate_hz: u32,
     pause: Duration,
-    target: u8,
-    start: Option<StartPoint>,
+    /// The layers that legs can begin with in this window.
+    starts: Layers,
     opened: Option<Instant>,
     packets: u64,
     bytes: u64,
+}
+
+/// The parts of a track that sending to a leg needs beside the leg.
+struct Material<'a> {
+    id: TrackId,
+    layers: &'a [Layer],
+    classes: &'a [Class],
+    ladder: &'a Ladder,
 }
 
 /// Sends the windows of the tracks at `places` to all their legs; [`Track::prepare`] has written the headers. The tracks
@@ -88,8 +102,7 @@ impl Passage {
             video: track.is_video(),
             clock_rate_hz: track.clock_rate_hz(),
             pause: track.pause,
-            target: track.target,
-            start: StartPoint::in_window(&track.layers, track.target),
+            starts: track.starts(),
             opened: track.opened,
             packets: 0,
             bytes: 0,
@@ -102,47 +115,109 @@ impl Passage {
         if let Some(ahead) = track.legs.get(position + PREFETCH_LEGS) {
             outlet.transports.prefetch(ahead.peer);
         }
-        let (layers, classes) = (&track.layers, &track.classes);
+        let material =
+            Material { id: track.id, layers: &track.layers, classes: &track.classes, ladder: &track.ladder };
         let Some(leg) = track.legs.get_mut(position) else { return };
-        let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
-        let layer = layers.get(usize::from(leg.mapping().layer()));
+        let layer = material.layers.get(usize::from(leg.mapping().layer()));
         let cut_off = layer.is_some_and(|layer| leg.mapping().first_source() < layer.numbering_start);
-        if !leg.is_live() || leg.mapping().layer() != self.target || cut_off {
-            match &self.start {
-                Some(start) => {
-                    let StartPoint { index, timestamp } = *start;
-                    leg.play_from(self.target, index, timestamp, self.clock_rate_hz, self.pause);
-                    tell(transport, self.video, outlet.events);
-                }
-                None if cut_off => return,
-                None => {}
+        if !leg.is_live() || leg.mapping().layer() != leg.wanted || cut_off {
+            if let Some(start) = self.start_for(leg, cut_off, &material) {
+                track.audience.leave(leg);
+                self.change(leg, start, cut_off, &material, outlet);
+                track.audience.enter(leg);
+            } else if cut_off {
+                return;
             }
         }
+        let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
         if leg.is_live() {
-            self.send_window(leg, layers, classes, transport, &mut outlet.exit);
+            self.send_window(leg, &material, transport, &mut outlet.exit, |_| true);
         }
     }
 
+    /// Where a leg that shall play another layer begins with one, if it can in this window. One to which nothing flows
+    /// takes a lower layer than it shall have rather than wait.
+    #[cold]
+    fn start_for(&self, leg: &Leg, cut_off: bool, material: &Material<'_>) -> Option<Start> {
+        let waits = !leg.is_live() || cut_off;
+        let layer = if self.starts.contains(leg.wanted) {
+            leg.wanted
+        } else if waits && !self.starts.is_empty() {
+            let rungs = material.ladder.rungs();
+            let wanted = rungs.iter().position(|rung| rung.layer == leg.wanted);
+            let lower = rungs.get(..wanted.unwrap_or(0)).unwrap_or_default();
+            let lower = lower.iter().rev().map(|rung| rung.layer);
+            // While nothing is known of the layers, any will do.
+            let any = self.starts.iter().filter(|_| wanted.is_none());
+            lower.chain(any).find(|layer| self.starts.contains(*layer))?
+        } else {
+            return None;
+        };
+        let known = material.layers.get(usize::from(layer))?;
+        let (packet, before) = (known.start()?, material.layers.get(usize::from(leg.mapping().layer())));
+        let timestamp = packet.header.timestamp;
+        let timestamp_before = before
+            .filter(|_| !waits)
+            .and_then(|before| known.timestamp_on_clock_of(before, timestamp, self.clock_rate_hz));
+        let timestamp_before = timestamp_before.unwrap_or(timestamp);
+        Some(Start { layer, index: packet.index, timestamp, timestamp_before })
+    }
+
+    /// Lets a leg go on with another layer.
+    #[cold]
+    fn change<T: Transmit>(
+        &mut self,
+        leg: &mut Leg,
+        start: Start,
+        cut_off: bool,
+        material: &Material<'_>,
+        outlet: &mut Outlet<'_, T>,
+    ) {
+        let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
+        let before = leg.is_live().then(|| *leg.mapping());
+        if before.is_some() && !cut_off {
+            // What the old layer shows before the new one's keyframe still goes out; numbers follow on it.
+            let is_before = |packet: &WindowPacket| {
+                start.timestamp_before.wrapping_sub(packet.header.timestamp) as i32 > 0
+            };
+            self.send_window(leg, material, transport, &mut outlet.exit, is_before);
+        }
+        let shift = self.codec.and_then(|codec| material.picture_shift(codec, leg, &start));
+        leg.play_from(start, self.clock_rate_hz, self.pause);
+        if let Some(shift) = shift {
+            leg.shift_pictures(shift);
+        }
+        tell(transport, self.video, outlet.events);
+        if self.video && before.is_none_or(|before| before.layer() != start.layer) {
+            let (peer, track, layer) = (transport.key, material.id, start.layer);
+            outlet.events.push_back(PlaneEvent::LayerPlayed { peer, track, layer });
+        }
+    }
+
+    /// Sends those packets of the leg's layer that `belongs` says yes to.
     #[inline]
     fn send_window<T: Transmit>(
         &mut self,
         leg: &mut Leg,
-        layers: &[Layer],
-        classes: &[Class],
+        material: &Material<'_>,
         transport: &mut Transport,
         exit: &mut Exit<'_, T>,
+        belongs: impl Fn(&WindowPacket) -> bool,
     ) {
         let layer = usize::from(leg.mapping().layer());
-        let class = classes.get(usize::from(leg.class));
+        let class = material.classes.get(usize::from(leg.class));
         let headers = class.and_then(|class| class.headers.get(layer));
-        let (Some(layer), Some(headers)) = (layers.get(layer), headers) else { return };
+        let (Some(layer), Some(headers)) = (material.layers.get(layer), headers) else { return };
         let Some(ring) = &layer.ring else { return };
         let mapping = *leg.mapping();
-        for (packet, header) in layer.window.iter().zip(headers) {
+        let rewrites = !mapping.picture().is_none();
+        for (packet, header) in layer.window.iter().zip(headers).filter(|(packet, _)| belongs(packet)) {
             let Some(index) = mapping.out_index(packet.index) else { continue };
             let timestamp = mapping.timestamp(packet.header.timestamp);
             let payload = ring.bytes(packet.payload_start, packet.payload_len);
-            let outgoing = Outgoing { header, ssrc: leg.ssrc, index, timestamp, payload };
+            let numbers = packet.picture.filter(|_| rewrites);
+            let picture = numbers.map(|numbers| (numbers, mapping.picture()));
+            let outgoing = Outgoing { header, ssrc: leg.ssrc, index, timestamp, payload, picture };
             match transport.send(&outgoing, exit.batch, exit.transmit) {
                 Some(bytes) => {
                     leg.sent(index, timestamp, packet.payload_len);
@@ -155,18 +230,19 @@ impl Passage {
     }
 }
 
-/// Where legs can begin in this window.
-struct StartPoint {
-    index: u64,
-    timestamp: u32,
-}
-
-impl StartPoint {
-    fn in_window(layers: &[Layer], target: u8) -> Option<Self> {
-        let layer = layers.get(usize::from(target))?;
-        let begins = |packet: &&WindowPacket| packet.starts_keyframe && packet.index >= layer.numbering_start;
-        let packet = layer.window.iter().find(begins)?;
-        Some(Self { index: packet.index, timestamp: packet.header.timestamp })
+impl Material<'_> {
+    /// How picture numbers of the layer that a leg begins follow on the last ones that it was sent.
+    fn picture_shift(&self, codec: CodecKind, leg: &Leg, start: &Start) -> Option<PictureShift> {
+        let mapping = leg.mapping();
+        let next = self.layers.get(usize::from(start.layer))?.start()?.picture?;
+        let ring = self.layers.get(usize::from(mapping.layer()))?.ring.as_ref()?;
+        let newest = mapping.source(leg.highest_out()).filter(|_| leg.is_live())?;
+        let sent = (0..LOOK_BACK_PACKETS).find_map(|back| {
+            let packet = ring.get(newest.checked_sub(back)?)?;
+            let payload = packet.get(RtpHeader::parse(packet).ok()?.header_len()..)?;
+            picture_numbers(codec, payload)
+        })?;
+        Some(PictureShift::following(sent.shifted(mapping.picture()), next))
     }
 }
 

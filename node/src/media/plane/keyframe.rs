@@ -2,11 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-/// Least time between two requests for one track. A keyframe of 720p takes a publisher some 300 ms to encode, pace and send;
+use aforo_cluster::id::TrackId;
+
+use super::Plane;
+use super::schedule::Task;
+use super::track::{Source, Track};
+use crate::media::spec::{Layers, ShardMessage};
+
+/// Least time between two requests for one layer. A keyframe of 720p takes a publisher some 300 ms to encode, pace and send;
 /// asking faster only makes it encode another.
 pub(super) const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The requests for one track.
+/// The requests for one layer.
 #[derive(Debug, Default)]
 pub(super) struct KeyframeRequests {
     sent_at: Option<Instant>,
@@ -54,6 +61,70 @@ impl KeyframeRequests {
     /// Nobody needs it any more.
     pub(super) fn forget(&mut self) {
         self.wanted_since = None;
+    }
+}
+
+impl Plane {
+    /// Somebody needs a keyframe of this layer of the track at `place`.
+    pub(super) fn want_keyframe(&mut self, now: Instant, place: usize, layer: u8) {
+        let Some(track) = self.tracks.get_mut(place).filter(|track| track.is_video()) else { return };
+        let id = track.id;
+        let Some(requests) = track.layer(now, layer).map(|layer| &mut layer.requests) else { return };
+        let ask = requests.request(now);
+        let look_at = requests.schedule();
+        if ask {
+            self.ask_for_keyframe(place, layer);
+        } else {
+            self.counters.keyframe_requests_throttled += 1;
+        }
+        if let Some(at) = look_at {
+            self.schedule.add(at, Task::Keyframe(id, layer));
+        }
+    }
+
+    /// Somebody needs keyframes of these layers.
+    pub(super) fn want_keyframes(&mut self, now: Instant, place: usize, layers: Layers) {
+        layers.iter().for_each(|layer| self.want_keyframe(now, place, layer));
+    }
+
+    pub(super) fn keyframe_due(&mut self, now: Instant, id: TrackId, layer: u8) {
+        let Some(place) = self.places.get(&id).copied() else { return };
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let watched = track.watched().contains(layer);
+        let Some(requests) = track.layer(now, layer).map(|layer| &mut layer.requests) else { return };
+        if !watched {
+            requests.forget();
+        }
+        let ask = requests.look(now);
+        let look_at = requests.schedule();
+        if ask {
+            self.ask_for_keyframe(place, layer);
+        }
+        if let Some(at) = look_at {
+            self.schedule.add(at, Task::Keyframe(id, layer));
+        }
+    }
+
+    fn ask_for_keyframe(&mut self, place: usize, layer: u8) {
+        let Some(track) = self.tracks.get(place) else { return };
+        match track.source {
+            Source::Publisher { place, number } => self.publisher_owes_keyframe(place, number, layer),
+            Source::Shard(shard) => {
+                // A shard that does not know the layers leaves it to the other which one is meant.
+                let layer = (!track.ladder.rungs().is_empty()).then_some(layer);
+                let request = ShardMessage::RequestKeyframe { track: track.id, layer };
+                self.shard_messages.push_back((shard, request));
+            }
+            Source::Absent => {}
+        }
+    }
+}
+
+impl Track {
+    /// What a viewer plays of whom nothing else is known.
+    pub(super) fn best_layer(&self) -> u8 {
+        let active = self.ladder.rungs().iter().rev().find(|rung| rung.active);
+        active.map_or(0, |rung| rung.layer)
     }
 }
 

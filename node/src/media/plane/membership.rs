@@ -16,7 +16,7 @@ use crate::media::codec::CodecKind;
 use crate::media::keys::SrtpKeys;
 use crate::media::leg::Leg;
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, ShardMessage};
+use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
 
@@ -44,17 +44,19 @@ impl Plane {
             if let Some(known) = self.tracks.get_mut(place) {
                 publisher.attach(now, place, track, known);
                 let source = Source::Publisher { place: spec.peer.index, number };
-                known.begin_anew(now, source, track.media.rids.len().max(1));
+                known.begin_anew(now, source, &track.media.rids);
             }
         }
         self.install(spec.peer, transport, Role::Publisher(Box::new(publisher)));
         self.schedule.add(now + super::publisher::RECEIVER_REPORT_INTERVAL, Task::ReceiverReports(spec.peer));
         for track in &spec.tracks {
             let place = self.places.get(&track.id).copied();
-            let watched = place.filter(|place| self.tracks.get(*place).is_some_and(Track::is_watched));
-            if let Some(place) = watched {
-                self.want_keyframe(now, place);
-            }
+            let Some(place) = place else { continue };
+            self.choose_for_all(now, place);
+            let Some(known) = self.tracks.get(place) else { continue };
+            // Before its first packet a track has one layer that we know of.
+            let watched = known.watched() & Layers::first(known.layers.len());
+            self.want_keyframes(now, place, watched);
         }
         Ok(())
     }
@@ -74,12 +76,17 @@ impl Plane {
                 viewer.legs.push(leg);
             }
         }
-        let places: smallvec::SmallVec<[usize; 2]> = viewer.legs.iter().map(|leg| leg.track).collect();
+        let wanted =
+            |leg: &LegPlace| Some((leg.track, self.tracks.get(leg.track)?.legs.get(leg.leg)?.wanted));
+        let places: smallvec::SmallVec<[(usize, u8); 2]> = viewer.legs.iter().filter_map(wanted).collect();
         self.install(spec.peer, transport, Role::Viewer(Box::new(viewer)));
         let phase =
             Duration::from_millis(self.random.random_range(0..SENDER_REPORT_INTERVAL.as_millis() as u64));
         self.schedule.add(now + phase, Task::SenderReports(spec.peer));
-        places.into_iter().for_each(|place| self.want_keyframe(now, place));
+        for (place, wanted) in places {
+            self.want_keyframe(now, place, wanted);
+            self.subscribe_to_wanted(place);
+        }
         Ok(())
     }
 
@@ -96,7 +103,7 @@ impl Plane {
                     let track = self.tracks.get_mut(place).filter(|track| track.comes_from(peer.index));
                     let Some(track) = track else { continue };
                     track.source = Source::Absent;
-                    track.requests.forget();
+                    track.layers.iter_mut().for_each(|layer| layer.requests.forget());
                     self.drop_if_abandoned(place);
                 }
             }
@@ -112,11 +119,16 @@ impl Plane {
         let track = self.tracks.get_mut(place)?;
         if egress.origin != self.shard && track.source == Source::Absent {
             track.source = Source::Shard(egress.origin);
-            let subscribe = ShardMessage::Subscribe { track: egress.id, from: self.shard };
+            track.subscription = Layers::ALL;
+            let subscribe =
+                ShardMessage::Subscribe { track: egress.id, from: self.shard, layers: Layers::ALL };
             self.shard_messages.push_back((egress.origin, subscribe));
         }
+        let wanted = track.best_layer();
         let leg = track.add_leg(LegClass::of(&egress.media), |class| {
-            Leg::new(peer.index, class, ssrcs, first, first_rtx)
+            let mut leg = Leg::new(peer.index, class, ssrcs, first, first_rtx);
+            leg.wanted = wanted;
+            leg
         });
         Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })
     }
@@ -135,6 +147,7 @@ impl Plane {
             self.shard_messages.push_back((origin, unsubscribe));
             track.source = Source::Absent;
         }
+        self.subscribe_to_wanted(leg.track);
         self.drop_if_abandoned(leg.track);
     }
 
@@ -151,25 +164,32 @@ impl Plane {
         place
     }
 
-    /// Another shard's wish for a track that may not be here yet.
-    pub(super) fn subscribe(&mut self, now: Instant, id: TrackId, from: ShardId) {
+    /// Another shard's wish for layers of a track that may not be here yet.
+    pub(super) fn subscribe(&mut self, now: Instant, id: TrackId, from: ShardId, layers: Layers) {
         let place = self.places.get(&id).copied().unwrap_or_else(|| {
             let place = self.tracks.insert(Track::new(now, id, None));
             self.places.insert(id, place);
             place
         });
         let Some(track) = self.tracks.get_mut(place) else { return };
-        if !track.subscribers.contains(&from) {
-            track.subscribers.push(from);
+        if let Some((_, known)) = track.subscribers.iter_mut().find(|(shard, _)| *shard == from) {
+            *known = layers;
+            return;
         }
+        track.subscribers.push((from, layers));
         super::mirror::export_clocks(track, from, &mut self.shard_messages);
-        self.want_keyframe(now, place);
+        if track.ladder.rungs().len() > 1 {
+            let message = ShardMessage::Layers { track: id, ladder: track.ladder };
+            self.shard_messages.push_back((from, message));
+        }
+        let best = track.best_layer();
+        self.want_keyframe(now, place, best);
     }
 
     pub(super) fn unsubscribe(&mut self, id: TrackId, from: ShardId) {
         let Some(place) = self.places.get(&id).copied() else { return };
         if let Some(track) = self.tracks.get_mut(place) {
-            track.subscribers.retain(|shard| *shard != from);
+            track.subscribers.retain(|(shard, _)| *shard != from);
         }
         self.drop_if_abandoned(place);
     }

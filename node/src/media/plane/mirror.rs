@@ -11,30 +11,46 @@ use crate::media::batch::{BatchPacket, PacketBatch};
 use crate::media::counters::Counters;
 use crate::media::gather;
 use crate::media::path::ShardId;
-use crate::media::spec::ShardMessage;
+use crate::media::spec::{Layers, ShardMessage};
+use smallvec::SmallVec;
 
-/// Puts the window of `track` into one batch for all shards that mirror it.
+/// Puts the window of `track` into batches for the shards that mirror it: one batch for all that want the same layers.
 pub(super) fn export(
     track: &Track,
     messages: &mut VecDeque<(ShardId, ShardMessage)>,
     counters: &mut Counters,
 ) {
-    if track.subscribers.is_empty() {
-        return;
+    let mut made: SmallVec<[(Layers, Option<Arc<PacketBatch>>); 4]> = SmallVec::new();
+    for (shard, layers) in &track.subscribers {
+        let known = made.iter().find(|(others, _)| others == layers).map(|(_, batch)| batch.clone());
+        let batch = known.unwrap_or_else(|| {
+            let batch = gather_batch(track, *layers).map(Arc::new);
+            made.push((*layers, batch.clone()));
+            batch
+        });
+        if let Some(batch) = batch {
+            messages.push_back((*shard, ShardMessage::Packets(batch)));
+            counters.shard_sent_batches += 1;
+        }
     }
-    let count = track.layers.iter().map(|layer| layer.window.len()).sum();
+}
+
+/// The window of these layers; `None` if nothing is in it.
+fn gather_batch(track: &Track, wanted: Layers) -> Option<PacketBatch> {
+    let layers = || track.layers.iter().zip(0_u8..).filter(|(_, index)| wanted.contains(*index));
+    let count = layers().map(|(layer, _)| layer.window.len()).sum();
     let size = |layer: &super::track::Layer| -> usize {
         layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
     };
-    let bytes = track.layers.iter().map(size).sum();
-    let Some(arrival) = track.opened else { return };
+    let bytes = layers().map(|(layer, _)| size(layer)).sum();
+    let arrival = track.opened.filter(|_| count > 0)?;
     let mut batch = PacketBatch {
         track: track.id,
         arrival,
         packets: Vec::with_capacity(count),
         bytes: Vec::with_capacity(bytes),
     };
-    for (layer, index) in track.layers.iter().zip(0_u8..) {
+    for (layer, index) in layers() {
         let Some(ring) = &layer.ring else { continue };
         for packet in &layer.window {
             let Some(whole) = ring.get(packet.index) else { continue };
@@ -49,11 +65,7 @@ pub(super) fn export(
             });
         }
     }
-    let batch = Arc::new(batch);
-    for shard in &track.subscribers {
-        messages.push_back((*shard, ShardMessage::Packets(Arc::clone(&batch))));
-        counters.shard_sent_batches += 1;
-    }
+    Some(batch)
 }
 
 /// Tells `shard` of all clocks that are known.
@@ -69,11 +81,20 @@ impl Plane {
     /// A message of another shard's plane.
     pub fn receive_shard(&mut self, now: Instant, message: ShardMessage) {
         match message {
-            ShardMessage::Subscribe { track, from } => self.subscribe(now, track, from),
+            ShardMessage::Subscribe { track, from, layers } => self.subscribe(now, track, from, layers),
             ShardMessage::Unsubscribe { track, from } => self.unsubscribe(track, from),
-            ShardMessage::RequestKeyframe { track } => {
-                if let Some(place) = self.places.get(&track).copied() {
-                    self.want_keyframe(now, place);
+            ShardMessage::RequestKeyframe { track, layer } => {
+                let Some(place) = self.places.get(&track).copied() else { return };
+                let best = self.tracks.get(place).map(Track::best_layer);
+                if let Some(layer) = layer.or(best) {
+                    self.want_keyframe(now, place, layer);
+                }
+            }
+            ShardMessage::Layers { track, ladder } => {
+                let place = self.places.get(&track).copied();
+                let mirror = |place: &usize| self.tracks.get(*place).is_some_and(is_mirror);
+                if let Some(place) = place.filter(mirror) {
+                    self.set_ladder(now, place, ladder);
                 }
             }
             ShardMessage::Packets(batch) => self.receive_batch(now, &batch),
@@ -124,7 +145,7 @@ impl Plane {
         if let Some(known) = track.layer(now, layer) {
             known.clock = Some(clock);
         }
-        for shard in &track.subscribers {
+        for (shard, _) in &track.subscribers {
             self.shard_messages.push_back((*shard, ShardMessage::Clock { track: id, layer, clock }));
         }
     }

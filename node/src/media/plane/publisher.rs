@@ -21,7 +21,7 @@ use crate::media::path::PeerKey;
 use crate::media::reception::{Freshness, Received, Reception, ReceptionConfig};
 use crate::media::rtcp::{self, Packet, SenderInfo};
 use crate::media::rtp::RtpHeader;
-use crate::media::spec::{IngestSpec, IngestTrack, PlaneEvent};
+use crate::media::spec::{IngestSpec, IngestTrack, Layers, PlaneEvent};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
 use timeline::{Timeline, WallClock};
@@ -64,9 +64,8 @@ struct PublisherTrack {
     media: NegotiatedMedia,
     layers: Vec<PublisherLayer>,
     timeline: Timeline,
-    keyframes: u64,
-    /// The layer of which a keyframe is wanted.
-    keyframe_of: Option<u8>,
+    /// The layers of which a keyframe is wanted.
+    keyframes_of: Layers,
     /// Number of the last full intra request.
     intra_requests: u8,
 }
@@ -75,6 +74,8 @@ struct PublisherLayer {
     reception: Reception,
     /// Added to indices, so that those of a publisher that follows another go on above the other's.
     shift: u64,
+    /// Whether a keyframe of it has come.
+    has_begun: bool,
 }
 
 /// A packet that was opened and mapped: where it lies in its datagram, and what it is.
@@ -114,6 +115,7 @@ impl Publisher {
             PublisherLayer {
                 reception: Reception::new(config, now),
                 shift: before.map_or(0, |highest| (highest & !0xFFFF) + (2 << 16)),
+                has_begun: false,
             }
         });
         self.tracks.push(PublisherTrack {
@@ -121,8 +123,7 @@ impl Publisher {
             media: ingest.media.clone(),
             layers: layers.collect(),
             timeline: Timeline::after(track.newest(), track.clock_rate_hz()),
-            keyframes: 0,
-            keyframe_of: None,
+            keyframes_of: Layers::NONE,
             intra_requests: 0,
         });
     }
@@ -232,7 +233,6 @@ impl Plane {
         }
         canonicalise(packet, &from.media.extensions);
         from.timeline.carry_on(now, packet);
-        let first = track.is_video() && from.keyframes == 0;
         let (keyframe, waited) = match track.arrive(now, route.layer, received.index, packet) {
             Arrived::New { keyframe, waited } => (keyframe, waited),
             Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
@@ -242,12 +242,15 @@ impl Plane {
         if !std::mem::replace(&mut publisher.media_told, true) {
             self.events.push_back(PlaneEvent::FirstMedia(peer));
         }
-        let mut keyframe_wanted = (received.restarted || first) && track.is_video() && !keyframe;
+        let mut keyframe_wanted = false;
         if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
+            keyframe_wanted |= (received.restarted || !layer.has_begun) && track.is_video() && !keyframe;
+            layer.has_begun |= keyframe;
             if keyframe {
                 layer.reception.keyframe_started(received.index.wrapping_sub(layer.shift));
             }
-            keyframe_wanted |= layer.reception.take_keyframe_wanted() && track.is_watched();
+            keyframe_wanted |=
+                layer.reception.take_keyframe_wanted() && track.watched().contains(route.layer);
             if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
                 let lost = layer.reception.totals().lost_packets;
                 self.counters.rtp_lost_packets += lost.saturating_sub(report.lost);
@@ -255,7 +258,7 @@ impl Plane {
             }
         }
         if keyframe {
-            from.keyframes += 1;
+            from.keyframes_of = from.keyframes_of.without(Layers::of(route.layer));
             self.counters.keyframes_received += 1;
             self.events.extend(waited.map(PlaneEvent::KeyframeWaited));
             if !std::mem::replace(&mut publisher.keyframe_told, true) {
@@ -270,7 +273,7 @@ impl Plane {
             self.departures.hasten(place, now);
         }
         if keyframe_wanted {
-            self.want_keyframe(now, place);
+            self.want_keyframe(now, place, route.layer);
         }
     }
 

@@ -26,12 +26,20 @@ pub struct TrackReport {
 }
 
 /// One layer of a track.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerReport {
+    /// Its simulcast name; empty without simulcast.
+    pub rid: String,
+    /// Whether its encoder sends.
+    pub active: bool,
     /// Bits per second that are taken in.
     pub bitrate_bps: u64,
-    /// Whether viewers get this one.
-    pub selected: bool,
+    /// In pixels, once known.
+    pub size: Option<(u16, u16)>,
+    /// Keyframes taken in.
+    pub keyframes: u64,
+    /// Viewers on this shard that play it.
+    pub viewers: u32,
 }
 
 impl Plane {
@@ -46,7 +54,14 @@ impl Plane {
             report.bytes += layer.bytes;
             report.lost += layer.lost;
             report.bitrate_bps += bitrate_bps;
-            report.layers.push(LayerReport { bitrate_bps, selected: index == track.target });
+            report.layers.push(LayerReport {
+                rid: track.rids.get(usize::from(index)).cloned().unwrap_or_default(),
+                active: layer.is_active(now),
+                bitrate_bps,
+                size: (layer.width > 0 && layer.height > 0).then_some((layer.width, layer.height)),
+                keyframes: layer.keyframes,
+                viewers: track.audience.players(index),
+            });
         }
         Some(report)
     }

@@ -6,6 +6,8 @@ use super::track::Track;
 use super::transport::Outgoing;
 use super::viewer::Resend;
 use super::{Plane, Role};
+use crate::media::codec::{CodecKind, picture_numbers};
+use crate::media::leg::Mapping;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::rtp::RtpHeader;
 use crate::media::template::HeaderTemplate;
@@ -62,6 +64,7 @@ impl Plane {
             index: prepared.index,
             timestamp: prepared.timestamp,
             payload: self.scratch.get(..prepared.payload_bytes)?,
+            picture: None,
         };
         let Some(bytes) = transport.send(&outgoing, batch, transmit) else {
             self.counters.seal_failed += 1;
@@ -83,6 +86,7 @@ fn prepare(
     send_time: u32,
     scratch: &mut [u8],
 ) -> Option<Prepared> {
+    let codec = track.codec?;
     let leg = track.legs.get_mut(place)?;
     let (out, mapping, source) = leg.find(sequence)?;
     let packet = track.layers.get(usize::from(mapping.layer()))?.ring.as_ref()?.get(source)?;
@@ -94,15 +98,26 @@ fn prepare(
         (Some(ssrc), Some(rtx)) => {
             let (osn, rest) = scratch.split_first_chunk_mut::<OSN_BYTES>()?;
             *osn = (out as u16).to_be_bytes();
-            rest.get_mut(..payload.len())?.copy_from_slice(payload);
+            copy_as_sent(codec, &mapping, payload, rest)?;
             let payload_bytes = OSN_BYTES + payload.len();
             Some(Prepared { header: rtx, ssrc, index: leg.take_rtx_index(), timestamp, payload_bytes })
         }
         _ if class.is_verbatim() => {
-            scratch.get_mut(..payload.len())?.copy_from_slice(payload);
+            copy_as_sent(codec, &mapping, payload, scratch)?;
             let header = class.header(packet, &header, send_time);
             Some(Prepared { header, ssrc: leg.ssrc, index: out, timestamp, payload_bytes: payload.len() })
         }
         _ => None,
     }
+}
+
+/// Puts `payload` at the start of `out`, with the picture numbers that it went out with.
+fn copy_as_sent(codec: CodecKind, mapping: &Mapping, payload: &[u8], out: &mut [u8]) -> Option<()> {
+    let out = out.get_mut(..payload.len())?;
+    out.copy_from_slice(payload);
+    let numbers = picture_numbers(codec, payload).filter(|_| !mapping.picture().is_none());
+    if let Some(numbers) = numbers {
+        numbers.rewrite(mapping.picture(), out);
+    }
+    Some(())
 }

@@ -22,8 +22,8 @@ pub(super) enum Task {
     TransportFeedback(PeerKey),
     /// What a publisher has to send again.
     Nack(PeerKey),
-    /// A keyframe that was asked for and may not have come.
-    Keyframe(TrackId),
+    /// A keyframe of a track's layer that was asked for and may not have come.
+    Keyframe(TrackId, u8),
 }
 
 #[derive(Debug)]
@@ -97,13 +97,13 @@ mod tests {
         let epoch = Instant::now();
         let mut schedule = Schedule::new(epoch);
         let at = |ms| epoch + Duration::from_millis(ms);
-        schedule.add(at(41), Task::Keyframe(TrackId(1)));
-        schedule.add(at(12), Task::Keyframe(TrackId(2)));
-        schedule.add(at(20), Task::Keyframe(TrackId(3)));
+        schedule.add(at(41), Task::Keyframe(TrackId(1), 0));
+        schedule.add(at(12), Task::Keyframe(TrackId(2), 0));
+        schedule.add(at(20), Task::Keyframe(TrackId(3), 0));
         assert_eq!(schedule.next_due(), Some(at(20)));
         assert_eq!(schedule.pop_due(at(19)), None);
-        assert_eq!(schedule.pop_due(at(20)), Some(Task::Keyframe(TrackId(2))));
-        assert_eq!(schedule.pop_due(at(20)), Some(Task::Keyframe(TrackId(3))));
+        assert_eq!(schedule.pop_due(at(20)), Some(Task::Keyframe(TrackId(2), 0)));
+        assert_eq!(schedule.pop_due(at(20)), Some(Task::Keyframe(TrackId(3), 0)));
         assert_eq!(schedule.pop_due(at(20)), None);
         assert_eq!(schedule.next_due(), Some(at(50)));
     }

@@ -1,5 +1,7 @@
 //! One track on this shard: its layers' rings, the window of packets that are not fanned out yet, and its legs.
 
+mod audience;
+mod layer;
 mod succession;
 
 use std::time::{Duration, Instant};
@@ -7,26 +9,20 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
-use super::clock::SenderClock;
 use super::departure::Company;
-use super::keyframe::KeyframeRequests;
-use crate::media::codec::{CodecKind, MediaKind, starts_keyframe};
+use crate::media::codec::{CodecKind, MediaKind, dimensions, picture_numbers, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
-use crate::media::rate::RateMeter;
 use crate::media::ring::{Ring, Stored};
 use crate::media::rtp::RtpHeader;
+use crate::media::selection::{LADDER_CAPACITY, Ladder};
+use crate::media::spec::Layers;
 use crate::media::template::{HeaderTemplate, LegClass};
+pub(super) use audience::Audience;
+pub(super) use layer::{Layer, WINDOW_PACKETS, WindowPacket};
 
 /// Layers of one track at most: what a browser sends is 3; a mirror believes no larger number either.
-pub(super) const LAYERS_MAX: usize = 8;
-
-/// How often the layer that viewers get is chosen anew.
-const CHOICE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a publisher may take to its first sender report (RFC 3550 §6.2: 5 s between two of them at most) before viewers
-/// get reports on our clock: they need some for their round trip.
-const CLOCK_PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const LAYERS_MAX: usize = LADDER_CAPACITY;
 
 /// A jump of indices beyond which it is a publisher that began anew. Half the sequence space: a receiver of SRTP would lose
 /// count of the wraps if legs took part in it.
@@ -34,9 +30,6 @@ const NEW_NUMBERING: u64 = 1 << 15;
 
 /// Packets that the first one of a new numbering may have overtaken.
 const REORDER_BEFORE_FIRST: u64 = 64;
-
-/// Packets that a window is made for: 5 ms of 40 Mbit/s. More only means that it grows once.
-const WINDOW_PACKETS: usize = 32;
 
 /// Where a track's packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,90 +40,6 @@ pub(super) enum Source {
     Publisher { place: u32, number: u8 },
     /// Another shard.
     Shard(ShardId),
-}
-
-/// A packet that came since the last fan-out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WindowPacket {
-    pub(super) index: u64,
-    pub(super) header: RtpHeader,
-    /// The part after the header, in the ring's arena.
-    pub(super) payload_start: u32,
-    pub(super) payload_len: u32,
-    /// Whether a leg can begin with it.
-    pub(super) starts_keyframe: bool,
-    /// Whether it fills a gap.
-    pub(super) late: bool,
-}
-
-/// One layer.
-pub(super) struct Layer {
-    /// Made with the first packet: a layer that never flows costs nothing.
-    pub(super) ring: Option<Ring>,
-    pub(super) window: Vec<WindowPacket>,
-    pub(super) clock: Option<SenderClock>,
-    /// When the newest packet came, and its timestamp.
-    pub(super) newest: Option<(Instant, u32)>,
-    first_at: Option<Instant>,
-    bytes_rate: RateMeter,
-    last_keyframe_timestamp: Option<u32>,
-    /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
-    pub(super) numbering_start: u64,
-    /// Of a mirror: the first packet that came in its turn. `None` before it.
-    mirror_start: Option<u64>,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    /// As the publisher's side counts them.
-    pub(super) lost: u64,
-}
-
-impl Layer {
-    fn new(now: Instant) -> Self {
-        Self {
-            ring: None,
-            window: Vec::with_capacity(WINDOW_PACKETS),
-            clock: None,
-            newest: None,
-            first_at: None,
-            bytes_rate: RateMeter::new(now),
-            last_keyframe_timestamp: None,
-            numbering_start: 0,
-            mirror_start: None,
-            packets: 0,
-            bytes: 0,
-            lost: 0,
-        }
-    }
-
-    /// The publisher's clocks; ours in their place if it has not told them long after its first packet. `epoch`: from where
-    /// our own wall clock counts, the same for all tracks, so that sound and picture still have a common one.
-    pub(super) fn clock(&self, now: Instant, epoch: Instant) -> Option<SenderClock> {
-        let silent = self.first_at.is_some_and(|at| now >= at + CLOCK_PATIENCE);
-        let guess = self.newest.filter(|_| silent).map(|(at, rtp_timestamp)| {
-            let since = at.saturating_duration_since(epoch).as_nanos();
-            SenderClock { ntp: ((since << 32) / Duration::from_secs(1).as_nanos()) as u64, rtp_timestamp, at }
-        });
-        self.clock.or(guess)
-    }
-
-    /// Bits per second, headers included.
-    pub(super) fn bitrate_bps(&self, now: Instant) -> u64 {
-        (self.bytes_rate.per_second(now) * 8.0) as u64
-    }
-
-    /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it
-    /// and the mirror's first packet is not here, so a leg that began with it could never be given the rest.
-    pub(super) fn mirrors(&mut self, index: u64, late: bool) -> bool {
-        if !late {
-            self.mirror_start.get_or_insert(index);
-        }
-        self.mirror_start.is_some_and(|start| index >= start)
-    }
-
-    /// The highest packet index so far.
-    pub(super) fn highest(&self) -> Option<u64> {
-        self.ring.as_ref().and_then(Ring::highest)
-    }
 }
 
 /// Legs that share headers, and the headers of the window, by layer.
@@ -161,15 +70,22 @@ pub(super) struct Track {
     /// `None` until somebody who knows it comes: another shard may subscribe before the publisher is there.
     pub(super) codec: Option<CodecKind>,
     pub(super) source: Source,
+    /// Names of the layers; empty without simulcast, and on a mirror.
+    pub(super) rids: Vec<String>,
     pub(super) layers: SmallVec<[Layer; 1]>,
     pub(super) legs: Vec<Leg>,
     pub(super) classes: Vec<Class>,
-    /// Shards that mirror the track.
-    pub(super) subscribers: SmallVec<[ShardId; 4]>,
-    pub(super) requests: KeyframeRequests,
-    /// Index of the layer that viewers get: the one seam for a choice per viewer.
-    pub(super) target: u8,
-    chosen_at: Instant,
+    /// How many legs play and want each layer.
+    pub(super) audience: Audience,
+    /// Shards that mirror the track, with the layers that they want.
+    pub(super) subscribers: SmallVec<[(ShardId, Layers); 4]>,
+    /// Of a mirror: the layers that it has asked for.
+    pub(super) subscription: Layers,
+    /// The layers in the order of their quality; empty before the second one's first packet. A mirror has it from the
+    /// track's own shard.
+    pub(super) ladder: Ladder,
+    pub(super) measured_at: Instant,
+    pub(super) chosen_at: Instant,
     /// How long nothing came before the numbering that is in use.
     pub(super) pause: Duration,
     /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
@@ -183,12 +99,15 @@ impl Track {
             id,
             codec,
             source: Source::Absent,
+            rids: Vec::new(),
             layers: SmallVec::from_iter([Layer::new(now)]),
             legs: Vec::new(),
             classes: Vec::new(),
+            audience: Audience::default(),
             subscribers: SmallVec::new(),
-            requests: KeyframeRequests::default(),
-            target: 0,
+            subscription: Layers::ALL,
+            ladder: Ladder::default(),
+            measured_at: now,
             chosen_at: now,
             pause: Duration::ZERO,
             opened: None,
@@ -218,9 +137,15 @@ impl Track {
         }
     }
 
-    /// Whether anybody waits for its packets.
-    pub(super) fn is_watched(&self) -> bool {
-        !self.legs.is_empty() || !self.subscribers.is_empty()
+    /// The layers that legs can begin with in this window.
+    pub(super) fn starts(&self) -> Layers {
+        let starts = self.layers.iter().zip(0_u8..).filter(|(layer, _)| layer.start().is_some());
+        starts.fold(Layers::NONE, |all, (_, index)| all | Layers::of(index))
+    }
+
+    /// The layers that somebody plays or wants, here or on another shard.
+    pub(super) fn watched(&self) -> Layers {
+        self.subscribers.iter().fold(self.audience.layers(), |all, (_, layers)| all | *layers)
     }
 
     /// The layer `index`, made if it is new.
@@ -237,13 +162,13 @@ impl Track {
     }
 
     /// Takes in a packet with canonical extension ids. `index`: extended sequence number of the layer.
-    pub(super) fn arrive(&mut self, now: Instant, layer: u8, index: u64, packet: &mut [u8]) -> Arrived {
+    pub(super) fn arrive(&mut self, now: Instant, layer_index: u8, index: u64, packet: &mut [u8]) -> Arrived {
         let Some(codec) = self.codec else { return Arrived::Unusable };
         let Some((packet, header)) = RtpHeader::parse(packet).ok().and_then(|header| trim(packet, header))
         else {
             return Arrived::Unusable;
         };
-        let Some(layer) = self.layer(now, layer) else { return Arrived::Unusable };
+        let Some(layer) = self.layer(now, layer_index) else { return Arrived::Unusable };
         let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
         let mut begun_after = None;
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
@@ -257,7 +182,8 @@ impl Track {
             Stored::TooOld | Stored::TooLarge => return Arrived::Unusable,
         };
         let header_bytes = header.header_len();
-        let starts_keyframe = starts_keyframe(codec, packet.get(header.payload()).unwrap_or_default());
+        let payload = packet.get(header.payload()).unwrap_or_default();
+        let starts_keyframe = starts_keyframe(codec, payload);
         layer.window.push(WindowPacket {
             index,
             header,
@@ -265,8 +191,12 @@ impl Track {
             payload_len: packet.len().saturating_sub(header_bytes) as u32,
             starts_keyframe,
             late,
+            picture: picture_numbers(codec, payload),
         });
-        if !late {
+        // Padding only keeps numbers going; the encoder may be off.
+        let flows = header.padding_len == 0;
+        let begins_frame = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
+        if flows && !late {
             layer.newest = Some((now, header.timestamp));
         }
         layer.first_at.get_or_insert(now);
@@ -278,24 +208,37 @@ impl Track {
         let mut waited = None;
         if keyframe {
             layer.last_keyframe_timestamp = Some(header.timestamp);
+            layer.keyframes += 1;
+            waited = layer.requests.arrived(now);
+            if let Some((width, height)) = dimensions(codec, payload) {
+                (layer.width, layer.height) = (width, height);
+            }
         }
+        layer.gone &= !flows;
         self.pause = begun_after.map_or(self.pause, |newest| succession::silence(now, newest));
-        if keyframe {
-            self.keyframes += 1;
-            waited = self.requests.arrived(now);
+        self.keyframes += u64::from(keyframe);
+        if flows && self.layers.len() > 1 {
+            self.note_frame(layer_index, begins_frame);
         }
         Arrived::New { keyframe, waited }
     }
 
-    /// Chooses the layer that viewers get: the one with the most bits, as long as it flows. Whether it is another one now.
-    pub(super) fn choose_layer(&mut self, now: Instant) -> bool {
-        if self.layers.len() < 2 || now < self.chosen_at + CHOICE_INTERVAL {
-            return false;
+    /// A packet of `layer` came; whether it is the first of a frame.
+    fn note_frame(&mut self, layer: u8, begins_frame: bool) {
+        for (other, index) in self.layers.iter_mut().zip(0_u8..) {
+            if index == layer {
+                other.behind_frames = 0;
+            } else if begins_frame {
+                other.behind_frames = other.behind_frames.saturating_add(1);
+            }
         }
-        self.chosen_at = now;
-        let best = (0_u8..).zip(&self.layers).max_by_key(|(_, layer)| layer.bitrate_bps(now));
-        let Some((best, _)) = best.filter(|(_, layer)| layer.bitrate_bps(now) > 0) else { return false };
-        std::mem::replace(&mut self.target, best) != best
+    }
+
+    /// Takes stock of the layers that flow. Whether the order or what flows has changed.
+    pub(super) fn measure(&mut self, now: Instant) -> bool {
+        self.measured_at = now;
+        let measured = self.layers.iter().zip(0_u8..).filter_map(|(layer, index)| layer.measure(now, index));
+        self.ladder.update(measured)
     }
 
     /// Takes out of the window what the ring has overwritten already: when far more came in one window than it is made for,
@@ -308,12 +251,15 @@ impl Track {
         }
     }
 
-    /// Writes the headers of every class for the window. `send_time`: abs-send-time.
+    /// Writes the headers of every class for the windows of the layers that legs play or begin with. `send_time`:
+    /// abs-send-time.
     pub(super) fn prepare(&mut self, send_time: u32) {
+        let audience = &self.audience;
         for class in self.classes.iter_mut().filter(|class| class.legs > 0) {
-            for (headers, layer) in class.headers.iter_mut().zip(&self.layers) {
+            for ((headers, layer), index) in class.headers.iter_mut().zip(&self.layers).zip(0_u8..) {
                 headers.clear();
-                let Some(ring) = &layer.ring else { continue };
+                let needed = audience.plays(index) || (audience.expects(index) && layer.can_begin());
+                let Some(ring) = layer.ring.as_ref().filter(|_| needed) else { continue };
                 for packet in &layer.window {
                     let bytes = ring.bytes(
                         packet.payload_start - packet.header.header_len() as u32,
@@ -336,7 +282,7 @@ impl Track {
     /// bit; all our video codecs use it so).
     pub(super) fn ends_frame(&self, layer: u8) -> bool {
         let newest = self.layers.get(usize::from(layer)).and_then(|layer| layer.window.last());
-        self.is_video() && layer == self.target && newest.is_some_and(|packet| packet.header.marker)
+        self.is_video() && self.audience.plays(layer) && newest.is_some_and(|packet| packet.header.marker)
     }
 
     /// Forgets the window.
@@ -362,8 +308,19 @@ impl Track {
                 self.classes.len() - 1
             }
         };
-        self.legs.push(leg(place as u16));
+        let leg = leg(place as u16);
+        self.audience.enter(&leg);
+        self.legs.push(leg);
         self.legs.len() - 1
+    }
+
+    /// The leg at `place` shall play `layer` from its next keyframe on.
+    pub(super) fn want(&mut self, place: usize, layer: u8) {
+        if let Some(leg) = self.legs.get_mut(place) {
+            self.audience.leave(leg);
+            leg.wanted = layer;
+            self.audience.enter(leg);
+        }
     }
 
     /// Removes the leg at `place`; the last one moves there. Returns the peer of the leg that moved, if one did.
@@ -372,6 +329,7 @@ impl Track {
             return None;
         }
         let leg = self.legs.swap_remove(place);
+        self.audience.leave(&leg);
         if let Some(class) = self.classes.get_mut(usize::from(leg.class)) {
             class.legs = class.legs.saturating_sub(1);
         }

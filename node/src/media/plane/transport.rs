@@ -1,5 +1,6 @@
 //! The sending side of a peer: where packets go, the key that seals them, and the numbers that all of its tracks share.
 
+use crate::media::codec::{PictureNumbers, PictureShift};
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey};
 use crate::media::srtp::{RtcpSealer, RtpSealer};
@@ -27,6 +28,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) index: u64,
     pub(super) timestamp: u32,
     pub(super) payload: &'a [u8],
+    /// The picture numbers of the payload and what is added to them, if they change.
+    pub(super) picture: Option<(PictureNumbers, PictureShift)>,
 }
 
 impl Transport {
@@ -63,7 +66,19 @@ impl Transport {
         }
         let nonce = (packet.ssrc, packet.index);
         let written = packet.header.write(out, &fields);
-        if written.is_none() || self.rtp.seal(nonce, out, header_bytes, packet.payload).is_err() {
+        let sealed = match packet.picture {
+            None => self.rtp.seal(nonce, out, header_bytes, packet.payload),
+            Some((numbers, shift)) => {
+                // One copy more, of bytes that sealing reads anyway; only viewers that changed layers pay for it.
+                let end = header_bytes + packet.payload.len();
+                if let Some(place) = out.get_mut(header_bytes..end) {
+                    place.copy_from_slice(packet.payload);
+                    numbers.rewrite(shift, place);
+                }
+                self.rtp.seal_in_place(nonce, out, header_bytes)
+            }
+        };
+        if written.is_none() || sealed.is_err() {
             // The space is spoken for, and what lies in it is not for the wire.
             out.fill(0);
             return None;

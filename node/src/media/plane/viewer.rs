@@ -176,8 +176,11 @@ impl Plane {
 
     fn viewer_wants_keyframe(&mut self, now: Instant, peer: PeerKey, ssrc: u32) {
         self.counters.keyframe_requests_received += 1;
-        if let Some(leg) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) {
-            self.want_keyframe(now, leg.track);
+        let Some(place) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) else { return };
+        let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
+        let layer = leg.map(|leg| if leg.is_live() { leg.mapping().layer() } else { leg.wanted });
+        if let Some(layer) = layer {
+            self.want_keyframe(now, place.track, layer);
         }
     }
 

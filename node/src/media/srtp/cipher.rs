@@ -174,6 +174,22 @@ impl CounterMode {
         self.key.less_safe_encrypt(bytes, iv).map(|_| ()).map_err(|_| SrtpError::Crypto)
     }
 
+    /// Seals the RTP packet in `out`: header, plain payload, room for the tag.
+    pub(super) fn seal(
+        &self,
+        (ssrc, index): (u32, u64),
+        out: &mut [u8],
+        header_bytes: usize,
+    ) -> Result<(), SrtpError> {
+        let len = out.len().checked_sub(SHA1_TAG_BYTES).ok_or(SrtpError::Malformed)?;
+        self.apply((ssrc, index), out.get_mut(header_bytes..len).ok_or(SrtpError::Malformed)?)?;
+        let rollover = ((index >> 16) as u32).to_be_bytes();
+        out.get_mut(len..len + 4).ok_or(SrtpError::Malformed)?.copy_from_slice(&rollover);
+        let tag = self.tag(out.get(..len + 4).unwrap_or_default());
+        out.get_mut(len..).ok_or(SrtpError::Malformed)?.copy_from_slice(&tag);
+        Ok(())
+    }
+
     /// The tag over `authenticated`.
     pub(super) fn tag(&self, authenticated: &[u8]) -> [u8; SHA1_TAG_BYTES] {
         let tag = hmac::sign(&self.authentication, authenticated);

@@ -63,12 +63,37 @@ impl SealingContext {
         out: &mut [u8],
     ) -> Result<(), SrtpError> {
         let (body, tag) = out.split_at_mut_checked(payload.len()).ok_or(SrtpError::Malformed)?;
+        self.scatter(nonce, aad, payload.as_ptr(), body, tag)
+    }
+
+    /// Seals the first `payload_bytes` of `out` where they lie; the rest of it is the room for the tag.
+    pub(super) fn seal_in_place(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        aad: &[u8],
+        payload_bytes: usize,
+        out: &mut [u8],
+    ) -> Result<(), SrtpError> {
+        let (body, tag) = out.split_at_mut_checked(payload_bytes).ok_or(SrtpError::Malformed)?;
+        self.scatter(nonce, aad, body.as_ptr(), body, tag)
+    }
+
+    /// `payload` points to as many bytes as `body` has: the same bytes, or others that do not overlap them.
+    #[inline]
+    fn scatter(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        aad: &[u8],
+        payload: *const u8,
+        body: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), SrtpError> {
         if tag.len() != GCM_TAG_BYTES {
             return Err(SrtpError::Malformed);
         }
         let mut tag_bytes = 0;
-        // SAFETY: the context is initialised; every pointer is valid for the length beside it, `body` for `payload.len()`;
-        // input and output are different slices, so they do not overlap; no extra input.
+        // SAFETY: the context is initialised; every pointer is valid for the length beside it, `payload` for that of `body`;
+        // the library takes input and output that are the same or do not overlap; no extra input.
         let sealed = unsafe {
             EVP_AEAD_CTX_seal_scatter(
                 &raw const self.0,
@@ -78,8 +103,8 @@ impl SealingContext {
                 tag.len(),
                 nonce.as_ptr(),
                 nonce.len(),
-                payload.as_ptr(),
-                payload.len(),
+                payload,
+                body.len(),
                 std::ptr::null(),
                 0,
                 aad.as_ptr(),

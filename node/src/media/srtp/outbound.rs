@@ -73,16 +73,31 @@ impl RtpSealer {
         match &self.cipher {
             SealingCipher::Gcm(salt, context) => context.seal(salt.nonce(ssrc, index), header, payload, rest),
             SealingCipher::CounterMode(counter_mode) => {
-                let len = header_bytes + payload.len();
                 rest.get_mut(..payload.len()).ok_or(SrtpError::Malformed)?.copy_from_slice(payload);
-                counter_mode.apply((ssrc, index), rest.get_mut(..payload.len()).unwrap_or_default())?;
-                let rollover = ((index >> 16) as u32).to_be_bytes();
-                out.get_mut(len..len + 4).ok_or(SrtpError::Malformed)?.copy_from_slice(&rollover);
-                let tag = counter_mode.tag(out.get(..len + 4).unwrap_or_default());
-                let place = out.get_mut(len..).filter(|place| place.len() == SHA1_TAG_BYTES);
-                place.ok_or(SrtpError::Malformed)?.copy_from_slice(&tag);
-                Ok(())
+                counter_mode.seal((ssrc, index), out, header_bytes)
             }
+        }
+    }
+
+    /// Like [`Self::seal`], of a payload that lies in `out` behind the header already.
+    pub fn seal_in_place(
+        &self,
+        (ssrc, index): (u32, u64),
+        out: &mut [u8],
+        header_bytes: usize,
+    ) -> Result<(), SrtpError> {
+        let payload_bytes = out.len().checked_sub(header_bytes + self.overhead_bytes());
+        let payload_bytes = payload_bytes.ok_or(SrtpError::Malformed)?;
+        let (header, rest) = out.split_at_mut_checked(header_bytes).ok_or(SrtpError::Malformed)?;
+        #[cfg(test)]
+        self.ledger
+            .borrow_mut()
+            .record((ssrc, index), &[header, rest.get(..payload_bytes).unwrap_or_default()]);
+        match &self.cipher {
+            SealingCipher::Gcm(salt, context) => {
+                context.seal_in_place(salt.nonce(ssrc, index), header, payload_bytes, rest)
+            }
+            SealingCipher::CounterMode(counter_mode) => counter_mode.seal((ssrc, index), out, header_bytes),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::media::counters::Counters;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::rtcp::{MAX_REPORT_BLOCKS, ReportBlock, RtcpError, Writer};
+use crate::media::spec::Layers;
 use crate::media::twcc::MAX_FEEDBACK_BYTES;
 
 /// Bytes of one compound at most, so that it is one unfragmented datagram on any path with its tag.
@@ -48,7 +49,7 @@ impl Plane {
         let Some(peer) = self.transports.get(place).map(|transport| transport.key) else { return };
         self.owe(peer, |publisher| {
             if let Some(track) = publisher.tracks.get_mut(usize::from(number)) {
-                track.keyframe_of = Some(layer);
+                track.keyframes_of = track.keyframes_of | Layers::of(layer);
             }
         });
     }
@@ -129,17 +130,16 @@ impl Plane {
                 break;
             }
         }
-        let layers = publisher.tracks.iter_mut().flat_map(|track| {
-            let place = track.place;
-            track.layers.iter_mut().map(move |layer| (place, layer))
-        });
-        let mut lost =
-            layers.filter_map(|(place, layer)| layer.reception.take_keyframe_wanted().then_some(place));
-        let beyond_repair: SmallVec<[usize; 2]> = lost.by_ref().collect();
-        for place in beyond_repair {
-            if self.tracks.get(place).is_some_and(Track::is_watched) {
-                self.want_keyframe(now, place);
-            }
+        let mut beyond_repair: SmallVec<[(usize, Layers); 2]> = SmallVec::new();
+        for track in &mut publisher.tracks {
+            let lost = track.layers.iter_mut().zip(0_u8..);
+            let lost =
+                lost.filter_map(|(layer, index)| layer.reception.take_keyframe_wanted().then_some(index));
+            beyond_repair.push((track.place, lost.fold(Layers::NONE, |all, index| all | Layers::of(index))));
+        }
+        for (place, lost) in beyond_repair {
+            let watched = self.tracks.get(place).map(Track::watched).unwrap_or_default();
+            self.want_keyframes(now, place, lost & watched);
         }
         // What was asked for may have to be asked for again.
         self.schedule_feedback(now, peer, false);
@@ -151,7 +151,7 @@ impl Publisher {
     /// Writes one compound of what is due. Whether there is more.
     fn write_compound(&mut self, now: Instant, writer: &mut Writer<'_>, counters: &mut Counters) -> bool {
         let due = std::mem::take(&mut self.due);
-        let intra = self.tracks.iter().any(|track| track.keyframe_of.is_some());
+        let intra = self.tracks.iter().any(|track| !track.keyframes_of.is_empty());
         if !(due.receiver_reports || due.transport_feedback || due.nack || intra) {
             return false;
         }
@@ -204,18 +204,22 @@ impl Publisher {
 
     fn write_keyframe_requests(&mut self, writer: &mut Writer<'_>, counters: &mut Counters) {
         for (number, track) in (0_u8..).zip(&mut self.tracks) {
-            let Some(layer) = track.keyframe_of.take() else { continue };
-            // Before a layer's first packet there is nobody to ask; the request is repeated anyway.
-            let Some(media_ssrc) = self.demux.media_ssrc(number, layer) else { continue };
-            let (written, count) = if track.media.feedback.fir && !track.media.feedback.pli {
-                track.intra_requests = track.intra_requests.wrapping_add(1);
-                let written = writer.full_intra(self.ssrc, media_ssrc, track.intra_requests);
-                (written, &mut counters.feedback_sent.fir)
-            } else {
-                (writer.picture_loss(self.ssrc, media_ssrc), &mut counters.feedback_sent.pli)
-            };
-            *count += u64::from(written.is_ok());
-            counters.keyframe_requests_sent += u64::from(written.is_ok());
+            for layer in std::mem::take(&mut track.keyframes_of).iter() {
+                let Some(media_ssrc) = self.demux.media_ssrc(number, layer) else {
+                    // Before a layer's first packet there is nobody to ask.
+                    track.keyframes_of = track.keyframes_of | Layers::of(layer);
+                    continue;
+                };
+                let (written, count) = if track.media.feedback.fir && !track.media.feedback.pli {
+                    track.intra_requests = track.intra_requests.wrapping_add(1);
+                    let written = writer.full_intra(self.ssrc, media_ssrc, track.intra_requests);
+                    (written, &mut counters.feedback_sent.fir)
+                } else {
+                    (writer.picture_loss(self.ssrc, media_ssrc), &mut counters.feedback_sent.pli)
+                };
+                *count += u64::from(written.is_ok());
+                counters.keyframe_requests_sent += u64::from(written.is_ok());
+            }
         }
     }
 

@@ -132,3 +132,45 @@ fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
     far.plane.receive_shard(far.now, ShardMessage::Packets(std::sync::Arc::new(batch)));
     assert_eq!(far.plane.track_report(far.now, VIDEO), None);
 }
+
+#[test]
+fn a_mirror_is_sent_only_the_layers_that_its_viewers_play() {
+    let setup = Setup { rids: vec!["a".into(), "b".into()], ..Setup::default() };
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut publisher = near.publisher(0, &setup);
+    let mut viewer = far.viewer(1, &setup);
+    let mut step = 0;
+    let mut run = |near: &mut Rig, far: &mut Rig, viewer: &mut Viewer, wanted: usize| {
+        let received = |far: &Rig| far.plane.counters().shard_received_packets;
+        let before = received(far);
+        for _ in 0..60 {
+            for layer in [0, 1] {
+                let size = if layer == 0 { 200 } else { 1_000 };
+                let sequence = step + 500 * layer as u16;
+                let timestamp = u32::from(step) * 3_000;
+                let sent = Sent { sequence, timestamp, keyframe: step % 10 == 0, layer, size };
+                let packet = publisher.video(&sent);
+                near.publish(&mut publisher, &packet, &mut []);
+            }
+            step += 1;
+            exchange(near, far);
+            near.wait(Duration::from_millis(33), &mut [&mut publisher], &mut []);
+            exchange(near, far);
+            far.wait(Duration::from_millis(33), &mut [], &mut [viewer]);
+            exchange(near, far);
+        }
+        let packets = viewer.client.packets();
+        let (last, _) = packets.last().expect("it plays");
+        assert_eq!(last.payload().len(), if wanted == 0 { 200 } else { 1_000 });
+        received(far) - before
+    };
+    let all = run(&mut near, &mut far, &mut viewer, 1);
+    assert!((60..100).contains(&all), "{all}: both layers only until it is known which is better");
+    let one = run(&mut near, &mut far, &mut viewer, 1);
+    assert_eq!(one, 60);
+    far.plane.limit_bitrate(far.now, viewer.client.peer, Some(100_000));
+    let changing = run(&mut near, &mut far, &mut viewer, 0);
+    assert!((61..80).contains(&changing), "{changing}: both until the keyframe of the lower one");
+    let low = run(&mut near, &mut far, &mut viewer, 0);
+    assert_eq!(low, 60);
+}

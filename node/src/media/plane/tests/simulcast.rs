@@ -1,4 +1,9 @@
 use super::*;
+use crate::media::codec::{CodecKind, picture_numbers};
+use crate::media::keys::SrtpProfile;
+use crate::media::rtcp;
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::{LayerLimit, LayerWish};
 
 fn setup() -> Setup {
     Setup { rids: vec!["a".into(), "b".into()], ..Setup::default() }
@@ -23,6 +28,24 @@ fn frame(
     rig.wait(Duration::from_millis(33), &mut [publisher], &mut [viewer]);
 }
 
+/// How many keyframes of `layer` the publisher was asked for since the last call.
+fn asked(publisher: &mut Publisher, layer: u32) -> usize {
+    let ssrc = PUBLISHER_VIDEO_SSRC + 0x100 * layer;
+    let compounds = std::mem::take(&mut publisher.client.rtcp);
+    let packets = compounds.iter().flat_map(|compound| rtcp::packets(compound));
+    let pli = packets
+        .filter(|packet| matches!(packet, Ok(rtcp::Packet::PictureLoss(loss)) if loss.media_ssrc == ssrc));
+    pli.count()
+}
+
+fn played(rig: &mut Rig) -> Vec<u8> {
+    let layers = rig.events().into_iter().filter_map(|event| match event {
+        PlaneEvent::LayerPlayed { layer, track: VIDEO, .. } => Some(layer),
+        _ => None,
+    });
+    layers.collect()
+}
+
 #[test]
 fn viewers_get_the_best_layer_that_flows_and_switch_at_keyframes_without_a_seam() {
     let mut rig = Rig::new();
@@ -33,15 +56,17 @@ fn viewers_get_the_best_layer_that_flows_and_switch_at_keyframes_without_a_seam(
     }
     let low = viewer.client.packets();
     assert!(low.iter().all(|(header, _)| header.payload().len() == 200), "the first layer seen");
+    assert_eq!(played(&mut rig), [0]);
     let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
-    assert_eq!(report.layers.iter().map(|layer| layer.selected).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(report.layers.iter().map(|layer| layer.viewers).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(report.layers.iter().map(|layer| layer.rid.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(report.layers.iter().all(|layer| layer.active && layer.size == Some((1_280, 720))));
     assert!(report.layers[1].bitrate_bps > 3 * report.layers[0].bitrate_bps);
-    // The better layer was chosen after a second and a keyframe of it asked for; nothing changes before it comes.
-    let asked = publisher.client.rtcp.iter().flat_map(|compound| crate::media::rtcp::packets(compound));
-    let asked = asked.filter(|packet| {
-        matches!(packet, Ok(crate::media::rtcp::Packet::PictureLoss(loss)) if loss.media_ssrc == PUBLISHER_VIDEO_SSRC + 0x100)
-    });
-    assert!(asked.count() >= 1);
+    // A keyframe of the better layer is asked for, twice a second and of no other; nothing changes before it comes.
+    let compounds = publisher.client.rtcp.clone();
+    assert!((1..=4).contains(&asked(&mut publisher, 1)));
+    publisher.client.rtcp = compounds;
+    assert_eq!(asked(&mut publisher, 0), 0);
     for step in 40..80 {
         frame(&mut rig, &mut publisher, &mut viewer, step, step == 41, &[0, 1]);
     }
@@ -49,15 +74,125 @@ fn viewers_get_the_best_layer_that_flows_and_switch_at_keyframes_without_a_seam(
     // The small frames up to the one beside the large keyframe, and from then on large ones only.
     assert_eq!(high.iter().filter(|(header, _)| header.payload().len() == 200).count(), 2);
     assert_eq!(high.len(), 41);
-    // The better layer ends: back to the other at its next keyframe, once its absence is noticed.
-    for step in 80..160 {
-        frame(&mut rig, &mut publisher, &mut viewer, step, step % 10 == 0, &[0]);
+    assert_eq!(played(&mut rig), [1]);
+    publisher.client.rtcp.clear();
+    // The better layer ends: back to the other at its next keyframe, as soon as its absence is noticed.
+    for step in 80..100 {
+        frame(&mut rig, &mut publisher, &mut viewer, step, step == 99, &[0]);
     }
+    assert!(asked(&mut publisher, 0) >= 1, "within half a second");
     let back = viewer.client.packets();
-    assert!(back.len() >= 10, "{} packets of the lower layer", back.len());
-    assert!(back.iter().all(|(header, _)| header.payload().len() == 200));
-    let all: Vec<_> = low.iter().chain(&high).chain(&back).map(|(header, _)| header).collect();
+    assert_eq!(back.len(), 1);
+    assert_eq!(played(&mut rig), [0]);
+    assert!(!rig.plane.track_report(rig.now, VIDEO).unwrap().layers[1].active);
+    // And it comes again.
+    for step in 100..140 {
+        frame(&mut rig, &mut publisher, &mut viewer, step, step == 120, &[0, 1]);
+    }
+    let again = viewer.client.packets();
+    assert_eq!(played(&mut rig), [1]);
+    let all: Vec<_> = low.iter().chain(&high).chain(&back).chain(&again).map(|(header, _)| header).collect();
     assert!(all.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
-    assert!(all.windows(2).all(|pair| pair[1].timestamp > pair[0].timestamp));
+    assert!(all.windows(2).all(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp).cast_signed() > 0));
     assert_eq!(viewer.client.refused, 0);
+}
+
+#[test]
+fn each_viewer_has_a_layer_of_its_own() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup());
+    let mut viewers: Vec<_> = (1..4).map(|index| rig.viewer(index, &setup())).collect();
+    let [plain, modest, poor] = &mut viewers[..] else { panic!("three") };
+    let limit = LayerLimit { layer: Some(0), ..LayerLimit::default() };
+    rig.plane.wish_layer(rig.now, modest.client.peer, LayerWish::AtMost(limit));
+    let mut run = |rig: &mut Rig, viewers: &mut [&mut Viewer], steps: std::ops::Range<u16>| {
+        for step in steps {
+            for layer in [0, 1] {
+                let size = if layer == 0 { 200 } else { 1_000 };
+                let sequence = step + 500 * layer as u16;
+                let timestamp = u32::from(step) * 3_000;
+                let sent = Sent { sequence, timestamp, keyframe: step % 10 == 0, layer, size };
+                let packet = publisher.video(&sent);
+                rig.publish(&mut publisher, &packet, viewers);
+            }
+            rig.wait(Duration::from_millis(33), &mut [&mut publisher], viewers);
+        }
+    };
+    let sizes = |viewer: &mut Viewer| {
+        let mut sizes: Vec<_> =
+            viewer.client.packets().iter().map(|(header, _)| header.payload().len()).collect();
+        assert!(sizes.len() >= 60);
+        sizes.dedup();
+        sizes
+    };
+    run(&mut rig, &mut [plain, modest, poor], 0..60);
+    assert_eq!(sizes(plain), vec![200, 1_000]);
+    assert_eq!(sizes(modest), vec![200]);
+    assert_eq!(sizes(poor), vec![200, 1_000]);
+    rig.plane.limit_bitrate(rig.now, poor.client.peer, Some(120_000));
+    run(&mut rig, &mut [plain, modest, poor], 60..120);
+    assert_eq!(sizes(poor), vec![200], "the step at 60 is a keyframe");
+    rig.plane.limit_bitrate(rig.now, poor.client.peer, Some(2_000_000));
+    run(&mut rig, &mut [plain, modest, poor], 120..180);
+    assert_eq!(sizes(poor), vec![200, 1_000]);
+    assert_eq!(sizes(plain), vec![1_000]);
+    assert_eq!(sizes(modest), vec![200]);
+    let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
+    assert_eq!(report.layers.iter().map(|layer| layer.viewers).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// A VP8 frame with picture id and TL0PICIDX, as the encoder of `layer` counts them.
+fn numbered(publisher: &mut Publisher, step: u16, layer: usize, keyframe: bool) -> Vec<u8> {
+    let id = (0x7FF0 + step + 1_000 * layer as u16) & 0x7FFF;
+    let [high, low] = id.to_be_bytes();
+    let mut payload = vec![0x90, 0xE0, high | 0x80, low, (250 + step + 50 * layer as u16) as u8, 0x20];
+    payload.extend([u8::from(!keyframe), 0, 0, 0x9D, 0x01, 0x2A, 0, 5, 0xD0, 2]);
+    payload.resize(if layer == 0 { 200 } else { 1_000 }, step as u8);
+    let sequence = step + 500 * layer as u16;
+    let sent = Sent { sequence, timestamp: u32::from(step) * 3_000, keyframe, layer, size: 0 };
+    publisher.video_payload(&sent, &payload)
+}
+
+#[test]
+fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
+    for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
+        let mut rig = Rig::new();
+        let setup = Setup { profile, ..setup() };
+        let mut publisher = rig.publisher(0, &setup);
+        let mut viewer = rig.viewer(1, &setup);
+        let mut packets = Vec::new();
+        for step in 0..120 {
+            if step == 60 {
+                rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(100_000));
+            }
+            for layer in [0, 1] {
+                let packet = numbered(&mut publisher, step, layer, step % 20 == 0);
+                rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+            }
+            rig.wait(Duration::from_millis(33), &mut [&mut publisher], &mut [&mut viewer]);
+            packets.extend(viewer.client.packets());
+        }
+        assert_eq!(played(&mut rig), [0, 1, 0]);
+        let numbers = |(header, packet): &(RtpHeader, Vec<u8>)| {
+            let numbers = picture_numbers(CodecKind::Vp8, &packet[header.payload()]).unwrap();
+            (numbers.id, numbers.base)
+        };
+        let all: Vec<_> = packets.iter().map(numbers).collect();
+        assert!(all.len() >= 120);
+        assert!(
+            all.windows(2).all(|pair| pair[1] == ((pair[0].0 + 1) & 0x7FFF, pair[0].1.wrapping_add(1))),
+            "{all:?}"
+        );
+        // A repair is the packet that was sent, whichever layer it is of.
+        let newest = packets.len() - 1;
+        let switch = packets.iter().rposition(|(header, _)| header.payload().len() == 1_000).unwrap();
+        for place in [switch, newest] {
+            let (header, packet) = &packets[place];
+            let nack = viewer.nack(&[header.sequence]);
+            rig.receive(&viewer.client, nack);
+            rig.flush(&mut [], &mut [&mut viewer]);
+            let repair = viewer.client.packets().remove(0);
+            assert_eq!(repair.1[repair.0.payload()][2..], packet[header.payload()]);
+        }
+    }
 }

@@ -2,25 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use super::{RateMeter, Source, Track};
+use super::{Source, Track};
+use crate::media::rate::RateMeter;
 
 /// The longest pause between two publishers that legs count in their timestamps: the longest grace that can be configured,
 /// and far from half the range of a timestamp.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 impl Track {
-    /// A publisher with so many layers takes the track over, from nobody or from another. What is known of the one before
+    /// A publisher takes the track over, from nobody or from another; `rids` names its layers if it has several. What is known of the one before
     /// only serves to go on where it ended.
-    pub(in super::super) fn begin_anew(&mut self, now: Instant, source: Source, layers: usize) {
+    pub(in super::super) fn begin_anew(&mut self, now: Instant, source: Source, rids: &[String]) {
         self.source = source;
-        self.requests = self.requests.begin_anew();
-        self.chosen_at = now;
-        if usize::from(self.target) >= layers {
-            self.target = 0;
+        self.rids = rids.to_vec();
+        let layers = rids.len().max(1);
+        for layer in &mut self.layers {
+            layer.requests = layer.requests.begin_anew();
         }
         for gone in self.layers.iter_mut().skip(layers) {
             gone.bytes_rate = RateMeter::new(now);
+            gone.gone = true;
         }
+        self.measure(now);
     }
 
     /// When the newest packet of any layer came, and its timestamp.

@@ -1,0 +1,123 @@
+//! Which layer each leg plays: looked at when a viewer's wish or budget changes, when layers come and go, and twice a second.
+
+use std::time::{Duration, Instant};
+
+use super::track::{Source, Track};
+use super::viewer::LegPlace;
+use super::{Plane, Role};
+use crate::media::path::PeerKey;
+use crate::media::selection::{Ladder, LayerWish, Selection};
+use crate::media::spec::{Layers, ShardMessage};
+
+/// How often layers are measured: a layer that its publisher turned off is noticed within this time of being silent.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the choice of all legs is looked at again. Each look costs some 20 ns per leg.
+const CHOICE_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Plane {
+    /// The viewer asked for another layer of its video.
+    pub fn wish_layer(&mut self, now: Instant, peer: PeerKey, wish: LayerWish) {
+        self.select(now, peer, |selection| selection.wish(wish));
+    }
+
+    /// What the estimate leaves for the viewer's video, in bit/s; `None` while there is no estimate. May be called for
+    /// each report of the viewer.
+    pub fn limit_bitrate(&mut self, now: Instant, peer: PeerKey, video_bps: Option<u64>) {
+        self.select(now, peer, |selection| selection.limit(video_bps));
+    }
+
+    fn select(&mut self, now: Instant, peer: PeerKey, change: impl Fn(&mut Selection)) {
+        if !self.is_known(peer) {
+            return;
+        }
+        let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
+        let legs = viewer.legs.clone();
+        for LegPlace { track: place, leg, .. } in legs {
+            let now_ms = self.since_epoch_ms(now);
+            let Some(track) = self.tracks.get_mut(place).filter(|track| track.is_video()) else { continue };
+            if let Some(leg) = track.legs.get_mut(leg) {
+                change(&mut leg.selection);
+            }
+            let needed = track.choose_for(leg, now_ms);
+            self.want_keyframes(now, place, needed);
+            self.subscribe_to_wanted(place);
+        }
+    }
+
+    /// Measures the layers of the track at `place` and chooses for its legs, if it is time for that.
+    pub(super) fn look_at_layers(&mut self, now: Instant, place: usize) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let enters_here = !matches!(track.source, Source::Shard(_));
+        if track.layers.len() < 2 || !enters_here || now < track.measured_at + MEASURE_INTERVAL {
+            return;
+        }
+        let changed = track.measure(now);
+        if changed || now >= track.chosen_at + CHOICE_INTERVAL {
+            self.tell_layers(place);
+            self.choose_for_all(now, place);
+        }
+    }
+
+    /// Chooses for every leg of the track at `place`.
+    pub(super) fn choose_for_all(&mut self, now: Instant, place: usize) {
+        let now_ms = self.since_epoch_ms(now);
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        track.chosen_at = now;
+        let needed = (0..track.legs.len()).fold(Layers::NONE, |all, leg| all | track.choose_for(leg, now_ms));
+        self.want_keyframes(now, place, needed);
+        self.subscribe_to_wanted(place);
+    }
+
+    /// Tells the shards that mirror the track at `place` how its layers flow.
+    fn tell_layers(&mut self, place: usize) {
+        let Some(track) = self.tracks.get(place) else { return };
+        for (shard, _) in &track.subscribers {
+            let message = ShardMessage::Layers { track: track.id, ladder: track.ladder };
+            self.shard_messages.push_back((*shard, message));
+        }
+    }
+
+    /// Another shard told how the layers of a track flow that is mirrored from there.
+    pub(super) fn set_ladder(&mut self, now: Instant, place: usize, ladder: Ladder) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        track.ladder = ladder;
+        self.choose_for_all(now, place);
+    }
+
+    /// Asks the shard that a track is mirrored from for exactly the layers that legs here play or want.
+    pub(super) fn subscribe_to_wanted(&mut self, place: usize) {
+        let from = self.shard;
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let Source::Shard(origin) = track.source else { return };
+        // Until it is known which layers there are, all of them are.
+        let known = track.ladder.rungs().len() > 1;
+        let layers = if known { track.audience.layers() } else { Layers::ALL };
+        if layers.is_empty() || layers == track.subscription {
+            return;
+        }
+        for layer in layers.without(track.subscription).iter() {
+            if let Some(layer) = track.layers.get_mut(usize::from(layer)) {
+                layer.mirror_anew();
+            }
+        }
+        track.subscription = layers;
+        self.shard_messages.push_back((origin, ShardMessage::Subscribe { track: track.id, from, layers }));
+    }
+}
+
+impl Track {
+    /// Chooses for the leg at `place`. The layer of which it needs a keyframe to go on with.
+    fn choose_for(&mut self, place: usize, now_ms: u32) -> Layers {
+        let Some(leg) = self.legs.get_mut(place) else { return Layers::NONE };
+        let current = leg.is_live().then_some(leg.wanted);
+        let chosen = leg.selection.choose(now_ms, &self.ladder, current).unwrap_or(leg.wanted);
+        let (changed, playing) = (chosen != leg.wanted, leg.is_live() && leg.mapping().layer() == chosen);
+        if changed {
+            self.want(place, chosen);
+        }
+        // One that begins in this window needs no other keyframe.
+        let begins = self.layers.get(usize::from(chosen)).is_some_and(|layer| layer.start().is_some());
+        if playing || begins { Layers::NONE } else { Layers::of(chosen) }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who plays what: how many legs of a track play each layer and want it, and the layers that a shard asks another for.
+
+use super::LAYERS_MAX;
+use crate::media::leg::Leg;
+use crate::media::spec::Layers;
+
+/// How many legs there are for each layer. Everything that changes a leg's layer lets it leave before and enter after.
+#[derive(Debug, Default)]
+pub(in super::super) struct Audience {
+    playing: [u32; LAYERS_MAX],
+    wanting: [u32; LAYERS_MAX],
+    /// Legs that play nothing yet: they begin with whatever comes first.
+    waiting: u32,
+}
+
+impl Audience {
+    pub(in super::super) fn enter(&mut self, leg: &Leg) {
+        self.count(leg, |count| *count = count.saturating_add(1));
+    }
+
+    pub(in super::super) fn leave(&mut self, leg: &Leg) {
+        self.count(leg, |count| *count = count.saturating_sub(1));
+    }
+
+    fn count(&mut self, leg: &Leg, change: impl Fn(&mut u32)) {
+        if leg.is_live() {
+            self.playing.get_mut(usize::from(leg.mapping().layer())).map(&change);
+        } else {
+            change(&mut self.waiting);
+        }
+        self.wanting.get_mut(usize::from(leg.wanted)).map(&change);
+    }
+
+    /// Legs that play `layer`.
+    pub(in super::super) fn players(&self, layer: u8) -> u32 {
+        self.playing.get(usize::from(layer)).copied().unwrap_or(0)
+    }
+
+    /// Whether a leg plays `layer`.
+    pub(in super::super) fn plays(&self, layer: u8) -> bool {
+        self.players(layer) > 0
+    }
+
+    /// Whether a leg may begin with `layer`.
+    pub(in super::super) fn expects(&self, layer: u8) -> bool {
+        self.waiting > 0 || self.wanting.get(usize::from(layer)).is_some_and(|count| *count > 0)
+    }
+
+    /// The layers that legs play or want.
+    pub(in super::super) fn layers(&self) -> Layers {
+        let counts = self.playing.iter().zip(&self.wanting).zip(0_u8..);
+        counts
+            .filter(|((playing, wanting), _)| **playing + **wanting > 0)
+            .fold(Layers::NONE, |all, (_, layer)| all | Layers::of(layer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::media::leg::Start;
+    use crate::media::negotiated::SsrcPair;
+
+    #[test]
+    fn legs_are_counted_where_they_are_and_where_they_go() {
+        let mut audience = Audience::default();
+        let mut leg = Leg::new(0, 0, SsrcPair { primary: 1, rtx: None }, 0, 0);
+        leg.wanted = 2;
+        audience.enter(&leg);
+        assert!(audience.expects(0) && audience.expects(2) && !audience.plays(2));
+        assert_eq!(audience.layers(), Layers::of(2));
+        audience.leave(&leg);
+        leg.play_from(
+            Start { layer: 1, index: 5, timestamp: 0, timestamp_before: 0 },
+            90_000,
+            Duration::ZERO,
+        );
+        audience.enter(&leg);
+        assert!(audience.plays(1) && audience.expects(2) && !audience.expects(0));
+        assert_eq!(audience.layers(), Layers::of(1) | Layers::of(2));
+        audience.leave(&leg);
+        assert_eq!(audience.layers(), Layers::NONE);
+    }
+}

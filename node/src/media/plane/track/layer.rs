@@ -1,0 +1,186 @@
+//! One layer of a track: its ring, the window of packets that are not fanned out yet, and what is known of its encoder.
+
+use std::time::{Duration, Instant};
+
+use super::super::clock::SenderClock;
+use super::super::keyframe::KeyframeRequests;
+use crate::media::codec::PictureNumbers;
+use crate::media::rate::RateMeter;
+use crate::media::ring::Ring;
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::Rung;
+
+/// How long a publisher may take to its first sender report (RFC 3550 §6.2: 5 s between two of them at most) before viewers
+/// get reports on our clock: they need some for their round trip.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Packets that a window is made for: 5 ms of 40 Mbit/s. More only means that it grows once.
+pub(in super::super) const WINDOW_PACKETS: usize = 32;
+
+/// A layer that is silent for so many frames of the others does not flow any more: with two others at 30 frames a second,
+/// [`SILENCE_MIN`] is longer; at one frame a second it is some seconds.
+const SILENT_FRAMES: u32 = 8;
+
+/// The least time that it must be silent: a large keyframe of another layer holds it up for as long.
+const SILENCE_MIN: Duration = Duration::from_millis(400);
+
+/// Layers of one publisher whose timestamps are nearer than this share a clock; clocks that have nothing to do with each
+/// other come so close once in 5,000 times.
+const SHARED_CLOCK_SECONDS: u32 = 5;
+
+/// Before a whole second has passed since a layer's first packet, its rate is taken over at least this long.
+const FIRST_RATE_MIN: Duration = Duration::from_millis(250);
+
+/// A packet that came since the last fan-out.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct WindowPacket {
+    pub(in super::super) index: u64,
+    pub(in super::super) header: RtpHeader,
+    /// The part after the header, in the ring's arena.
+    pub(in super::super) payload_start: u32,
+    pub(in super::super) payload_len: u32,
+    /// Whether a leg can begin with it.
+    pub(in super::super) starts_keyframe: bool,
+    /// Whether it fills a gap.
+    pub(in super::super) late: bool,
+    /// What a leg that changed layers has to rewrite.
+    pub(in super::super) picture: Option<PictureNumbers>,
+}
+
+/// One layer.
+pub(in super::super) struct Layer {
+    /// Made with the first packet: a layer that never flows costs nothing.
+    pub(in super::super) ring: Option<Ring>,
+    pub(in super::super) window: Vec<WindowPacket>,
+    pub(in super::super) clock: Option<SenderClock>,
+    /// When the newest packet came, and its timestamp.
+    pub(in super::super) newest: Option<(Instant, u32)>,
+    pub(super) first_at: Option<Instant>,
+    pub(super) bytes_rate: RateMeter,
+    pub(super) last_keyframe_timestamp: Option<u32>,
+    pub(in super::super) requests: KeyframeRequests,
+    /// Frames of other layers since its newest packet.
+    pub(super) behind_frames: u32,
+    /// Whether the publisher that is here now does not have it.
+    pub(super) gone: bool,
+    /// In pixels; 0 while unknown.
+    pub(in super::super) width: u16,
+    /// In pixels; 0 while unknown.
+    pub(in super::super) height: u16,
+    pub(in super::super) keyframes: u64,
+    /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
+    pub(in super::super) numbering_start: u64,
+    /// Of a mirror: the first packet that came in its turn. `None` before it.
+    pub(super) mirror_start: Option<u64>,
+    pub(in super::super) packets: u64,
+    pub(in super::super) bytes: u64,
+    /// As the publisher's side counts them.
+    pub(in super::super) lost: u64,
+}
+
+impl Layer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            ring: None,
+            window: Vec::with_capacity(WINDOW_PACKETS),
+            clock: None,
+            newest: None,
+            first_at: None,
+            bytes_rate: RateMeter::new(now),
+            last_keyframe_timestamp: None,
+            requests: KeyframeRequests::default(),
+            behind_frames: 0,
+            gone: false,
+            width: 0,
+            height: 0,
+            keyframes: 0,
+            numbering_start: 0,
+            mirror_start: None,
+            packets: 0,
+            bytes: 0,
+            lost: 0,
+        }
+    }
+
+    /// The publisher's clocks; ours in their place if it has not told them long after its first packet. `epoch`: from where
+    /// our own wall clock counts, the same for all tracks, so that sound and picture still have a common one.
+    pub(in super::super) fn clock(&self, now: Instant, epoch: Instant) -> Option<SenderClock> {
+        let silent = self.first_at.is_some_and(|at| now >= at + CLOCK_PATIENCE);
+        let guess = self.newest.filter(|_| silent).map(|(at, rtp_timestamp)| {
+            let since = at.saturating_duration_since(epoch).as_nanos();
+            SenderClock { ntp: ((since << 32) / Duration::from_secs(1).as_nanos()) as u64, rtp_timestamp, at }
+        });
+        self.clock.or(guess)
+    }
+
+    /// What `timestamp` of this layer would be on the clock of `other`: itself if the two share a clock, otherwise what both
+    /// layers' sender reports say; `None` without those.
+    pub(in super::super) fn timestamp_on_clock_of(
+        &self,
+        other: &Self,
+        timestamp: u32,
+        clock_rate_hz: u32,
+    ) -> Option<u32> {
+        let (at, newest) = other.newest?;
+        if timestamp.wrapping_sub(newest).cast_signed().unsigned_abs() < SHARED_CLOCK_SECONDS * clock_rate_hz
+        {
+            return Some(timestamp);
+        }
+        let (own, others) = (self.clock?.at(at, clock_rate_hz), other.clock?.at(at, clock_rate_hz));
+        let ahead_ntp = i128::from(own.0.wrapping_sub(others.0).cast_signed());
+        let ahead = (ahead_ntp * i128::from(clock_rate_hz)) >> 32;
+        Some(timestamp.wrapping_sub(own.1).wrapping_add(others.1).wrapping_add(ahead as u32))
+    }
+
+    /// Bits per second, headers included.
+    pub(in super::super) fn bitrate_bps(&self, now: Instant) -> u64 {
+        (self.bytes_rate.per_second(now) * 8.0) as u64
+    }
+
+    /// Whether its encoder sends. One that is silent while the others are not was turned off by its publisher.
+    pub(in super::super) fn is_active(&self, now: Instant) -> bool {
+        let silent = |(at, _)| self.behind_frames >= SILENT_FRAMES && now >= at + SILENCE_MIN;
+        !self.gone && self.newest.is_some_and(|newest| !silent(newest))
+    }
+
+    /// What the choice of layers needs to know; `None` before the first packet.
+    pub(super) fn measure(&self, now: Instant, index: u8) -> Option<Rung> {
+        let lived = now.saturating_duration_since(self.first_at?);
+        let bitrate_bps = if lived < Duration::from_secs(1) {
+            (self.bytes as f64 * 8.0 / lived.max(FIRST_RATE_MIN).as_secs_f64()) as u64
+        } else {
+            self.bitrate_bps(now)
+        };
+        let Self { width, height, .. } = *self;
+        Some(Rung { layer: index, active: self.is_active(now), width, height, bitrate_bps })
+    }
+
+    /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it
+    /// and the mirror's first packet is not here, so a leg that began with it could never be given the rest.
+    pub(in super::super) fn mirrors(&mut self, index: u64, late: bool) -> bool {
+        if !late {
+            self.mirror_start.get_or_insert(index);
+        }
+        self.mirror_start.is_some_and(|start| index >= start)
+    }
+
+    /// The mirror asks for the layer again: what it had before is not followed by what comes.
+    pub(in super::super) fn mirror_anew(&mut self) {
+        self.mirror_start = None;
+    }
+
+    /// The first packet of the window that a leg can begin with.
+    pub(in super::super) fn start(&self) -> Option<&WindowPacket> {
+        self.window.iter().find(|packet| packet.starts_keyframe && packet.index >= self.numbering_start)
+    }
+
+    /// Whether a leg can begin in this window.
+    pub(super) fn can_begin(&self) -> bool {
+        self.start().is_some()
+    }
+
+    /// The highest packet index so far.
+    pub(in super::super) fn highest(&self) -> Option<u64> {
+        self.ring.as_ref().and_then(Ring::highest)
+    }
+}

@@ -1,0 +1,182 @@
+//! Which layer a viewer gets: from what the publisher sends now, what the viewer asked for and what its network carries.
+//!
+//! In: a [`Ladder`] (all layers of a track, worst first), a [`LayerWish`], a budget in bit/s. Out: a layer. A budget that
+//! shrinks is obeyed at once. One that grows has to leave a margin for a while first, and for longer each time that
+//! going up proved wrong, so that a viewer at the edge between two layers does not flap.
+
+mod ladder;
+
+pub use ladder::{LADDER_CAPACITY, Ladder, Rung};
+
+/// What a viewer asked for (WHEP's layer extension).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayerWish {
+    /// The best that there is.
+    #[default]
+    Best,
+    /// The best within these bounds.
+    AtMost(LayerLimit),
+}
+
+/// Bounds of a wish; what is `None` does not matter. If no layer that flows is within them, the lowest one is played.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerLimit {
+    /// Nothing better than the layer of this index, which is that of its RID in the offer and of the track's report.
+    pub layer: Option<u8>,
+    /// Highest spatial layer of a scalable stream.
+    pub spatial: Option<u8>,
+    /// Highest temporal layer.
+    pub temporal: Option<u8>,
+    /// In pixels; layers of unknown size are within it.
+    pub max_width: Option<u16>,
+    /// In pixels; layers of unknown size are within it.
+    pub max_height: Option<u16>,
+}
+
+/// How much of a layer's bitrate the budget must have for the viewer to go up to it, in percent: encoders overshoot their
+/// target by some 10 % for a second or two.
+const ROOM_TO_GO_UP_PERCENT: u64 = 115;
+
+/// How much of its bitrate is enough to stay, in percent: less than what estimates waver by on a steady network.
+const ENOUGH_TO_STAY_PERCENT: u64 = 95;
+
+/// How long there must be room before the first step up.
+const HOLD_MIN_MS: u32 = 1_000;
+
+/// The longest that it must be there, after several steps up that did not last.
+const HOLD_MAX_MS: u32 = 8_000;
+
+/// A step up that is taken back within this time did not last.
+const PROBATION_MS: u32 = 10_000;
+
+/// One viewer's choice. Times are in ms since any moment, and wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    wish: LayerWish,
+    budget_bps: Option<u64>,
+    /// Since when a better layer would have had room.
+    room_since_ms: Option<u32>,
+    /// When it last went up because there was room.
+    raised_at_ms: Option<u32>,
+    hold_ms: u32,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self {
+            wish: LayerWish::Best,
+            budget_bps: None,
+            room_since_ms: None,
+            raised_at_ms: None,
+            hold_ms: HOLD_MIN_MS,
+        }
+    }
+}
+
+/// What one look over the ladder found, as ranks with their layers.
+#[derive(Default)]
+struct Survey {
+    lowest: Option<(usize, u8)>,
+    top: Option<(usize, u8)>,
+    fits: Option<(usize, u8)>,
+    roomy: Option<(usize, u8)>,
+    /// The rank of the layer that is played, and whether it may go on.
+    here: Option<(usize, bool)>,
+}
+
+impl Selection {
+    /// The viewer asks for something else.
+    pub fn wish(&mut self, wish: LayerWish) {
+        self.wish = wish;
+    }
+
+    /// What the network carries of video; `None` without an estimate.
+    pub fn limit(&mut self, budget_bps: Option<u64>) {
+        self.budget_bps = budget_bps;
+    }
+
+    /// The layer to play from now on, where `current` is the one that is played or has been chosen already; `None` while no
+    /// layer is known.
+    pub fn choose(&mut self, now_ms: u32, ladder: &Ladder, current: Option<u8>) -> Option<u8> {
+        let survey = self.survey(ladder, current);
+        let layer = |place: Option<(usize, u8)>| place.map(|(_, layer)| layer);
+        if survey.top.is_none() {
+            self.room_since_ms = None;
+            return current.or_else(|| ladder.rungs().first().map(|rung| rung.layer));
+        }
+        if self.budget_bps.is_none() {
+            self.room_since_ms = None;
+            return layer(survey.top);
+        }
+        let best = survey.fits.or(survey.lowest);
+        let Some((rank, enough)) = survey.here else {
+            self.room_since_ms = None;
+            return layer(best);
+        };
+        if !enough {
+            self.room_since_ms = None;
+            if layer(best) != current {
+                self.lowered(now_ms);
+            }
+            return layer(best);
+        }
+        let Some((_, better)) = survey.roomy.filter(|(roomy, _)| *roomy > rank) else {
+            self.room_since_ms = None;
+            return current;
+        };
+        let since = *self.room_since_ms.get_or_insert(now_ms);
+        if now_ms.wrapping_sub(since) < self.hold_ms {
+            return current;
+        }
+        self.room_since_ms = None;
+        self.raised_at_ms = Some(now_ms);
+        Some(better)
+    }
+
+    fn survey(&self, ladder: &Ladder, current: Option<u8>) -> Survey {
+        let mut survey = Survey::default();
+        let budget_bps = self.budget_bps.unwrap_or(u64::MAX);
+        let highest = self.highest_rank(ladder);
+        for (rank, rung) in ladder.rungs().iter().enumerate().filter(|(_, rung)| rung.active) {
+            let place = Some((rank, rung.layer));
+            survey.lowest = survey.lowest.or(place);
+            if rank > highest || !self.is_within(rung) {
+                continue;
+            }
+            let share_bps = |percent: u64| rung.bitrate_bps.saturating_mul(percent) / 100;
+            survey.top = place;
+            if rung.bitrate_bps <= budget_bps {
+                survey.fits = place;
+            }
+            if share_bps(ROOM_TO_GO_UP_PERCENT) <= budget_bps {
+                survey.roomy = place;
+            }
+            if current == Some(rung.layer) {
+                survey.here = Some((rank, share_bps(ENOUGH_TO_STAY_PERCENT) <= budget_bps));
+            }
+        }
+        // Nothing within the wish flows: the lowest that does is the nearest to it.
+        survey.top = survey.top.or(survey.lowest);
+        survey
+    }
+
+    fn highest_rank(&self, ladder: &Ladder) -> usize {
+        let LayerWish::AtMost(LayerLimit { layer: Some(layer), .. }) = self.wish else { return usize::MAX };
+        ladder.rungs().iter().position(|rung| rung.layer == layer).unwrap_or(usize::MAX)
+    }
+
+    fn is_within(&self, rung: &Rung) -> bool {
+        let LayerWish::AtMost(limit) = self.wish else { return true };
+        let within = |size: u16, max: Option<u16>| max.is_none_or(|max| size <= max);
+        within(rung.width, limit.max_width) && within(rung.height, limit.max_height)
+    }
+
+    fn lowered(&mut self, now_ms: u32) {
+        let raised = self.raised_at_ms.take();
+        let failed = raised.is_some_and(|at| now_ms.wrapping_sub(at) < PROBATION_MS);
+        self.hold_ms = if failed { (self.hold_ms * 2).min(HOLD_MAX_MS) } else { HOLD_MIN_MS };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::*;
+use proptest::prelude::*;
+
+fn rung(layer: u8, kbps: u64) -> Rung {
+    Rung { layer, active: true, bitrate_bps: kbps * 1_000, ..Rung::default() }
+}
+
+/// Layers of 150, 500 and 1,500 kbit/s; the best has the index 1, the worst 2.
+fn ladder() -> Ladder {
+    let mut ladder = Ladder::default();
+    assert!(ladder.update([rung(0, 500), rung(1, 1_500), rung(2, 150)]));
+    ladder
+}
+
+fn limited(kbps: u64) -> Selection {
+    let mut selection = Selection::default();
+    selection.limit(Some(kbps * 1_000));
+    selection
+}
+
+#[test]
+fn layers_are_ordered_by_size_then_by_bitrate_and_not_by_index() {
+    let mut ladder = ladder();
+    let order = |ladder: &Ladder| ladder.rungs().iter().map(|rung| rung.layer).collect::<Vec<_>>();
+    assert_eq!(order(&ladder), [2, 0, 1]);
+    // A little more is not clearly more, so the order stays.
+    assert!(!ladder.update([rung(0, 540), rung(2, 600)]));
+    let sized = |layer, kbps, width| Rung { width, height: width, ..rung(layer, kbps) };
+    ladder.update([sized(0, 2_000, 320), sized(1, 500, 640), sized(2, 1_900, 160)]);
+    assert_eq!(order(&ladder), [2, 0, 1], "a busy small picture is still the smaller one");
+}
+
+#[test]
+fn without_an_estimate_the_best_within_the_wish_is_played() {
+    let ladder = ladder();
+    let mut selection = Selection::default();
+    assert_eq!(selection.choose(0, &Ladder::default(), None), None);
+    assert_eq!(selection.choose(0, &ladder, None), Some(1));
+    selection.wish(LayerWish::AtMost(LayerLimit { layer: Some(0), ..LayerLimit::default() }));
+    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(0));
+    selection.wish(LayerWish::AtMost(LayerLimit { max_height: Some(100), ..LayerLimit::default() }));
+    assert_eq!(selection.choose(0, &ladder, Some(0)), Some(1), "sizes are unknown");
+    let mut sized = ladder;
+    sized.update([720, 1_080, 360].into_iter().zip(0..).map(|(height, layer)| Rung {
+        width: height,
+        height,
+        ..rung(layer, u64::from(height))
+    }));
+    assert_eq!(selection.choose(0, &sized, Some(0)), Some(2), "nothing is that small: the smallest");
+    selection.wish(LayerWish::AtMost(LayerLimit { max_height: Some(720), ..LayerLimit::default() }));
+    assert_eq!(selection.choose(0, &sized, Some(2)), Some(0));
+}
+
+#[test]
+fn a_layer_that_stops_is_left_at_once_and_taken_up_again() {
+    let mut ladder = ladder();
+    let mut selection = Selection::default();
+    assert!(ladder.update([Rung { active: false, ..rung(1, 0) }]));
+    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(0));
+    assert!(ladder.update([rung(1, 1_500)]));
+    assert_eq!(selection.choose(100, &ladder, Some(0)), Some(1));
+    let all_off = [0, 1, 2].map(|layer| Rung { active: false, ..rung(layer, 0) });
+    ladder.update(all_off);
+    assert_eq!(selection.choose(200, &ladder, Some(1)), Some(1), "a pause is no reason to change");
+}
+
+#[test]
+fn a_smaller_budget_is_obeyed_at_once_and_a_larger_one_after_a_while() {
+    let ladder = ladder();
+    let mut selection = limited(400);
+    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(2));
+    selection.limit(Some(20_000));
+    assert_eq!(
+        selection.choose(5, &ladder, Some(2)),
+        Some(2),
+        "less than all: it lowers, and is still played"
+    );
+    selection.limit(Some(3_000_000));
+    assert_eq!(selection.choose(1_000, &ladder, Some(2)), Some(2));
+    assert_eq!(selection.choose(1_900, &ladder, Some(2)), Some(2));
+    assert_eq!(selection.choose(2_000, &ladder, Some(2)), Some(1), "straight to the top");
+    // That was too much: the next step up takes twice as long.
+    selection.limit(Some(600_000));
+    assert_eq!(selection.choose(3_000, &ladder, Some(1)), Some(0));
+    selection.limit(Some(3_000_000));
+    assert_eq!(selection.choose(4_000, &ladder, Some(0)), Some(0));
+    assert_eq!(selection.choose(5_500, &ladder, Some(0)), Some(0));
+    assert_eq!(selection.choose(6_000, &ladder, Some(0)), Some(1));
+}
+
+proptest! {
+    /// An estimate that wavers by 7 % about any value moves a viewer once at most, whatever layer it begins with.
+    #[test]
+    fn a_wavering_estimate_does_not_flap(
+        centre in 50_u64..3_000,
+        wobbles in prop::collection::vec(-70_i64..=70, 1..400),
+        begin in 0_u8..3,
+    ) {
+        let ladder = ladder();
+        let mut selection = limited(centre);
+        let (mut current, mut moves) = (begin, 0);
+        for (step, wobble) in wobbles.into_iter().enumerate() {
+            selection.limit(Some((centre * 1_000).saturating_add_signed(centre as i64 * wobble)));
+            let chosen = selection.choose(step as u32 * 50, &ladder, Some(current)).unwrap();
+            moves += usize::from(chosen != current);
+            current = chosen;
+        }
+        // Once to where it belongs, and once more if the first look was at an extreme.
+        prop_assert!(moves <= 2, "{moves} moves");
+    }
+
+    /// Whatever the estimate does, there are no two steps up within the least hold, and no layer is played that does not flow.
+    #[test]
+    fn steps_up_are_rare(steps in prop::collection::vec((0_u64..4_000, 1_u32..500, any::<bool>()), 1..300)) {
+        let mut ladder = ladder();
+        let mut selection = Selection::default();
+        let (mut now, mut current, mut raised) = (u32::MAX - 10_000, 2_u8, None);
+        for (kbps, pause, flows) in steps {
+            now = now.wrapping_add(pause);
+            ladder.update([Rung { active: flows, ..rung(1, 1_500) }]);
+            selection.limit(Some(kbps * 1_000));
+            let chosen = selection.choose(now, &ladder, Some(current)).unwrap();
+            let rank = |layer| ladder.rungs().iter().position(|rung| rung.layer == layer).unwrap();
+            prop_assert!(ladder.rungs()[rank(chosen)].active);
+            if rank(chosen) > rank(current) {
+                prop_assert!(raised.is_none_or(|at| now.wrapping_sub(at) >= HOLD_MIN_MS));
+                raised = Some(now);
+            }
+            current = chosen;
+        }
+    }
+}
