@@ -3,6 +3,7 @@
 //! `layer` reads one source (file, environment, flags) into keys and values, `load` stacks the layers and reports every
 //! problem at once, `show` prints the result. Sections are one level deep: `http.listen` is `AFORO__HTTP__LISTEN`.
 
+mod auth;
 mod layer;
 mod listen;
 mod load;
@@ -22,6 +23,7 @@ use aforo_cluster::id::NodeId;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+pub use auth::Auth;
 pub use layer::{Layer, Origin};
 pub use load::{ConfigError, Loaded, Problem, Sources};
 pub use log::{Log, LogFormat};
@@ -152,6 +154,10 @@ pub struct Limits {
     /// Rooms; a publisher that would open one more is answered 503.
     #[garde(range(min = 1))]
     pub rooms: u32,
+    /// Event streams that viewers may hold open together, each of which is a connection; more are answered 503, and their
+    /// pages ask now and then instead.
+    #[garde(skip)]
+    pub event_streams: u32,
     /// Bytes of a request's body; longer ones are answered 413.
     #[garde(range(min = 1_024, max = 1_048_576))]
     pub body_bytes: u32,
@@ -172,43 +178,6 @@ pub struct Limits {
     pub loopback_exempt: bool,
 }
 
-/// Who may publish and who may play, by bearer tokens (RFC 6750).
-///
-/// With `key_files` or `required`, everything asks for a token: one that a key of the files signed, or one of the lists.
-/// With lists alone, each guards one side and leaves the other alone; an empty one leaves its side open to everybody. A
-/// publisher's token lets nobody watch unless it is in both lists. Names of rooms are private as soon as not everybody may
-/// play: `/v1/rooms` then takes any token and shows the rooms that it is good for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// Tokens that WHIP takes.
-    pub publish_tokens: Vec<Secret>,
-    /// Tokens that WHEP takes.
-    pub play_tokens: Vec<Secret>,
-    /// Files with keys of access tokens (JWT), as JWK or JWK set; `aforo token keygen` makes some. Changes count at once.
-    pub key_files: Vec<PathBuf>,
-    /// What tokens must name as their audience (`aud`); without it, tokens that name one are refused.
-    pub audience: Option<String>,
-    /// Whether nobody comes in without a token, even where nothing says who gets one.
-    pub required: bool,
-}
-
-impl Auth {
-    /// Whether publishers need a token.
-    pub fn guards_publishing(&self) -> bool {
-        self.guards_all() || !self.publish_tokens.is_empty()
-    }
-
-    /// Whether players need a token.
-    pub fn guards_playing(&self) -> bool {
-        self.guards_all() || !self.play_tokens.is_empty()
-    }
-
-    fn guards_all(&self) -> bool {
-        self.required || !self.key_files.is_empty()
-    }
-}
-
 /// How the node stops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
@@ -216,6 +185,9 @@ pub struct Drain {
     /// Time for saying goodbye to all peers; then the process ends anyway.
     #[garde(range(min = 1, max = 3_600))]
     pub timeout_seconds: u32,
+    /// Of this, time for viewers who are told to reconnect to do so before their sessions end; 0 ends them at once.
+    #[garde(range(max = 3_600))]
+    pub handover_seconds: u32,
 }
 
 impl Default for Http {
@@ -257,6 +229,8 @@ impl Default for Limits {
             packets_per_second: 0,
             bits_per_second: 0,
             rooms: 10_000,
+            // Half of the open files that Debian gives a process, which sockets of other kinds need too.
+            event_streams: 10_000,
             // Offers of browsers with every codec and simulcast have about 10 KiB.
             body_bytes: 65_536,
             // Browsers send one or two KiB, proxies add as much; cookies of other services on the same host can be several.
@@ -272,7 +246,8 @@ impl Default for Limits {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout_seconds: 10 }
+        // Twice what a player needs for a new connection over a slow network.
+        Self { timeout_seconds: 10, handover_seconds: 2 }
     }
 }
 
@@ -338,6 +313,10 @@ impl Config {
         if self.auth.required && nobody {
             let advice = "lets nobody in without auth.key_files; make a key with `aforo token keygen`";
             found.push(("auth.required", advice.to_owned()));
+        }
+        if self.drain.handover_seconds >= self.drain.timeout_seconds {
+            let advice = "leaves no time to say goodbye, make it less than drain.timeout_seconds";
+            found.push(("drain.handover_seconds", advice.to_owned()));
         }
         let relays = self.turn.urls.iter().any(|url| url.starts_with("turn"));
         if relays && self.turn.secret.is_none() {

@@ -1,6 +1,6 @@
-//! Leaving in good order: take nothing new, say goodbye to every peer, end.
+//! Leaving in good order: take nothing new, tell viewers to move, say goodbye to every peer, end.
 //!
-//! While a node drains, POST is answered 503 with `Retry-After`, DELETE still works, and `/readyz` says no. The whole of
+//! Viewers who listen to events hear `reconnect` and get `drain.handover_seconds` to play elsewhere first. While a node drains, POST is answered 503 with `Retry-After`, DELETE still works, and `/readyz` says no. The whole of
 //! it is bounded by `drain.timeout_seconds`, and a second signal ends it at once.
 
 use std::io;
@@ -16,12 +16,15 @@ use crate::cluster_agent::{Leave, SetState};
 use crate::config::Config;
 use crate::lifecycle::NodeState;
 use crate::peer::message::EndReason;
-use crate::room::CloseAll;
+use crate::room::{CloseAll, Directory, TellToLeave};
 use crate::shard::message::Stop;
 use crate::startup::Node;
 
 /// How long the HTTP servers may take to finish what they are answering: handlers have nothing left to wait for then.
 const HTTP_STOP: Duration = Duration::from_millis(500);
+
+/// How often a node that drains looks whether its viewers have moved: often enough that nobody notices the wait.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The signals that stop a node.
 pub(crate) struct StopSignals {
@@ -47,17 +50,30 @@ impl StopSignals {
 /// Drains `node`, at most for the configured time or until a further signal.
 pub(crate) async fn run(config: &Config, node: Node, mut signals: StopSignals) {
     let limit = Duration::from_secs(config.drain.timeout_seconds.into());
+    let handover = Duration::from_secs(config.drain.handover_seconds.into());
     tokio::select! {
-        () = drain(&node, limit) => info!("stopped"),
+        () = drain(&node, limit, handover) => info!("stopped"),
         () = tokio::time::sleep(limit) => warn!("not all peers could be told in time, stopping anyway"),
         signal = signals.first() => warn!(signal, "second signal, stopping at once"),
     }
 }
 
-async fn drain(node: &Node, limit: Duration) {
+/// Waits until no session is left.
+async fn all_gone(directory: &Directory) {
+    while directory.sessions() > 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn drain(node: &Node, limit: Duration, handover: Duration) {
     node.lifecycle.set(NodeState::Draining);
     // An agent, a room or a shard that does not answer any more has nothing left to be told; the limit above bounds all.
     let _ = ask(&node.agent, SetState(LeaseState::Draining), limit).await;
+    let told = ask(&node.rooms, TellToLeave, limit).await.unwrap_or(0);
+    if told > 0 {
+        info!(listeners = told, "viewers are told to move, and get a moment for it");
+        let _ = tokio::time::timeout(handover, all_gone(&node.directory)).await;
+    }
     let _ = ask(&node.rooms, CloseAll(EndReason::Shutdown), limit).await;
     join_all(node.shards.iter().map(|shard| ask(&shard.addr, Stop, limit))).await;
     let _ = ask(&node.agent, Leave, limit).await;

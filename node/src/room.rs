@@ -1,7 +1,7 @@
 //! Rooms: who publishes, who watches, and what happens to the others when somebody leaves.
 //!
 //! `core` has the rules of one room (pure), `actor` its shell, `rooms` the root that finds rooms, opens them and cleans
-//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `traces` the joins that are traced, `directory` is what HTTP may do without asking. Inputs: sessions that HTTP answered, notices of
+//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `traces` the joins that are traced, `directory` is what HTTP may do without asking, `events` what viewers are told while they watch. Inputs: sessions that HTTP answered, notices of
 //! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
 
 mod actor;
@@ -9,6 +9,7 @@ mod claimant;
 mod core;
 mod directory;
 mod error;
+mod events;
 mod journal;
 mod ledger;
 mod message;
@@ -26,7 +27,11 @@ pub use claimant::{Claimant, TokenDigest};
 pub use core::{IfMatch, LiveStream, StreamTrack};
 pub use directory::{Directory, Reservation};
 pub use error::RoomError;
+pub use events::{EventFeed, EventKind, EventKinds, LayerState, StreamNumber, StreamState};
 pub(crate) use journal::protocol;
-pub use message::{Admit, CloseAll, EndSession, GetReport, PatchSession, Patched, Place, Play, Publish};
+pub use message::{
+    Admit, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Patched,
+    Place, Play, Publish, TellToLeave,
+};
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
 pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, RoomRules, Rooms};

@@ -10,6 +10,8 @@ mod authorization;
 mod body;
 mod endpoint;
 mod entity_tag;
+mod events;
+mod extension;
 mod guard;
 mod listener;
 mod location;

@@ -102,6 +102,7 @@ fn cause(error: &ListenError) -> String {
 pub(crate) struct Node {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) rooms: Addr<Rooms>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) agent: Addr<ClusterAgent>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) http: [ServerHandle; 2],
@@ -216,7 +217,7 @@ fn start(
     };
     let parts = Parts {
         rooms: rooms.clone(),
-        directory,
+        directory: Arc::clone(&directory),
         candidates: shards.iter().map(candidate).collect(),
         fingerprint,
         metrics: Arc::clone(&metrics),
@@ -237,7 +238,8 @@ fn start(
     roots.push(serve("the public listener", public));
     roots.push(serve("the operators' listener", admin));
     lifecycle.set(NodeState::Ready);
-    Ok(Node { lifecycle, rooms, agent, shards, http, roots, metrics, public: public_address, operators })
+    let public = public_address;
+    Ok(Node { lifecycle, rooms, directory, agent, shards, http, roots, metrics, public, operators })
 }
 
 /// What access tokens are checked with, if there are keys.

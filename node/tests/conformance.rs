@@ -1,8 +1,8 @@
 //! WHIP and WHEP, requirement by requirement: drives the built server over HTTP and prints one line for each.
 //!
-//! Numbers are those of a dozen points that RFC 9725 and draft-ietf-wish-whep come down to: 1 endpoint, 2 direction,
+//! Numbers are those of thirteen points that RFC 9725 and draft-ietf-wish-whep come down to: 1 endpoint, 2 direction,
 //! 3 methods and CORS, 4 end of a session, 5 PATCH, 6 candidates, 7 shape of offers, 8 DTLS roles, 9 refusals, 10 TURN,
-//! 11 secrets and limits, 12 simulcast; and 0 for what any server owes. It has no harness, so that the lines are
+//! 11 secrets and limits, 12 simulcast, 13 extensions of WHEP; and 0 for what any server owes. It has no harness, so that the lines are
 //! always seen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -10,6 +10,8 @@
 mod client;
 #[path = "conformance/endpoint.rs"]
 mod endpoint;
+#[path = "conformance/extensions.rs"]
+mod extensions;
 #[path = "conformance/grants.rs"]
 mod grants;
 #[path = "conformance/limits.rs"]
@@ -76,8 +78,10 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     let stream = LiveStream::start(&client).await?;
     live::whep(report, &client, &stream).await?;
     live::patch(report, &client, &stream).await?;
+    extensions::events(report, &client, &stream).await?;
     live::end(report, &client, stream).await?;
     server.check_no_panic(report)?;
+    extensions::reconnect(report).await?;
     limits::run(report).await?;
     tokens::run(report).await?;
     grants::run(report).await

@@ -3,15 +3,17 @@
 
 /// The methods that a route has, for all public routes; a request with another method has the label `other`.
 pub const METHODS_OF: &[(&[&str], &[&str])] =
-    &[(READ_ROUTES, READS), (ENDPOINTS, OFFERS), (SESSIONS, CHANGES)];
+    &[(READ_ROUTES, READS), (ENDPOINTS, OFFERS), (SESSIONS, CHANGES), (EXTENSIONS, WISHES)];
 
 const READS: &[&str] = &["GET", "HEAD", "OPTIONS"];
 const OFFERS: &[&str] = &["POST", "GET", "HEAD", "OPTIONS"];
 const CHANGES: &[&str] = &["PATCH", "DELETE", "OPTIONS"];
+const WISHES: &[&str] = &["POST", "GET", "DELETE", "OPTIONS"];
 const READ_ROUTES: &[&str] =
     &["/", "/studio/{room}", "/watch/{room}", "/v1/rooms", "/v1/rooms/{room}", "/assets/{file}"];
 const ENDPOINTS: &[&str] = &["/whep/{room}/{stream}", "/whip/{room}/{stream}"];
 const SESSIONS: &[&str] = &["/whep/{room}/{stream}/{session}", "/whip/{room}/{stream}/{session}"];
+const EXTENSIONS: &[&str] = &["/whep/{room}/{stream}/{session}/{extension}"];
 const OTHER: &[&str] = &["other"];
 const STATUS_CLASSES: &[&str] = &["2xx", "3xx", "4xx", "5xx"];
 
@@ -48,14 +50,19 @@ const ROOM_MESSAGES: &[&str] = &[
     "Admit",
     "CheckFree",
     "CloseAll",
+    "CloseEvents",
     "End",
     "EndSession",
     "GetReport",
+    "ListenToEvents",
+    "OpenEvents",
     "PatchSession",
     "PeerNotices",
     "Publish",
+    "TellToLeave",
 ];
-const ROOMS_MESSAGES: &[&str] = &["CloseAll", "GetRooms", "InRoom", "Ping", "Place", "RoomEmptied"];
+const ROOMS_MESSAGES: &[&str] =
+    &["CloseAll", "GetRooms", "InRoom", "Ping", "Place", "RoomEmptied", "TellToLeave"];
 const AGENT_MESSAGES: &[&str] =
     &["ClaimStream", "GetPlacement", "Leave", "ReleaseStream", "SetLoad", "SetState"];
 
@@ -98,15 +105,17 @@ pub const LABELS: &[(&str, &[Product])] = &[
             &[READS, READ_ROUTES, STATUS_CLASSES],
             &[OFFERS, ENDPOINTS, STATUS_CLASSES],
             &[CHANGES, SESSIONS, STATUS_CLASSES],
+            &[WISHES, EXTENSIONS, STATUS_CLASSES],
             &[OTHER, READ_ROUTES, STATUS_CLASSES],
             &[OTHER, ENDPOINTS, STATUS_CLASSES],
             &[OTHER, SESSIONS, STATUS_CLASSES],
+            &[OTHER, EXTENSIONS, STATUS_CLASSES],
             &[OTHER, OTHER, STATUS_CLASSES],
         ],
     ),
     (
         "aforo_http_request_duration_seconds",
-        &[&[READS, READ_ROUTES], &[OFFERS, ENDPOINTS], &[CHANGES, SESSIONS]],
+        &[&[READS, READ_ROUTES], &[OFFERS, ENDPOINTS], &[CHANGES, SESSIONS], &[WISHES, EXTENSIONS]],
     ),
     (
         "aforo_auth_failures_total",

@@ -1,6 +1,7 @@
 //! The shell of one room: carries what its core decides to the shards, the cluster and the journal.
 
 mod join;
+mod listeners;
 mod requests;
 
 use std::cell::RefCell;
@@ -17,9 +18,13 @@ use tracing::error;
 use super::core::{Entrant, RoomCore, RoomOutput};
 use super::directory::{Directory, Reservation};
 use super::error::RoomError;
+use super::events::EventStreams;
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::message::{Admit, CheckFree, CloseAll, EndSession, GetReport, PatchSession, Publish};
+use super::message::{
+    Admit, CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession,
+    Publish, TellToLeave,
+};
 use super::rooms::{End, RoomEmptied};
 use super::silence::Silence;
 use super::traces::Traces;
@@ -112,6 +117,7 @@ pub struct Room {
     closed: bool,
     silence: Silence,
     traces: Traces,
+    events: EventStreams,
     /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
     lifeline: Lifeline,
     timer: Timer,
@@ -120,7 +126,8 @@ pub struct Room {
 
 instrumented! {
     Room in instruments:
-        Admit, CheckFree, CloseAll, End, EndSession, GetReport, PatchSession, PeerNotices, Publish,
+        Admit, CheckFree, CloseAll, CloseEvents, End, EndSession, GetReport, ListenToEvents, OpenEvents,
+        PatchSession, PeerNotices, Publish, TellToLeave,
 }
 
 impl Room {
@@ -134,7 +141,7 @@ impl Room {
         let journal = Journal::open(name.clone(), Arc::clone(&around.metrics));
         let instruments = Instruments::new(&around.metrics, "room");
         let (core, silence) = (RoomCore::new(around.republish_grace), Silence::default());
-        let (rooms, timer) = (NoticeLane::new(rooms), Timer::default());
+        let (rooms, timer, events) = (NoticeLane::new(rooms), Timer::default(), EventStreams::default());
         Self {
             name,
             core,
@@ -145,6 +152,7 @@ impl Room {
             closed: false,
             silence,
             traces: Traces::default(),
+            events,
             lifeline,
             timer,
             instruments,
@@ -155,6 +163,7 @@ impl Room {
     /// in the core until there is room again.
     fn drain(&mut self, context: &mut Context<Self>) {
         let now = crate::actor::now();
+        let mut left = Vec::new();
         while self.lanes.iter().all(ShardLanes::has_room)
             && let Some(output) = self.core.poll_output()
         {
@@ -174,6 +183,7 @@ impl Room {
                 RoomOutput::SessionEnded { session, .. } => {
                     self.silence.forget(session);
                     self.around.ledger.borrow_mut().leave(session);
+                    left.push(session);
                 }
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
                 RoomOutput::StreamPaused { stream, .. }
@@ -198,6 +208,7 @@ impl Room {
                 | RoomOutput::Stage { .. } => {}
             }
         }
+        self.tell_listeners(now, &left, context);
         let lanes = self.lanes.iter().filter_map(ShardLanes::poll_timeout).min();
         // A room that ends takes its lanes with it, so nothing may wait in them.
         if self.core.is_empty() && lanes.is_none() && !self.closed {
@@ -205,7 +216,8 @@ impl Room {
             self.rooms.send(now, RoomEmptied(self.name.clone()));
         }
         let others = [self.rooms.poll_timeout(), self.silence.poll_timeout(), self.core.poll_timeout()];
-        let at = others.into_iter().chain([lanes, self.traces.poll_timeout()]).flatten().min();
+        let more = [lanes, self.traces.poll_timeout(), self.events.poll_timeout()];
+        let at = others.into_iter().chain(more).flatten().min();
         arm(self, context, at);
     }
 

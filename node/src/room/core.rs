@@ -15,6 +15,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::id::{SessionId, StreamName};
 
 use super::error::RoomError;
+use super::events::Facts;
 use crate::media::codec::MediaKind;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::{PeerKey, ShardId};
@@ -37,6 +38,8 @@ pub(super) struct Entrant {
     pub etag: u64,
     /// What its answer agreed on; the answer to an ICE restart names it again.
     pub media: Vec<NegotiatedMedia>,
+    /// The place of a viewer's video among the sections of its answer.
+    pub video_section: Option<usize>,
 }
 
 /// What the room wants done, and what happened in it.
@@ -87,6 +90,7 @@ struct Session {
     ufrag: String,
     former_ufrags: VecDeque<String>,
     media: Vec<NegotiatedMedia>,
+    video_section: Option<usize>,
     entered: Instant,
     connected: bool,
     /// What its peer is to be told once the room knows its key.
@@ -104,7 +108,7 @@ pub(super) struct RoomCore {
     /// How long viewers wait for a publisher that left; zero ends them at once.
     grace: Duration,
     /// Publishers that were taken over, the latest last.
-    taken_over: VecDeque<SessionId>,
+    taken_over: VecDeque<(SessionId, StreamName)>,
 }
 
 impl RoomCore {
@@ -132,6 +136,7 @@ impl RoomCore {
             ufrag: entrant.ufrag,
             former_ufrags: VecDeque::new(),
             media: entrant.media,
+            video_section: entrant.video_section,
             entered: now,
             connected: false,
             untold: None,
@@ -184,14 +189,21 @@ impl RoomCore {
         self.outputs.push_back(RoomOutput::Stage { session: id, stream, role, event, elapsed });
     }
 
-    /// Whether there is such a session of this role. Rights to publish and to watch are given apart, so the address of
-    /// one must not reach the sessions of the other.
-    pub fn require_role(&self, session: SessionId, role: Role) -> Result<(), RoomError> {
-        if role == Role::Publisher && self.taken_over.contains(&session) {
+    /// Whether there is such a session of this role with this stream. Rights are given apart for publishing and watching,
+    /// and for each stream, so the address of one must not reach the sessions of another.
+    pub fn require(&self, session: SessionId, role: Role, stream: &StreamName) -> Result<(), RoomError> {
+        if role == Role::Publisher && self.taken_over.iter().any(|known| *known == (session, stream.clone()))
+        {
             return Err(RoomError::TakenOver);
         }
-        let session = self.sessions.get(&session).filter(|session| session.role == role);
-        session.map(|_| ()).ok_or(RoomError::NoSession)
+        let session = self.sessions.get(&session);
+        let meant = session.filter(|session| session.role == role && session.stream == *stream);
+        meant.map(|_| ()).ok_or(RoomError::NoSession)
+    }
+
+    /// The place of a viewer's video among the sections of its answer.
+    pub fn video_section(&self, session: SessionId) -> Option<usize> {
+        self.sessions.get(&session)?.video_section
     }
 
     /// The client ends its session.
@@ -262,6 +274,12 @@ impl RoomCore {
             let (shard, reason, peers) = self.closing.pop()?;
             Some(RoomOutput::ClosePeers { shard, peers, reason })
         })
+    }
+
+    /// What is so of a stream, for those who listen.
+    pub fn facts(&self, stream: &StreamName) -> Option<Facts> {
+        let stream = self.streams.get(stream)?;
+        Some(Facts { active: stream.flows, viewers: stream.viewers })
     }
 
     /// Its streams, by name.

@@ -22,6 +22,12 @@ pub enum RoomError {
     /// The session does not exist, or does not any more.
     #[error("there is no such session")]
     NoSession,
+    /// The event stream does not exist, or does not any more.
+    #[error("there is no such event stream")]
+    NoEventStream,
+    /// The session has as many event streams as it may have.
+    #[error("the session has {0} event streams, its limit")]
+    EventStreamLimit(usize),
     /// A PATCH without `If-Match` (RFC 9725 §4.3.1).
     #[error("the request lacks If-Match")]
     PreconditionMissing,

@@ -9,6 +9,7 @@ use super::claimant::Claimant;
 use super::core::IfMatch;
 use super::directory::Reservation;
 use super::error::RoomError;
+use super::events::{EventFeed, EventKinds, StreamNumber};
 use super::report::RoomReport;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::ShardId;
@@ -65,6 +66,8 @@ pub struct Play {
     pub stream: StreamName,
     /// The publication that the answer was made for.
     pub publisher: SessionId,
+    /// The place of the video among the sections of the answer, from 0; `None` without one.
+    pub video_section: Option<usize>,
     /// Its place.
     pub place: Reservation,
     /// The entity tag of the answer.
@@ -93,6 +96,8 @@ pub struct Admit {
 pub struct PatchSession {
     /// Which session.
     pub session: SessionId,
+    /// The stream that its address named, which the request was let in for.
+    pub stream: StreamName,
     /// Whose address was used: a publisher's session is unknown to WHEP, a viewer's to WHIP.
     pub role: Role,
     /// Its precondition.
@@ -125,9 +130,52 @@ pub enum Patched {
 pub struct EndSession {
     /// Which session.
     pub session: SessionId,
-    /// Whose address was used, as in [`PatchSession`].
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// As in [`PatchSession`].
     pub role: Role,
 }
+
+/// A viewer wants to be told of events of its stream.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<StreamNumber, RoomError>")]
+pub struct OpenEvents {
+    /// Which session's.
+    pub session: SessionId,
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// Of which.
+    pub kinds: EventKinds,
+}
+
+/// A viewer comes to listen to an event stream that it opened.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<EventFeed, RoomError>")]
+pub struct ListenToEvents {
+    /// Which session's.
+    pub session: SessionId,
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// Which of its event streams.
+    pub number: StreamNumber,
+}
+
+/// A viewer wants no more of an event stream.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub struct CloseEvents {
+    /// Which session's.
+    pub session: SessionId,
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// Which of its event streams.
+    pub number: StreamNumber,
+}
+
+/// The node is on its way out: nobody enters any more, and viewers are told to move. Answered with how many were.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "usize")]
+pub struct TellToLeave;
 
 /// What is in the room?
 #[derive(Debug, Clone, Copy, Message)]

@@ -7,6 +7,7 @@ use aforo_cluster::id::{RoomName, StreamName, TrackId};
 use serde::Serialize;
 
 use super::core::{RoomCore, Stream, StreamTrack};
+use super::events::LayerState;
 use crate::media::path::ShardId;
 use crate::media::plane;
 use crate::shard::message::ShardReport;
@@ -131,6 +132,17 @@ fn of_track(track: &StreamTrack) -> TrackReport {
         lost: None,
         keyframes: None,
     }
+}
+
+/// The layers of `track` as its shard reports them, for listeners.
+pub(super) fn layers_of(track: &StreamTrack, answer: &ShardReport) -> Vec<LayerState> {
+    let Some((_, figures)) = answer.tracks.iter().find(|(id, _)| *id == track.id) else { return Vec::new() };
+    let layers = figures.layers.iter().enumerate().map(|(index, layer)| LayerState {
+        rid: track.rids.get(index).cloned(),
+        bitrate_bps: layer.bitrate_bps,
+        ..LayerState::default()
+    });
+    layers.collect()
 }
 
 /// The tracks of the room by the shard where they enter.

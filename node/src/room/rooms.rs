@@ -23,7 +23,10 @@ use super::actor::{DEADLINE, Room, ShardLink, Surroundings};
 use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
-use super::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Place, Publish};
+use super::message::{
+    CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Place,
+    Publish, TellToLeave,
+};
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
 use crate::actor::lane::{AskError, ask};
@@ -82,6 +85,9 @@ macro_rules! room_message {
 room_message!(Publish, enters: true, opens: true, missing: RoomError::Closed);
 room_message!(PatchSession, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(EndSession, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(OpenEvents, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(ListenToEvents, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(CloseEvents, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(GetReport, enters: false, opens: false, missing: RoomError::NotLive);
 
 /// What is in all rooms? Answered by name, without figures of tracks.
@@ -135,7 +141,7 @@ struct Opened {
     room: Addr<Room>,
 }
 
-instrumented!(Rooms in instruments: CloseAll, GetRooms, Ping, Place, RoomEmptied);
+instrumented!(Rooms in instruments: CloseAll, GetRooms, Ping, Place, RoomEmptied, TellToLeave);
 
 impl Rooms {
     /// A root without rooms, for the node `node` with these shards, in the order of their ids.
@@ -368,6 +374,21 @@ impl Handler<CloseAll> for Rooms {
         Box::pin(async move {
             // A room that is gone has no session left to close.
             join_all(rooms.iter().map(|room| ask(room, close, DEADLINE))).await;
+        })
+    }
+}
+
+impl Handler<TellToLeave> for Rooms {
+    type Result = ResponseFuture<usize>;
+
+    /// From now on no session enters; answered when every room has told its viewers, with how many were.
+    fn handle(&mut self, tell: TellToLeave, _: &mut Context<Self>) -> Self::Result {
+        self.draining = true;
+        let rooms = self.addresses();
+        Box::pin(async move {
+            let told = join_all(rooms.iter().map(|room| ask(room, tell, DEADLINE))).await;
+            // A room that is gone has nobody to tell.
+            told.into_iter().filter_map(Result::ok).sum()
         })
     }
 }

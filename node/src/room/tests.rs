@@ -92,7 +92,10 @@ fn a_room_closes_with_its_last_session_and_opens_again() {
             let session = live(&rig).await;
             assert_eq!(rig.rooms.send(GetRooms).await.unwrap().len(), 1);
             assert_eq!(rig.metrics.rooms.get(), 1);
-            let end = InRoom { room: room(), message: EndSession { session, role: Role::Publisher } };
+            let end = InRoom {
+                room: room(),
+                message: EndSession { session, stream: StreamName::default(), role: Role::Publisher },
+            };
             rig.rooms.send(end.clone()).await.unwrap().unwrap();
             let again = rig.rooms.send(end).await.unwrap();
             assert!(matches!(again, Err(RoomError::NoSession | RoomError::Closed)), "{again:?}");
@@ -163,7 +166,8 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let place = rig.directory.reserve().unwrap();
         let (session, stream) = (SessionId::random(), StreamName::default());
         let config = published(&rig, publisher).message.config;
-        let play = Play { session, stream, publisher, place, etag: 1, config, trace: None };
+        let play =
+            Play { session, stream, publisher, video_section: Some(1), place, etag: 1, config, trace: None };
         rig.play(room(), play).await.expect("a viewer comes in");
     });
 }
@@ -253,7 +257,16 @@ fn viewers_that_a_room_cannot_take_wait_up_to_a_bound() {
 fn viewer(rig: &Rig, publisher: SessionId) -> Play {
     let config = config(include_str!("../signalling/sdp/fixtures/chromium-publish.sdp"));
     let (session, place) = (SessionId::random(), rig.directory.reserve().unwrap());
-    Play { session, stream: StreamName::default(), publisher, place, etag: 1, config, trace: None }
+    Play {
+        session,
+        stream: StreamName::default(),
+        publisher,
+        video_section: Some(1),
+        place,
+        etag: 1,
+        config,
+        trace: None,
+    }
 }
 
 fn told(rig: &Rig) -> Vec<(u32, String)> {
@@ -268,7 +281,7 @@ fn a_viewer_that_leaves_before_its_room_knows_its_peer_leaves_no_peer() {
         let play = viewer(&rig, live(&rig).await);
         let session = play.session;
         rig.play(room(), play).await.unwrap();
-        let end = EndSession { session, role: Role::Viewer };
+        let end = EndSession { session, stream: StreamName::default(), role: Role::Viewer };
         rig.rooms.send(InRoom { room: room(), message: end }).await.unwrap().expect("it is known");
         assert_eq!((told(&rig).len(), rig.directory.sessions()), (0, 1));
         rig.shard_notifies().await;
@@ -285,7 +298,7 @@ fn a_restart_waits_until_the_room_knows_the_peer() {
         let (session, role, if_match) = (play.session, Role::Viewer, IfMatch::Any);
         rig.play(room(), play).await.unwrap();
         let remote = Some(IceCredentials { ufrag: "moved".to_owned(), password: "p".repeat(22) });
-        let patch = PatchSession { session, role, if_match, remote };
+        let patch = PatchSession { session, stream: StreamName::default(), role, if_match, remote };
         let patched = rig.rooms.send(InRoom { room: room(), message: patch }).await.unwrap();
         assert!(matches!(patched, Ok(Patched::Restarted { .. })), "{patched:?}");
         assert_eq!(told(&rig).len(), 0);
@@ -357,8 +370,16 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
         for _ in 0..VIEWERS {
             let (session, stream) = (SessionId::random(), StreamName::default());
             let place = rig.directory.reserve().unwrap();
-            let play =
-                Play { session, stream, publisher, place, etag: 1, config: config.clone(), trace: None };
+            let play = Play {
+                session,
+                stream,
+                publisher,
+                video_section: None,
+                place,
+                etag: 1,
+                config: config.clone(),
+                trace: None,
+            };
             rig.play(room(), play).await.unwrap();
         }
         rig.shard_notifies().await;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::authorization::Tokens;
 use super::body::BodyLimits;
 use super::endpoint::Target;
+use super::events::OpenStreams;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::room_list::RoomList;
@@ -71,6 +72,8 @@ pub struct App {
     pub room_list: RoomList,
     /// Makes traces of joins, if there is a collector for them.
     pub tracer: Option<JoinTracer>,
+    /// Who listens to events.
+    pub event_streams: OpenStreams,
 }
 
 /// The parts of the node that handlers talk to.
@@ -105,6 +108,7 @@ pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) ->
 impl App {
     /// Puts the parts and the configuration together.
     pub fn new(config: &Config, parts: Parts) -> Self {
+        let event_streams = OpenStreams::new(config.limits.event_streams, &parts.metrics);
         let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle, keys, tracer } = parts;
         Self {
             rooms,
@@ -125,6 +129,7 @@ impl App {
             public_url: config.http.public_url.clone(),
             cors_origins: config.http.cors_origins.clone(),
             room_list: RoomList::default(),
+            event_streams,
         }
     }
 

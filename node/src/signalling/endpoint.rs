@@ -17,7 +17,7 @@ use super::app::App;
 use super::problem::Problem;
 use super::routes::route_of;
 use super::sdp::{self, Answer, Capabilities, PlayTrack};
-use super::{authorization, body, entity_tag, location, turn};
+use super::{authorization, body, entity_tag, extension, location, turn};
 use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
 use crate::room::{Claimant, LiveStream, Place, Play, Publish, protocol};
@@ -108,10 +108,15 @@ async fn join(
         Role::Viewer => play_on(app, &entry, &offer, trace).await?,
     };
     let Target { room, stream } = &entry.target;
+    let address = location::of_session(&base, role, room, stream, entry.session);
+    let extensions = match role {
+        Role::Publisher => Vec::new(),
+        Role::Viewer => extension::links(&address),
+    };
     let mut response = HttpResponse::Created();
-    response.insert_header((LOCATION, location::of_session(&base, role, room, stream, entry.session)));
+    response.insert_header((LOCATION, address));
     response.insert_header((ETAG, entity_tag::quoted(entry.etag)));
-    for link in turn::links(&app.turn) {
+    for link in turn::links(&app.turn).into_iter().chain(extensions) {
         response.append_header((LINK, link));
     }
     Ok(response.insert_header((CONTENT_TYPE, SDP)).body(answer.sdp))
@@ -178,6 +183,7 @@ async fn play_on(app: &App, entry: &Entry, offer: &str, trace: &RequestTrace) ->
         session: *session,
         stream: target.stream.clone(),
         publisher: live.publisher,
+        video_section: answer.video_section,
         place,
         etag: *etag,
         config: PeerConfig { local_ice, negotiated },

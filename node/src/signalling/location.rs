@@ -14,8 +14,13 @@ pub fn of_session(
     stream: &StreamName,
     session: SessionId,
 ) -> String {
+    format!("{}/{session}", of_endpoint(base, role, room, stream))
+}
+
+/// The address of an endpoint: `{base}/whip/{room}/{stream}`, or with `whep`.
+pub fn of_endpoint(base: &str, role: Role, room: &RoomName, stream: &StreamName) -> String {
     let protocol = crate::room::protocol(role);
-    format!("{base}/{protocol}/{room}/{stream}/{session}")
+    format!("{base}/{protocol}/{room}/{stream}")
 }
 
 /// Scheme and authority: as configured, or as the request and the proxies in front of us say.

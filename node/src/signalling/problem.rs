@@ -66,6 +66,15 @@ pub enum Problem {
     /// `If-Match` is neither `*` nor a list of entity tags.
     #[error("If-Match is neither * nor a list of quoted entity tags")]
     IfMatch,
+    /// The body names an event that does not exist.
+    #[error("the event {0:?} is none of this server's")]
+    UnknownEvent(String),
+    /// The body is no list of events.
+    #[error("the body is not a JSON array with names of events")]
+    EventList,
+    /// The node has as many open event streams as it may have.
+    #[error("the node has {0} event streams open, its limit")]
+    EventStreamsFull(u32),
     /// A token is needed, and the request has none.
     #[error("a bearer token is needed here, send it in the Authorization header")]
     NoToken,
@@ -117,6 +126,8 @@ impl Problem {
             | Self::BodyNotText
             | Self::Fragment(_)
             | Self::IfMatch
+            | Self::UnknownEvent(_)
+            | Self::EventList
             | Self::Host => StatusCode::BAD_REQUEST,
             Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -127,7 +138,7 @@ impl Problem {
             Self::NoGrant(_) | Self::OtherRoom => StatusCode::FORBIDDEN,
             Self::Room(error) => room_status(error),
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::EventStreamsFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -140,6 +151,10 @@ impl Problem {
                 RoomError::NotLive => Some("wait for a publisher and try again"),
                 RoomError::Taken => Some("publish under another stream name, or end the other session first"),
                 RoomError::NoSession => Some("start a new one by POST"),
+                RoomError::NoEventStream => {
+                    Some("make a new one by POST to the address that the session's Link header names")
+                }
+                RoomError::EventStreamLimit(_) => Some("end one of them by DELETE first"),
                 RoomError::TakenOver => Some("publish again only to take it back"),
                 RoomError::PreconditionMissing => {
                     Some("send the entity tag of the last answer, or * to restart ICE")
@@ -150,6 +165,7 @@ impl Problem {
                 RoomError::Elsewhere(_) => Some("ask there"),
                 _ => Some("try again later"),
             },
+            Self::UnknownEvent(_) => Some("the session's Link header lists those that there are"),
             _ => None,
         }
     }
@@ -232,8 +248,8 @@ fn offer_status(refusal: &Refusal) -> StatusCode {
 
 fn room_status(error: &RoomError) -> StatusCode {
     match error {
-        RoomError::NotLive | RoomError::Taken => StatusCode::CONFLICT,
-        RoomError::NoSession => StatusCode::NOT_FOUND,
+        RoomError::NotLive | RoomError::Taken | RoomError::EventStreamLimit(_) => StatusCode::CONFLICT,
+        RoomError::NoSession | RoomError::NoEventStream => StatusCode::NOT_FOUND,
         RoomError::TakenOver => StatusCode::GONE,
         RoomError::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
         RoomError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,

@@ -8,7 +8,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::metric::labels::METHODS_OF;
 
 use super::problem::Problem;
-use super::{admin, api, endpoint, pages, session};
+use super::{admin, api, endpoint, events, extension, pages, session};
 
 /// The public listener. WHEP and WHIP come first and in scopes of their own: each pattern that a request is tried
 /// against costs microseconds, and joins come in crowds.
@@ -34,6 +34,7 @@ pub fn route_of(path: &str) -> &'static str {
         ("whep", 1 | 2) => "/whep/{room}/{stream}",
         ("whep", 3) => "/whep/{room}/{stream}/{session}",
         ("whip", 1 | 2) => "/whip/{room}/{stream}",
+        ("whep", 4 | 5) => "/whep/{room}/{stream}/{session}/{extension}",
         ("whip", 3) => "/whip/{room}/{stream}/{session}",
         ("studio", 1) => "/studio/{room}",
         ("watch", 1) => "/watch/{room}",
@@ -60,12 +61,29 @@ fn protocol(role: Role, endpoint: fn(&str) -> Resource) -> Scope {
         .route(web::delete().to(move |request, app| session::delete(role, request, app)))
         .route(web::method(Method::OPTIONS).to(session::options))
         .default_service(web::to(|payload| refuse(payload, Problem::Method(session::METHODS))));
-    web::scope(&format!("/{}", crate::room::protocol(role)))
+    let scope = web::scope(&format!("/{}", crate::room::protocol(role)))
         .service(endpoint("/{room}"))
         .service(endpoint("/{room}/{stream}"))
-        .service(session)
-        .service(web::resource("/{room:.*}").to(unnamed))
-        .default_service(web::to(unnamed))
+        .service(session);
+    let scope = match role {
+        Role::Viewer => scope.configure(extensions),
+        Role::Publisher => scope,
+    };
+    scope.service(web::resource("/{room:.*}").to(unnamed)).default_service(web::to(unnamed))
+}
+
+/// What a viewer's session has beside itself (core extensions of draft-ietf-wish-whep).
+fn extensions(config: &mut ServiceConfig) {
+    let events = web::resource("/{room}/{stream}/{session}/sse")
+        .route(web::post().to(events::open))
+        .route(web::method(Method::OPTIONS).to(|request| extension::options(request, events::ENTRY_METHODS)))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(events::ENTRY_METHODS))));
+    let stream = web::resource("/{room}/{stream}/{session}/sse/{number}")
+        .route(web::get().to(events::listen))
+        .route(web::delete().to(events::close))
+        .route(web::method(Method::OPTIONS).to(|request| extension::options(request, events::STREAM_METHODS)))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(events::STREAM_METHODS))));
+    config.service(events).service(stream);
 }
 
 fn whep_endpoint(path: &str) -> Resource {

@@ -20,7 +20,7 @@ pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 pub const METHODS: &str = "PATCH, DELETE, OPTIONS";
 
 /// The session that the address names, for those who may. Text that is no session id names no session.
-fn named(role: Role, request: &HttpRequest, app: &App) -> Result<(Target, SessionId), Problem> {
+pub(super) fn named(role: Role, request: &HttpRequest, app: &App) -> Result<(Target, SessionId), Problem> {
     let target = Target::of(request)?;
     app.authorize(role, &target, request.headers())?;
     let session = request.match_info().query("session").parse();
@@ -34,12 +34,12 @@ pub async fn patch(
     payload: Payload,
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let (Target { room, .. }, session) = named(role, &request, &app)?;
+    let (Target { room, stream }, session) = named(role, &request, &app)?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
     let text = body::read_text(payload, app.body).await?;
     let remote = fragment::parse(&text)?.ice;
-    match app.ask_room(&room, PatchSession { session, role, if_match, remote }).await? {
+    match app.ask_room(&room, PatchSession { session, stream, role, if_match, remote }).await? {
         Patched::Trickled => Ok(HttpResponse::NoContent().finish()),
         Patched::Restarted { shard, local, etag, media } => {
             let local = app.transport_with(shard, local);
@@ -54,8 +54,8 @@ pub async fn patch(
 
 /// `DELETE`: the session is over, whatever its entity tag.
 pub async fn delete(role: Role, request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    let (Target { room, .. }, session) = named(role, &request, &app)?;
-    app.ask_room(&room, EndSession { session, role }).await?;
+    let (Target { room, stream }, session) = named(role, &request, &app)?;
+    app.ask_room(&room, EndSession { session, stream, role }).await?;
     Ok(HttpResponse::Ok().finish())
 }
 

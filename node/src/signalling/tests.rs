@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod events;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::endpoint;
+use crate::extensions;
 use crate::offers;
 use crate::report::Report;
 
@@ -127,7 +128,9 @@ pub async fn end(report: &mut Report, client: &Client, stream: LiveStream) -> Re
     let path = format!("/whep/{}", stream.room);
     let viewer = client.post(&path, &offers::play()).await?;
     anyhow::ensure!(viewer.status == 201, "a viewer of a live stream got {viewer}");
+    let mut events = extensions::listen(client, &viewer).await?;
     stream.publisher.stop().await;
+    extensions::off_air(report, &mut events).await?;
     wait(client, &stream.room, |room| room["live"] == false).await?;
     let room = client.ask("GET", &format!("/v1/rooms/{}", stream.room)).await?;
     let report_of_room: Value = serde_json::from_str(&room.body).context("the room is JSON")?;

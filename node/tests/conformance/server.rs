@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::report::Report;
 
@@ -52,6 +52,13 @@ impl Server {
     /// Scheme and authority of its public listener.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Tells it to stop, as an operator does.
+    pub fn terminate(&self) -> Result<()> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "the server cannot be told to stop");
+        Ok(())
     }
 
     /// Whether its log has `text` anywhere.

@@ -28,8 +28,8 @@ impl Handler<PatchSession> for Room {
     type Result = Result<Patched, RoomError>;
 
     fn handle(&mut self, patch: PatchSession, context: &mut Context<Self>) -> Self::Result {
-        let PatchSession { session, role, if_match, remote } = patch;
-        self.core.require_role(session, role)?;
+        let PatchSession { session, stream, role, if_match, remote } = patch;
+        self.core.require(session, role, &stream)?;
         let kind = self.core.patch(session, &if_match, remote.as_ref())?;
         let (PatchKind::Restart(shard), Some(remote)) = (kind, remote) else { return Ok(Patched::Trickled) };
         let local = ice::credentials(shard).map_err(|_| RoomError::Randomness)?;
@@ -45,12 +45,9 @@ impl Handler<PatchSession> for Room {
 impl Handler<EndSession> for Room {
     type Result = Result<(), RoomError>;
 
-    fn handle(
-        &mut self,
-        EndSession { session, role }: EndSession,
-        context: &mut Context<Self>,
-    ) -> Self::Result {
-        self.core.require_role(session, role)?;
+    fn handle(&mut self, end: EndSession, context: &mut Context<Self>) -> Self::Result {
+        let EndSession { session, stream, role } = end;
+        self.core.require(session, role, &stream)?;
         let ended = self.core.delete(crate::actor::now(), session);
         self.drain(context);
         ended

@@ -59,7 +59,7 @@ impl RoomCore {
             Some(stream) if !stream.admits(&holder.claimant) => return Err(RoomError::Taken),
             Some(stream) => {
                 if let Some(before) = stream.successor.replace(holder) {
-                    self.remember_taken_over(before.session);
+                    self.remember_taken_over(before.session, &entrant.stream);
                     self.end(now, before.session, EndReason::TakenOver, true);
                 }
                 Published::Successor
@@ -102,7 +102,7 @@ impl RoomCore {
             goes_on,
         });
         if let Some(old) = old {
-            self.remember_taken_over(old.session);
+            self.remember_taken_over(old.session, name);
             self.end(now, old.session, EndReason::TakenOver, true);
         }
         let lost = self.sessions.iter().filter(|(_, session)| {
@@ -116,11 +116,11 @@ impl RoomCore {
         }
     }
 
-    fn remember_taken_over(&mut self, session: SessionId) {
+    fn remember_taken_over(&mut self, session: SessionId, stream: &StreamName) {
         if self.taken_over.len() == TAKEN_OVER {
             self.taken_over.pop_front();
         }
-        self.taken_over.push_back(session);
+        self.taken_over.push_back((session, stream.clone()));
     }
 
     /// A publisher's session is over, whatever its part was.

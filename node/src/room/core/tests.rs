@@ -38,6 +38,7 @@ fn entrant(session: SessionId, stream: &str) -> Entrant {
         ufrag: "first".to_owned(),
         etag: 1,
         media: Vec::new(),
+        video_section: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From an offer to an answer.
 
+use crate::media::codec::MediaKind;
 use crate::media::negotiated::{Negotiated, NegotiatedMedia};
 use crate::signalling::sdp::agreement::{self, Accepted, Plan};
 use crate::signalling::sdp::capabilities::Capabilities;
@@ -12,6 +13,8 @@ use crate::signalling::sdp::{transport, write};
 pub struct Answer {
     /// The body of the 201, `application/sdp`.
     pub sdp: String,
+    /// The place of the section in which video flows among all sections, from 0; `None` if none does.
+    pub video_section: Option<usize>,
 }
 
 /// Answers a WHIP or WHEP offer (RFC 9725 §4.2, draft-ietf-wish-whep §4), whole or not at all: a [`Refusal`] leaves
@@ -44,7 +47,8 @@ pub fn answer(offer: &str, capabilities: &Capabilities) -> Result<(Answer, Negot
         extmap_allow_mixed: offer.session.has("extmap-allow-mixed"),
         plans: &plans,
     });
-    Ok((Answer { sdp }, negotiated))
+    let video = |plan| flowing(plan).is_some_and(|media| media.kind == MediaKind::Video);
+    Ok((Answer { sdp, video_section: plans.iter().position(video) }, negotiated))
 }
 
 fn flowing<'a>(plan: &'a Plan<'_>) -> Option<&'a NegotiatedMedia> {

@@ -202,7 +202,7 @@ fn a_live_stream_is_taken_over_by_the_same_token_or_a_higher_priority() {
         it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
         assert!(it.plays(), "viewers come in all the time");
         assert_eq!(closed(&outputs(&mut it.room)), [(0, EndReason::TakenOver)]);
-        let told = it.room.require_role(it.publisher, Role::Publisher);
+        let told = it.room.require(it.publisher, Role::Publisher, &name("main"));
         assert!(matches!(told, Err(RoomError::TakenOver)), "its client learns why");
         it.leaves(it.publisher, EndReason::ClosedByPeer);
         assert!(it.plays(), "what the old one says is late");

@@ -1,0 +1,153 @@
+//! The lines of an event stream (HTML standard §9.2.6), from one state of a stream to the next: pure.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::room::{EventKind, EventKinds, LayerState, StreamState};
+
+/// What one listener was told, and so what is news to it.
+#[derive(Debug)]
+pub(super) struct EventWriter {
+    kinds: EventKinds,
+    video_section: Option<usize>,
+    /// Where a viewer that is to move asks next.
+    endpoint: String,
+    active: bool,
+    viewers: Option<usize>,
+    layers: Vec<LayerState>,
+    left: bool,
+}
+
+impl EventWriter {
+    /// A listener that knows nothing. Who comes while the stream is off air is not told so: it asked for changes.
+    pub(super) fn new(kinds: EventKinds, video_section: Option<usize>, endpoint: String) -> Self {
+        Self { kinds, video_section, endpoint, active: false, viewers: None, layers: Vec::new(), left: false }
+    }
+
+    /// What is news in `state`; empty if nothing is.
+    pub(super) fn write(&mut self, state: &StreamState) -> String {
+        let mut lines = String::new();
+        if std::mem::replace(&mut self.active, state.active) != state.active {
+            let kind = if state.active { EventKind::Active } else { EventKind::Inactive };
+            self.event(&mut lines, kind, &json!({}));
+        }
+        if let Some(section) = self.video_section
+            && self.layers != state.layers
+        {
+            self.layers.clone_from(&state.layers);
+            let layers: Vec<Layer<'_>> = state.layers.iter().map(Layer::of).collect();
+            self.event(&mut lines, EventKind::Layers, &json!({ section.to_string(): layers }));
+        }
+        if self.viewers.replace(state.viewers) != Some(state.viewers) {
+            self.event(&mut lines, EventKind::ViewerCount, &json!({ "viewercount": state.viewers }));
+        }
+        if state.leaving && !std::mem::replace(&mut self.left, true) {
+            self.event(&mut lines, EventKind::Reconnect, &json!({ "url": self.endpoint }));
+        }
+        lines
+    }
+
+    fn event(&self, lines: &mut String, kind: EventKind, data: &Value) {
+        if self.kinds.has(kind) {
+            // JSON of serde has no line break, so one data line holds it.
+            lines.push_str(&format!("event: {}\ndata: {data}\n\n", kind.name()));
+        }
+    }
+}
+
+/// One layer on the wire: `rid` as the present draft has it, `encodingId` as those before do. By the draft a bitrate of 0
+/// says that the layer is not active; `active` says it to those who read no drafts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding_id: Option<&'a str>,
+    spatial_layer_id: u8,
+    temporal_layer_id: u8,
+    bitrate: u64,
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u16>,
+}
+
+impl<'a> Layer<'a> {
+    fn of(layer: &'a LayerState) -> Self {
+        Self {
+            rid: layer.rid.as_deref(),
+            encoding_id: layer.rid.as_deref(),
+            spatial_layer_id: layer.spatial,
+            temporal_layer_id: layer.temporal,
+            bitrate: layer.bitrate_bps,
+            active: layer.bitrate_bps > 0,
+            width: layer.width,
+            height: layer.height,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn state(active: bool, viewers: usize) -> StreamState {
+        StreamState { active, viewers, ..StreamState::default() }
+    }
+
+    fn writer(kinds: EventKinds) -> EventWriter {
+        EventWriter::new(kinds, Some(1), "https://a.example/whep/demo/main".to_owned())
+    }
+
+    #[test]
+    fn only_news_is_written_and_only_the_last_of_it() {
+        let mut writer = writer(EventKinds::every());
+        assert_eq!(writer.write(&state(false, 0)), "event: viewercount\ndata: {\"viewercount\":0}\n\n");
+        assert_eq!(writer.write(&state(false, 0)), "");
+        let on_air = "event: active\ndata: {}\n\nevent: viewercount\ndata: {\"viewercount\":3}\n\n";
+        assert_eq!(writer.write(&state(true, 3)), on_air);
+        assert_eq!(writer.write(&state(false, 3)), "event: inactive\ndata: {}\n\n");
+        let leaving = StreamState { leaving: true, ..state(false, 3) };
+        let url = "event: reconnect\ndata: {\"url\":\"https://a.example/whep/demo/main\"}\n\n";
+        assert_eq!((writer.write(&leaving).as_str(), writer.write(&leaving).as_str()), (url, ""));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_written() {
+        let mut writer = writer([EventKind::Inactive].into_iter().collect());
+        assert_eq!(writer.write(&state(true, 3)), "");
+        assert_eq!(writer.write(&state(false, 4)), "event: inactive\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn layers_stand_under_the_place_of_their_section() {
+        let layers = vec![
+            LayerState {
+                rid: Some("h".to_owned()),
+                spatial: 1,
+                width: Some(640),
+                height: Some(360),
+                bitrate_bps: 500_000,
+                ..LayerState::default()
+            },
+            LayerState { rid: Some("q".to_owned()), ..LayerState::default() },
+        ];
+        let state = StreamState { layers, ..StreamState::default() };
+        let kinds = [EventKind::Layers].into_iter().collect();
+        let text = writer(kinds).write(&state);
+        let data: Value =
+            serde_json::from_str(text.lines().nth(1).unwrap().strip_prefix("data: ").unwrap()).unwrap();
+        let expected = json!({ "1": [
+            { "rid": "h", "encodingId": "h", "spatialLayerId": 1, "temporalLayerId": 0, "width": 640, "height": 360,
+              "bitrate": 500_000, "active": true },
+            { "rid": "q", "encodingId": "q", "spatialLayerId": 0, "temporalLayerId": 0, "bitrate": 0, "active": false },
+        ] });
+        assert_eq!(data, expected);
+        let mut without_video = EventWriter::new(kinds, None, String::new());
+        assert_eq!(without_video.write(&state), "");
+    }
+}
