@@ -139,7 +139,9 @@ pub(super) fn layers_of(track: &StreamTrack, answer: &ShardReport) -> Vec<LayerS
     let Some((_, figures)) = answer.tracks.iter().find(|(id, _)| *id == track.id) else { return Vec::new() };
     let layers = figures.layers.iter().enumerate().map(|(index, layer)| LayerState {
         rid: track.rids.get(index).cloned(),
-        bitrate_bps: layer.bitrate_bps,
+        bitrate_bps: if layer.active { layer.bitrate_bps } else { 0 },
+        width: layer.size.map(|(width, _)| width),
+        height: layer.size.map(|(_, height)| height),
         ..LayerState::default()
     });
     layers.collect()
