@@ -33,6 +33,9 @@ const MAILBOX_MESSAGES: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0
 /// Network times: a LAN, a city, a continent, the world, a satellite.
 const NETWORK_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8];
 
+/// Questions to the rest of the cluster: 100 µs is within the process, 5 ms a busy network, 2 s is when a join gives up.
+const CLUSTER_SECONDS: &[f64] = &[0.000_1, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0];
+
 /// Length of sessions: a reload, a look, a song, a match, an evening.
 const SESSION_SECONDS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0];
 
@@ -222,6 +225,8 @@ metrics! {
     // Cluster.
     gauge bus_connected []: "1 while the bus answers.";
     counter placements_total ["result", "reason"]: "Placements asked of the coordinator.";
+    histogram placement_duration_seconds [] buckets CLUSTER_SECONDS: "Time that a publisher's join waited for the coordinator to place it, however that ended.";
+    histogram bus_request_duration_seconds ["subject_class"] buckets CLUSTER_SECONDS: "Time that the bus took: for a question to the coordinator (place), the node's lease (lease), a stream's claim (claim) and its end (release).";
 }
 
 impl Metrics {

@@ -220,6 +220,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
         "aforo_datagrams_dropped_total",
         &[&[&["cut_off", "read_error", "protocol_unknown", "path_unknown", "transmit_full", "dtls_ignored"]]],
     ),
+    ("aforo_bus_request_duration_seconds", &[&[&["place", "lease", "claim", "release"]]]),
     (
         "aforo_placements_total",
         &[

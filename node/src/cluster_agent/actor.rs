@@ -80,8 +80,8 @@ impl ClusterAgent {
     }
 
     fn write(&mut self, lease: NodeLease, revision: Option<u64>, context: &mut Context<Self>) {
-        let bus = Arc::clone(&self.bus);
-        let writing = async move { write_lease(&*bus, &lease, revision).await };
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        let writing = async move { timed(&metrics, "lease", write_lease(&*bus, &lease, revision)).await };
         context.spawn(writing.into_actor(self).map(|written, agent, context| {
             let outcome = match &written {
                 Ok(revision) => Written::Stands(*revision),
@@ -99,10 +99,12 @@ impl ClusterAgent {
     }
 
     fn remove(&mut self, revision: Option<u64>, context: &mut Context<Self>) {
-        let (bus, node) = (Arc::clone(&self.bus), self.lease.node().clone());
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        let node = self.lease.node().clone();
         let removal = async move {
             let Some(revision) = revision else { return };
-            if let Err(error) = bus.delete(Bucket::Nodes.key(node.as_str()), revision).await {
+            let removed = bus.delete(Bucket::Nodes.key(node.as_str()), revision);
+            if let Err(error) = timed(&metrics, "lease", removed).await {
                 warn!(%error, "the node's lease is left to run out");
             }
         };
@@ -137,6 +139,15 @@ async fn write_lease(bus: &dyn Bus, lease: &NodeLease, revision: Option<u64>) ->
     };
     let late = |_| BusError::Timeout { subject: Bucket::Nodes.name().to_owned(), deadline: LEASE_TTL };
     Ok(timeout(LEASE_TTL, writing).await.map_err(late)??)
+}
+
+/// Measures how long the bus takes.
+async fn timed<T>(metrics: &Metrics, class: &str, request: impl Future<Output = T>) -> T {
+    let duration = metrics.bus_request_duration_seconds.with_label_values(&[class]);
+    let started = crate::actor::now();
+    let answer = request.await;
+    duration.observe(crate::actor::now().saturating_duration_since(started).as_secs_f64());
+    answer
 }
 
 impl Actor for ClusterAgent {
@@ -189,11 +200,11 @@ impl Handler<GetPlacement> for ClusterAgent {
     type Result = ResponseActFuture<Self, Result<PlacementAnswer, ClusterError>>;
 
     fn handle(&mut self, GetPlacement(request): GetPlacement, _: &mut Context<Self>) -> Self::Result {
-        let bus = Arc::clone(&self.bus);
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
         let asked = async move {
             let question = Bytes::from(serde_json::to_vec(&request)?);
-            let answer = bus.request(PLACEMENT_SUBJECT, question, PLACEMENT_DEADLINE).await?;
-            Ok(serde_json::from_slice(&answer)?)
+            let answer = bus.request(PLACEMENT_SUBJECT, question, PLACEMENT_DEADLINE);
+            Ok(serde_json::from_slice(&timed(&metrics, "place", answer).await?)?)
         };
         Box::pin(asked.into_actor(self).map(|answer, agent, _| {
             agent.count_placement(&answer);

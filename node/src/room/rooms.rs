@@ -286,7 +286,7 @@ impl Handler<Place> for Rooms {
         let place = self.around.directory.reserve();
         let room = self.rooms.get(&name).map(|opened| opened.room.clone());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
-        let directory = Arc::clone(&self.around.directory);
+        let (directory, metrics) = (Arc::clone(&self.around.directory), Arc::clone(&self.around.metrics));
         Box::pin(async move {
             let place = place?;
             if let Some(room) = room {
@@ -301,8 +301,11 @@ impl Handler<Place> for Rooms {
                     None => {}
                 }
             }
-            placed_here(agent, node, name, stream).await?;
-            Ok(place)
+            let asked = crate::actor::now();
+            let placed = placed_here(agent, node, name, stream).await;
+            let waited = crate::actor::now().saturating_duration_since(asked);
+            metrics.placement_duration_seconds.observe(waited.as_secs_f64());
+            placed.map(|()| place)
         })
     }
 }

@@ -76,6 +76,7 @@ fn a_viewer_gets_the_tracks_of_a_live_stream() {
         let stream = rig.directory.find(&room(), &StreamName::default()).unwrap();
         assert_eq!((stream.publisher, stream.tracks.len()), (publisher, 2));
         assert_eq!(rig.metrics.streams.get(), 1);
+        assert_eq!(rig.metrics.placement_duration_seconds.get_sample_count(), 1);
         let text = rig.metrics.render().unwrap();
         for stage in ["ice", "dtls", "first_rtp"] {
             let line = format!("join_duration_seconds_count{{protocol=\"whip\",stage=\"{stage}\"}} 1");

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use actix::{ActorFutureExt, AsyncContext, Context, ResponseActFuture, ResponseFuture, WrapFuture, fut};
-use aforo_cluster::bus::{Answer, Bucket, Bus, BusError};
+use aforo_cluster::bus::{Answer, Bucket, BusError};
 use aforo_cluster::id::NodeId;
 use bytes::Bytes;
 use serde::Serialize;
 use tracing::warn;
 
 use super::super::message::{ClaimStream, ClusterError, ReleaseStream};
-use super::ClusterAgent;
+use super::{ClusterAgent, timed};
 use crate::actor::instruments::Handler;
 
 /// What a node writes into `aforo_rooms` for a stream that enters at it.
@@ -34,7 +34,7 @@ impl ClusterAgent {
         let released = matches!(self.claims.remove(&key), Some(Claim::Pending { released: true }));
         match created {
             Ok(revision) if released => {
-                context.spawn(unclaim(Arc::clone(&self.bus), key, revision).into_actor(self));
+                context.spawn(self.unclaim(key, revision).into_actor(self));
             }
             Ok(revision) => {
                 self.claims.insert(key, Claim::Held(revision));
@@ -42,12 +42,16 @@ impl ClusterAgent {
             Err(_) => {}
         }
     }
-}
 
-/// Gives a claim back.
-async fn unclaim(bus: Arc<dyn Bus>, key: String, revision: u64) {
-    if let Err(error) = bus.delete(Bucket::Rooms.key(&key), revision).await {
-        warn!(%error, "a stream's claim cannot be released");
+    /// Gives a claim back.
+    fn unclaim(&self, key: String, revision: u64) -> impl Future<Output = ()> + use<> {
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        async move {
+            let released = bus.delete(Bucket::Rooms.key(&key), revision);
+            if let Err(error) = timed(&metrics, "release", released).await {
+                warn!(%error, "a stream's claim cannot be released");
+            }
+        }
     }
 }
 
@@ -64,8 +68,9 @@ impl Handler<ClaimStream> for ClusterAgent {
             return Box::pin(fut::ready(Err(ClusterError::Claimed { room, stream })));
         }
         self.claims.insert(key.clone(), Claim::Pending { released: false });
-        let (bus, of) = (Arc::clone(&self.bus), key.clone());
-        let created = async move { bus.create(Bucket::Rooms.key(&of), value, None).await };
+        let (bus, metrics, of) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), key.clone());
+        let created =
+            async move { timed(&metrics, "claim", bus.create(Bucket::Rooms.key(&of), value, None)).await };
         Box::pin(created.into_actor(self).map(move |created, agent, context| {
             agent.claimed(key, created.clone(), context);
             match created {
@@ -91,7 +96,7 @@ impl Handler<ReleaseStream> for ClusterAgent {
             Some(Claim::Held(revision)) => {
                 let revision = *revision;
                 self.claims.remove(&key);
-                return Box::pin(unclaim(Arc::clone(&self.bus), key, revision));
+                return Box::pin(self.unclaim(key, revision));
             }
             None => {}
         }

@@ -74,6 +74,25 @@ fn the_lease_is_renewed_with_the_load_and_ends_with_the_node() {
 }
 
 #[test]
+fn how_long_the_bus_takes_is_counted_by_what_it_was_asked() {
+    virtual_time::run(async {
+        let (bus, first) = one_node().await;
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (counted, name) = (Arc::clone(&metrics), "two".parse().unwrap());
+        let node = ClusterAgent::new(bus, counted, name, lifeline().0).start();
+        first.send(Leave).await.unwrap();
+        node.send(viewer()).await.unwrap().unwrap();
+        node.send(claim()).await.unwrap().unwrap();
+        let ClaimStream { room, stream } = claim();
+        node.send(ReleaseStream { room, stream }).await.unwrap();
+        for class in ["place", "lease", "claim", "release"] {
+            let duration = metrics.bus_request_duration_seconds.with_label_values(&[class]);
+            assert_eq!(duration.get_sample_count(), 1, "{class}");
+        }
+    });
+}
+
+#[test]
 fn a_stream_has_one_origin_at_a_time() {
     virtual_time::run(async {
         let (bus, first) = one_node().await;
