@@ -3,12 +3,16 @@
 //! Labels have few values by construction: never a room, stream, peer, SSRC, address or token. Seconds, bytes and
 //! ratios; `_total` only on counters. Whoever measures holds an `Arc<Metrics>` and touches the field.
 
+pub mod exemplar;
 pub mod labels;
+pub mod open_metrics;
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use exemplar::Exemplars;
 
 /// Times of HTTP requests: 1 ms is a warm answer, 25 ms a join in a crowd, 2.5 s is when clients ask again. Six bounds, as
 /// there is one histogram for each method of each route.
@@ -118,6 +122,8 @@ macro_rules! metrics {
         #[derive(Debug)]
         pub struct Metrics {
             registry: Registry,
+            /// Traces of what `join_duration_seconds` counts.
+            pub join_exemplars: Exemplars,
             $(#[doc = $help] pub $field: kind!($kind, [$($label),*]),)*
         }
 
@@ -135,7 +141,7 @@ macro_rules! metrics {
                 )*
                 #[cfg(target_os = "linux")]
                 registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-                Ok(Self { registry, $($field,)* })
+                Ok(Self { registry, join_exemplars: Exemplars::new(JOIN_SECONDS), $($field,)* })
             }
         }
 
@@ -239,6 +245,20 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// The exposition in OpenMetrics' text format 1.0, with exemplars.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metrics::render`].
+    pub fn render_open_metrics(&self) -> Result<String, prometheus::Error> {
+        let text = open_metrics::encode(
+            &self.registry.gather(),
+            "aforo_join_duration_seconds",
+            &self.join_exemplars,
+        );
+        text.map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 }
 

@@ -100,6 +100,21 @@ fn assert_logged(log: &str, traces: &[&String]) {
     }
 }
 
+/// Each stage of each protocol names a trace of ours.
+fn assert_exemplars(metrics: &str, traces: &[&String]) {
+    assert!(metrics.contains("application/openmetrics-text") && metrics.ends_with("# EOF\n"), "{metrics}");
+    for protocol in ["whip", "whep"] {
+        for stage in ["answer", "ice", "dtls", "first_rtp", "first_keyframe"] {
+            let series = format!("join_duration_seconds_bucket{{protocol=\"{protocol}\",stage=\"{stage}\"");
+            let lines = metrics.lines().filter(|line| line.contains(&series));
+            let named: Vec<&str> =
+                lines.filter_map(|line| line.split("trace_id=\"").nth(1)?.split('"').next()).collect();
+            assert!(!named.is_empty(), "{protocol} {stage}");
+            assert!(named.iter().all(|name| traces.iter().any(|trace| trace == name)), "{named:?}");
+        }
+    }
+}
+
 #[test]
 fn each_join_is_one_trace_from_its_request_to_its_first_keyframe() {
     let collector = Collector::start(true);
@@ -129,6 +144,7 @@ fn each_join_is_one_trace_from_its_request_to_its_first_keyframe() {
     };
     let report = run_blocking(plan, Progress::hidden()).unwrap();
     assert_eq!(report.joins.ok, VIEWERS as u64, "{}", report.table());
+    let metrics = node.open_metrics();
     let (_, log) = node.stop();
     let exports: Vec<Export> = collector.exports.try_iter().collect();
     for export in &exports {
@@ -151,6 +167,7 @@ fn each_join_is_one_trace_from_its_request_to_its_first_keyframe() {
     };
     assert_eq!((of("whip"), of("whep")), (1, VIEWERS));
     assert_logged(&log, &traces.keys().collect::<Vec<_>>());
+    assert_exemplars(&metrics, &traces.keys().collect::<Vec<_>>());
 }
 
 #[test]

@@ -56,6 +56,9 @@ impl Journal {
                 let seconds = elapsed.as_secs_f64();
                 let duration = &self.metrics.join_duration_seconds;
                 duration.with_label_values(&[protocol(*role), stage]).observe(seconds);
+                if let Some(trace) = trace {
+                    self.metrics.join_exemplars.keep(protocol(*role), stage, seconds, trace.to_string());
+                }
                 let (room, role_of, elapsed_ms) = (&self.room, *role, elapsed.as_millis());
                 let role = role_of.as_str();
                 match (role_of, event) {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use actix::Recipient;
-use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue};
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ContentType, HeaderValue};
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use std::sync::Arc;
 
-use aforo_cluster::metric::Metrics;
+use aforo_cluster::metric::{Metrics, open_metrics};
 
 use crate::lifecycle::{Lifecycle, NodeState};
 use crate::room::Ping;
@@ -21,6 +21,8 @@ const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The content type of Prometheus' text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The media type that asks for the newer format.
+const OPEN_METRICS: &str = "application/openmetrics-text";
 
 /// What the probes look at.
 pub struct Operations {
@@ -34,10 +36,17 @@ pub struct Operations {
     pub rooms: Recipient<Ping>,
 }
 
-/// `GET /metrics`.
-pub async fn metrics(operations: Data<Operations>) -> HttpResponse {
-    match operations.metrics.render() {
-        Ok(text) => HttpResponse::Ok().content_type(EXPOSITION).body(text),
+/// `GET /metrics`; in OpenMetrics' format, which has exemplars, for those who say that they read it.
+pub async fn metrics(request: HttpRequest, operations: Data<Operations>) -> HttpResponse {
+    let accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(','));
+    let is_open = ranges.any(|range| range.split(';').next().map(str::trim) == Some(OPEN_METRICS));
+    let (text, content_type) = match is_open {
+        true => (operations.metrics.render_open_metrics(), open_metrics::CONTENT_TYPE),
+        false => (operations.metrics.render(), EXPOSITION),
+    };
+    match text {
+        Ok(text) => HttpResponse::Ok().content_type(content_type).body(text),
         Err(error) => {
             HttpResponse::InternalServerError().body(format!("metrics cannot be written: {error}\n"))
         }

@@ -74,7 +74,11 @@ async fn counted(
     app.metrics.session_attempts_total.with_label_values(&[role.as_str(), protocol, result]).inc();
     if joined.is_ok() {
         let duration = app.metrics.join_duration_seconds.with_label_values(&[protocol, "answer"]);
-        duration.observe(started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        duration.observe(seconds);
+        if let Some(trace) = trace.join() {
+            app.metrics.join_exemplars.keep(protocol, "answer", seconds, trace.trace_id().to_string());
+        }
     }
     match &joined {
         Ok(response) => trace.answered(response.status().as_u16(), None),

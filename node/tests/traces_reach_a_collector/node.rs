@@ -12,6 +12,8 @@ pub struct Node {
     log: Option<JoinHandle<String>>,
     /// Address of the public listener, with `http://`.
     pub base: String,
+    /// Host and port of the listener for operators.
+    operators: String,
 }
 
 impl Node {
@@ -31,11 +33,17 @@ impl Node {
             text
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let home = lines.find_map(|line| line.trim().strip_prefix("Home").map(|rest| rest.trim().to_owned()));
-        let base = home.expect("the server says where it listens").trim_end_matches('/').to_owned();
+        let mut after = |name: &str| {
+            let found =
+                lines.find_map(|line| line.trim().strip_prefix(name).map(|rest| rest.trim().to_owned()));
+            found.expect("the server says where it listens")
+        };
+        let base = after("Home").trim_end_matches('/').to_owned();
+        let operators =
+            after("Metrics").trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
         // The rest is read too, so that the server never waits for its reader.
         thread::spawn(move || lines.for_each(drop));
-        Self { child, log: Some(log), base }
+        Self { child, log: Some(log), base, operators }
     }
 
     /// Posts something that is no offer to `path`. Returns the status line.
@@ -48,6 +56,18 @@ impl Node {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer.lines().next().unwrap().to_owned()
+    }
+
+    /// Its metrics in OpenMetrics' format, after the head of the answer.
+    pub fn open_metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.operators).unwrap();
+        let accept = "accept: application/openmetrics-text; version=1.0.0; q=0.7, text/plain; q=0.3";
+        let host = &self.operators;
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{accept}\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Stops it. Returns how long that took, and all that it logged.
