@@ -24,14 +24,14 @@ mod traces;
 
 pub use actor::{Room, ShardLink};
 pub use claimant::{Claimant, TokenDigest};
-pub use core::{IfMatch, LiveStream, StreamTrack};
+pub use core::{IfMatch, LayerRequest, LiveStream, StreamTrack};
 pub use directory::{Directory, Reservation};
 pub use error::RoomError;
 pub use events::{EventFeed, EventKind, EventKinds, LayerState, StreamNumber, StreamState};
 pub(crate) use journal::protocol;
 pub use message::{
     Admit, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Patched,
-    Place, Play, Publish, TellToLeave,
+    Place, Play, Publish, SelectLayer, TellToLeave,
 };
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
 pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, RoomRules, Rooms};

@@ -13,6 +13,7 @@ mod entity_tag;
 mod events;
 mod extension;
 mod guard;
+mod layer;
 mod listener;
 mod location;
 mod pages;

@@ -290,6 +290,7 @@ fn start_control(
             admit_peer: shard.addr.clone().recipient(),
             tell_peer: shard.addr.clone().recipient(),
             close_peers: shard.addr.clone().recipient(),
+            wish_layer: shard.addr.clone().recipient(),
             report: shard.addr.clone().recipient(),
         })
         .collect();

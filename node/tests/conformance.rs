@@ -79,6 +79,7 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     live::whep(report, &client, &stream).await?;
     live::patch(report, &client, &stream).await?;
     extensions::events(report, &client, &stream).await?;
+    extensions::layers(report, &client, &stream).await?;
     live::end(report, &client, stream).await?;
     server.check_no_panic(report)?;
     extensions::reconnect(report).await?;

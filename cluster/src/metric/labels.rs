@@ -45,6 +45,7 @@ const SHARD_MESSAGES: &[&str] = &[
     "PeerSaid",
     "Stop",
     "TellPeer",
+    "WishLayer",
 ];
 const ROOM_MESSAGES: &[&str] = &[
     "Admit",
@@ -59,6 +60,7 @@ const ROOM_MESSAGES: &[&str] = &[
     "PatchSession",
     "PeerNotices",
     "Publish",
+    "SelectLayer",
     "TellToLeave",
 ];
 const ROOMS_MESSAGES: &[&str] =

@@ -23,7 +23,7 @@ use super::journal::Journal;
 use super::ledger::Ledger;
 use super::message::{
     Admit, CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession,
-    Publish, TellToLeave,
+    Publish, SelectLayer, TellToLeave,
 };
 use super::rooms::{End, RoomEmptied};
 use super::silence::Silence;
@@ -36,7 +36,7 @@ use crate::cluster_agent::{ClusterAgent, ReleaseStream};
 use crate::media::codec::MediaKind;
 use crate::peer::message::{PeerEvent, PeerNotices};
 use crate::shard;
-use crate::shard::message::{AddPeer, AdmitPeer, ClosePeers, TellPeer};
+use crate::shard::message::{AddPeer, AdmitPeer, ClosePeers, TellPeer, WishLayer};
 use crate::telemetry::JoinTrace;
 
 /// Notices of peers and requests of clients that wait for a room. Full means: peers keep their notices and try again,
@@ -57,6 +57,8 @@ pub struct ShardLink {
     pub tell_peer: Recipient<TellPeer>,
     /// Ends peers.
     pub close_peers: Recipient<ClosePeers>,
+    /// Takes wishes for layers.
+    pub wish_layer: Recipient<WishLayer>,
     /// Knows the figures of tracks.
     pub report: Recipient<shard::message::GetReport>,
 }
@@ -66,6 +68,7 @@ struct ShardLanes {
     admit: NoticeLane<AdmitPeer>,
     tell: NoticeLane<TellPeer>,
     close: NoticeLane<ClosePeers>,
+    wish: NoticeLane<WishLayer>,
 }
 
 impl ShardLanes {
@@ -74,11 +77,12 @@ impl ShardLanes {
             admit: NoticeLane::new(shard.admit_peer.clone()),
             tell: NoticeLane::new(shard.tell_peer.clone()),
             close: NoticeLane::new(shard.close_peers.clone()),
+            wish: NoticeLane::new(shard.wish_layer.clone()),
         }
     }
 
     fn has_room(&self) -> bool {
-        self.tell.has_room() && self.close.has_room()
+        self.tell.has_room() && self.close.has_room() && self.wish.has_room()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -127,7 +131,7 @@ pub struct Room {
 instrumented! {
     Room in instruments:
         Admit, CheckFree, CloseAll, CloseEvents, End, EndSession, GetReport, ListenToEvents, OpenEvents,
-        PatchSession, PeerNotices, Publish, TellToLeave,
+        PatchSession, PeerNotices, Publish, SelectLayer, TellToLeave,
 }
 
 impl Room {
@@ -173,6 +177,11 @@ impl Room {
                 RoomOutput::TellPeer { shard, peer, input } => {
                     if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
                         lanes.tell.send(now, TellPeer { peer, input });
+                    }
+                }
+                RoomOutput::WishLayer { shard, peer, wish } => {
+                    if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
+                        lanes.wish.send(now, WishLayer { peer, wish });
                     }
                 }
                 RoomOutput::ClosePeers { shard, peers, reason } => {

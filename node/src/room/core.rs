@@ -4,6 +4,7 @@
 //! peers, and each step of a session for logs and metrics. The one deadline is that of a stream whose publisher left;
 //! peers end themselves when a client never connects or falls silent, and say so.
 
+mod layer;
 mod patch;
 mod stream;
 mod succession;
@@ -19,7 +20,9 @@ use super::events::Facts;
 use crate::media::codec::MediaKind;
 use crate::media::negotiated::{IceCredentials, NegotiatedMedia};
 use crate::media::path::{PeerKey, ShardId};
+use crate::media::selection::LayerWish;
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice};
+pub use layer::LayerRequest;
 pub use patch::IfMatch;
 pub(super) use patch::PatchKind;
 pub(super) use stream::Stream;
@@ -47,6 +50,8 @@ pub(super) struct Entrant {
 pub(super) enum RoomOutput {
     /// Tell a peer.
     TellPeer { shard: ShardId, peer: PeerKey, input: PeerInput },
+    /// A viewer asks for a layer.
+    WishLayer { shard: ShardId, peer: PeerKey, wish: LayerWish },
     /// Close peers of one shard: all that leave it for the same reason at once.
     ClosePeers { shard: ShardId, peers: Vec<PeerKey>, reason: EndReason },
     /// A session came to a further stage of its join, `elapsed` after it entered.
@@ -95,6 +100,8 @@ struct Session {
     connected: bool,
     /// What its peer is to be told once the room knows its key.
     untold: Option<PeerInput>,
+    /// Which layer it asked for before the room knew its peer's key.
+    unwished: Option<LayerWish>,
 }
 
 /// One room.
@@ -140,6 +147,7 @@ impl RoomCore {
             entered: now,
             connected: false,
             untold: None,
+            unwished: None,
         };
         self.sessions.insert(entrant.session, session);
     }
@@ -152,6 +160,8 @@ impl RoomCore {
                 session.peer = Some(peer);
                 let input = session.untold.take();
                 self.outputs.extend(input.map(|input| RoomOutput::TellPeer { shard, peer, input }));
+                let wish = session.unwished.take();
+                self.outputs.extend(wish.map(|wish| RoomOutput::WishLayer { shard, peer, wish }));
             }
             None => self.close_peer(shard, peer, EndReason::Deleted),
         }

@@ -28,6 +28,12 @@ pub enum RoomError {
     /// The session has as many event streams as it may have.
     #[error("the session has {0} event streams, its limit")]
     EventStreamLimit(usize),
+    /// A wish for a layer of a section in which the session plays no video.
+    #[error("the session plays no video in the section with the mediaId {0:?}")]
+    UnknownMedia(String),
+    /// A wish for a layer that the publisher does not send.
+    #[error("the video has no layer with the rid {0:?}")]
+    UnknownLayer(String),
     /// A PATCH without `If-Match` (RFC 9725 §4.3.1).
     #[error("the request lacks If-Match")]
     PreconditionMissing,

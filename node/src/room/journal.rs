@@ -50,7 +50,7 @@ impl Journal {
     pub fn record(&mut self, output: &RoomOutput, trace: Option<TraceId>) {
         let trace_id = trace.map(display);
         match output {
-            RoomOutput::TellPeer { .. } | RoomOutput::ClosePeers { .. } => {}
+            RoomOutput::TellPeer { .. } | RoomOutput::WishLayer { .. } | RoomOutput::ClosePeers { .. } => {}
             RoomOutput::Stage { session, stream, role, event, elapsed } => {
                 let Some(stage) = stage(*event) else { return };
                 let seconds = elapsed.as_secs_f64();

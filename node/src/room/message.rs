@@ -6,7 +6,7 @@ use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use tokio::sync::oneshot;
 
 use super::claimant::Claimant;
-use super::core::IfMatch;
+use super::core::{IfMatch, LayerRequest};
 use super::directory::Reservation;
 use super::error::RoomError;
 use super::events::{EventFeed, EventKinds, StreamNumber};
@@ -170,6 +170,18 @@ pub struct CloseEvents {
     pub stream: StreamName,
     /// Which of its event streams.
     pub number: StreamNumber,
+}
+
+/// A viewer asks for a layer of its video.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), RoomError>")]
+pub struct SelectLayer {
+    /// Which session's.
+    pub session: SessionId,
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// Which layer.
+    pub request: LayerRequest,
 }
 
 /// The node is on its way out: nobody enters any more, and viewers are told to move. Answered with how many were.

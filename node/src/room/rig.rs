@@ -16,8 +16,11 @@ use crate::actor::supervise::{Watch, lifeline};
 use crate::cluster_agent::ClusterAgent;
 use crate::config::Limits;
 use crate::media::path::{PeerKey, ShardId};
+use crate::media::selection::LayerWish;
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerNotices};
-use crate::shard::message::{AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetReport, ShardReport, TellPeer};
+use crate::shard::message::{
+    AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetReport, ShardReport, TellPeer, WishLayer,
+};
 
 /// What the rooms did to the shard.
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub(crate) struct Notes {
     pub(crate) added: Vec<(SessionId, Recipient<PeerNotices>)>,
     /// What peers were told, by index.
     pub(crate) told: Vec<(u32, PeerInput)>,
+    /// Which layers viewers asked for, by the index of their peers.
+    pub(crate) wishes: Vec<(u32, LayerWish)>,
     /// What the rooms have yet to hear of viewers that were added or refused.
     pub(crate) unsaid: Vec<(Recipient<PeerNotices>, PeerNotice)>,
     /// Whether the shard is full.
@@ -92,6 +97,14 @@ impl Handler<ClosePeers> for NotingShard {
     }
 }
 
+impl Handler<WishLayer> for NotingShard {
+    type Result = ();
+
+    fn handle(&mut self, WishLayer { peer, wish }: WishLayer, _: &mut Context<Self>) {
+        self.0.lock().unwrap().wishes.push((peer.index, wish));
+    }
+}
+
 impl Handler<GetReport> for NotingShard {
     type Result = actix::MessageResult<GetReport>;
 
@@ -133,6 +146,7 @@ impl Rig {
             admit_peer: shard.clone().recipient(),
             tell_peer: shard.clone().recipient(),
             close_peers: shard.clone().recipient(),
+            wish_layer: shard.clone().recipient(),
             report: shard.recipient(),
         };
         let directory = Arc::new(Directory::new(1, limits.sessions));

@@ -25,7 +25,7 @@ use super::error::RoomError;
 use super::ledger::Ledger;
 use super::message::{
     CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Place,
-    Publish, TellToLeave,
+    Publish, SelectLayer, TellToLeave,
 };
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
@@ -88,6 +88,7 @@ room_message!(EndSession, enters: false, opens: false, missing: RoomError::NoSes
 room_message!(OpenEvents, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(ListenToEvents, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(CloseEvents, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(SelectLayer, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(GetReport, enters: false, opens: false, missing: RoomError::NotLive);
 
 /// What is in all rooms? Answered by name, without figures of tracks.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::{Forwarded, Plane};
+use crate::media::selection::LayerWish;
 use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
 use crate::peer::ice::{Verdict, ufrag_of_check, verdict_of_answer};
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
@@ -76,6 +77,8 @@ struct Resident {
     heard: Option<Instant>,
     /// Whether its room knows that ICE has found a path.
     path_told: bool,
+    /// Which layer it asked for before it was connected.
+    wish: Option<LayerWish>,
 }
 
 impl ShardCore {
@@ -141,7 +144,9 @@ impl ShardCore {
             return Err(AddPeerError::Stopping);
         }
         let media = Some(media);
-        self.routes.add(ufrag, Resident { session, media, connected_by: None, heard: None, path_told: false })
+        let resident =
+            Resident { session, media, connected_by: None, heard: None, path_told: false, wish: None };
+        self.routes.add(ufrag, resident)
     }
 
     /// Gives a command to a peer.
@@ -151,6 +156,14 @@ impl ShardCore {
         }
         if self.routes.get(peer).is_some() {
             self.outputs.push_back(ShardOutput::ToPeer(peer, input));
+        }
+    }
+
+    /// A viewer asks for a layer. If it is not connected yet, it gets that one from the start.
+    pub fn wish_layer(&mut self, now: Instant, peer: PeerKey, wish: LayerWish) {
+        match self.routes.get_mut(peer) {
+            Some(resident) if resident.connected_by.is_none() => resident.wish = Some(wish),
+            _ => self.plane.wish_layer(now, peer, wish),
         }
     }
 
@@ -345,6 +358,9 @@ impl ShardCore {
             Ok(()) => {
                 if let Some(resident) = self.routes.get_mut(peer) {
                     resident.connected_by = Some(path);
+                    if let Some(wish) = resident.wish.take() {
+                        self.plane.wish_layer(self.now, peer, wish);
+                    }
                 }
                 let notice = self.notice(peer, PeerEvent::Connected);
                 self.outputs.extend(notice);

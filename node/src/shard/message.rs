@@ -6,6 +6,7 @@ use opentelemetry::trace::TraceId;
 
 use crate::media::path::PeerKey;
 use crate::media::plane::TrackReport;
+use crate::media::selection::LayerWish;
 use crate::media::spec::{EgressTrack, IngestTrack, ShardMessage};
 pub use crate::peer::message::PeerSaid;
 use crate::peer::message::{EndReason, PeerConfig, PeerInput, PeerNotices};
@@ -70,6 +71,16 @@ pub struct TellPeer {
     pub peer: PeerKey,
     /// What to tell it.
     pub input: PeerInput,
+}
+
+/// A viewer asks for a layer of its video. One that has ended asks for nothing any more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WishLayer {
+    /// Which peer.
+    pub peer: PeerKey,
+    /// What it asks for.
+    pub wish: LayerWish,
 }
 
 /// End these peers. Those that have ended already are passed over. One message however many leave: a stream that ends takes

@@ -115,7 +115,7 @@ async fn join(
     let address = location::of_session(&base, role, room, stream, entry.session);
     let extensions = match role {
         Role::Publisher => Vec::new(),
-        Role::Viewer => extension::links(&address),
+        Role::Viewer => extension::links(&address, answer.video_section.is_some()),
     };
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, address));

@@ -10,12 +10,12 @@ use crate::room::EventKind;
 /// The one content type of what extensions are posted.
 pub const JSON: &str = "application/json";
 
-/// Values of `Link` headers for the viewer's session at `address`, one per extension.
-pub fn links(address: &str) -> Vec<String> {
+/// Values of `Link` headers for the viewer's session at `address`, one per extension. Who plays no video has no layers.
+pub fn links(address: &str, has_video: bool) -> Vec<String> {
     let events = EventKind::ALL.map(EventKind::name).join(",");
-    vec![format!(
-        "<{address}/sse>; rel=\"urn:ietf:params:whep:ext:core:server-sent-events\"; events=\"{events}\""
-    )]
+    let sse = "urn:ietf:params:whep:ext:core:server-sent-events";
+    let layer = has_video.then(|| format!("<{address}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\""));
+    [format!("<{address}/sse>; rel=\"{sse}\"; events=\"{events}\"")].into_iter().chain(layer).collect()
 }
 
 /// `OPTIONS` of a resource that takes `methods`.

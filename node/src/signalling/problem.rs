@@ -72,6 +72,9 @@ pub enum Problem {
     /// The body is no list of events.
     #[error("the body is not a JSON array with names of events")]
     EventList,
+    /// The body is no wish for a layer.
+    #[error("the body is not a JSON object that asks for a layer: {0}")]
+    Layer(String),
     /// The node has as many open event streams as it may have.
     #[error("the node has {0} event streams open, its limit")]
     EventStreamsFull(u32),
@@ -128,6 +131,7 @@ impl Problem {
             | Self::IfMatch
             | Self::UnknownEvent(_)
             | Self::EventList
+            | Self::Layer(_)
             | Self::Host => StatusCode::BAD_REQUEST,
             Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -154,6 +158,8 @@ impl Problem {
                 RoomError::NoEventStream => {
                     Some("make a new one by POST to the address that the session's Link header names")
                 }
+                RoomError::UnknownMedia(_) => Some("leave it out to mean the session's video"),
+                RoomError::UnknownLayer(_) => Some("the layers event lists those that there are"),
                 RoomError::EventStreamLimit(_) => Some("end one of them by DELETE first"),
                 RoomError::TakenOver => Some("publish again only to take it back"),
                 RoomError::PreconditionMissing => {
@@ -250,6 +256,7 @@ fn room_status(error: &RoomError) -> StatusCode {
     match error {
         RoomError::NotLive | RoomError::Taken | RoomError::EventStreamLimit(_) => StatusCode::CONFLICT,
         RoomError::NoSession | RoomError::NoEventStream => StatusCode::NOT_FOUND,
+        RoomError::UnknownMedia(_) | RoomError::UnknownLayer(_) => StatusCode::BAD_REQUEST,
         RoomError::TakenOver => StatusCode::GONE,
         RoomError::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
         RoomError::PreconditionFailed => StatusCode::PRECONDITION_FAILED,

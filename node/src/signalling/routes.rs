@@ -8,7 +8,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::metric::labels::METHODS_OF;
 
 use super::problem::Problem;
-use super::{admin, api, endpoint, events, extension, pages, session};
+use super::{admin, api, endpoint, events, extension, layer, pages, session};
 
 /// The public listener. WHEP and WHIP come first and in scopes of their own: each pattern that a request is tried
 /// against costs microseconds, and joins come in crowds.
@@ -83,7 +83,11 @@ fn extensions(config: &mut ServiceConfig) {
         .route(web::delete().to(events::close))
         .route(web::method(Method::OPTIONS).to(|request| extension::options(request, events::STREAM_METHODS)))
         .default_service(web::to(|payload| refuse(payload, Problem::Method(events::STREAM_METHODS))));
-    config.service(events).service(stream);
+    let layer = web::resource("/{room}/{stream}/{session}/layer")
+        .route(web::post().to(layer::select))
+        .route(web::method(Method::OPTIONS).to(|request| extension::options(request, layer::METHODS)))
+        .default_service(web::to(|payload| refuse(payload, Problem::Method(layer::METHODS))));
+    config.service(events).service(stream).service(layer);
 }
 
 fn whep_endpoint(path: &str) -> Resource {

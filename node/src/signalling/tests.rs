@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod events;
+mod layers;
 
 use std::rc::Rc;
 use std::sync::Arc;

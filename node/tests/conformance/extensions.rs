@@ -9,6 +9,7 @@ use crate::offers;
 use crate::report::Report;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
 const EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 
 /// The address of the `Link` header with this relation, and its parameters.
@@ -142,6 +143,43 @@ pub async fn events(report: &mut Report, client: &Client, stream: &LiveStream) -
     client.ask("DELETE", &viewer.session()).await?;
     while events.next().await?.is_some() {}
     report.line("13.12", "an event stream ends with its session", true, "");
+    Ok(())
+}
+
+/// Wishes for layers of a stream which is live and has one.
+pub async fn layers(report: &mut Report, client: &Client, stream: &LiveStream) -> Result<()> {
+    let path = format!("/whep/{}", stream.room());
+    let viewer = client.post(&path, &offers::play()).await?;
+    let (address, _) = link(&viewer, LAYER).unwrap_or_default();
+    report.line(
+        "13.15",
+        "the 201 of a viewer has a Link for layers",
+        address.starts_with(client.base()),
+        &viewer,
+    );
+    for wish in
+        ["{}", r#"{"mediaId":"1"}"#, r#"{"mediaId":"1","maxHeight":360}"#, r#"{"maxTemporalLayerId":0}"#]
+    {
+        let reply = client.send("POST", &address, &[JSON], wish).await?;
+        report.line("13.16", &format!("POST of the wish {wish} is 200"), reply.status == 200, &reply);
+    }
+    for wish in [
+        r#"{"rid":"unknown"}"#,
+        r#"{"mediaId":"0"}"#,
+        r#"{"mediaId":"7"}"#,
+        r#"{"spatialLayerId":-1}"#,
+        r#"{"maxWidth":"wide"}"#,
+        "[]",
+        "north",
+    ] {
+        let reply = client.send("POST", &address, &[JSON], wish).await?;
+        report.line("13.17", &format!("POST of the wish {wish} is 400"), reply.status == 400, &reply);
+    }
+    let reply = client.send("POST", &address, &[("content-type", "text/plain")], "{}").await?;
+    report.line("13.18", "POST of a wish of another content type is 415", reply.status == 415, &reply);
+    client.ask("DELETE", &viewer.session()).await?;
+    let reply = client.send("POST", &address, &[JSON], "{}").await?;
+    report.line("13.19", "POST of a wish after the end of the session is 404", reply.status == 404, &reply);
     Ok(())
 }
 

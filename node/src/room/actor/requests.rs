@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use actix::{ActorContext, Context, ResponseFuture};
+use aforo_cluster::control::Role;
 use rand::RngExt;
 
 use super::{DEADLINE, Room};
@@ -11,7 +12,7 @@ use crate::media::path::ShardId;
 use crate::peer::ice;
 use crate::room::core::PatchKind;
 use crate::room::error::RoomError;
-use crate::room::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Patched};
+use crate::room::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Patched, SelectLayer};
 use crate::room::report::{self, RoomReport};
 use crate::room::rooms::End;
 use crate::shard;
@@ -51,6 +52,18 @@ impl Handler<EndSession> for Room {
         let ended = self.core.delete(crate::actor::now(), session);
         self.drain(context);
         ended
+    }
+}
+
+impl Handler<SelectLayer> for Room {
+    type Result = Result<(), RoomError>;
+
+    fn handle(&mut self, select: SelectLayer, context: &mut Context<Self>) -> Self::Result {
+        let SelectLayer { session, stream, request } = select;
+        self.core.require(session, Role::Viewer, &stream)?;
+        let selected = self.core.select_layer(session, &request);
+        self.drain(context);
+        selected
     }
 }
 

@@ -13,7 +13,7 @@ use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice};
 use crate::shard::lanes::PeerLanes;
 use crate::shard::message::{
     AddPeer, AddPeerError, AdmitPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerMedia,
-    PeerSaid, ShardLoad, ShardReport, Stop, TellPeer,
+    PeerSaid, ShardLoad, ShardReport, Stop, TellPeer, WishLayer,
 };
 use crate::shard::room_lanes::Haste;
 use crate::shard::socket::tcp::connections;
@@ -24,6 +24,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 instrumented! {
     Shard in instruments:
         AddPeer, AdmitPeer, AdoptTcp, ClosePeers, FromShard, GetLoad, GetReport, Meet, PeerSaid, Stop, TellPeer,
+        WishLayer,
 }
 
 impl Shard {
@@ -78,6 +79,19 @@ impl Handler<TellPeer> for Shard {
         let mut pump = self.pump.borrow_mut();
         pump.core.tell(tell.peer, tell.input);
         pump.hand_out(Instant::now());
+    }
+}
+
+impl Handler<WishLayer> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, WishLayer { peer, wish }: WishLayer, _: &mut Context<Self>) {
+        let mut pump = self.pump.borrow_mut();
+        let now = Instant::now();
+        pump.core.wish_layer(now, peer, wish);
+        pump.hand_out(now);
+        // A change of layer may want a keyframe, which leaves with the next round.
+        self.wake.notify_one();
     }
 }
 
