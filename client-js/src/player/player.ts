@@ -10,6 +10,7 @@ import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { type Flow, StallWatch } from '../stats/stall.ts';
+import { HoldBack } from './hold-back.ts';
 
 /**
  * - `waiting`: the stream is not live; the player asks again by itself
@@ -156,10 +157,16 @@ export class Player extends Emitter<PlayerEvents> {
     this.#flow = 'flowing';
     this.#mediaCame = false;
     const stall = new StallWatch(Date.now());
+    const holdBack = new HoldBack();
     const hasVideo = this.#media?.getVideoTracks().length !== 0;
     this.#sampler = new StatsSampler(session.connection, readPlayback, (sample) => {
       this.emit('stats', sample);
-      const { atMs, packets, framesDecoded } = sample.counters;
+      const { atMs, packets, nacks, framesDecoded } = sample.counters;
+      const { roundTripMs, freezeCount } = sample;
+      hold(
+        session.connection,
+        holdBack.observe(atMs, { packets, nacks, roundTripMs, freezes: freezeCount ?? 0 }),
+      );
       if (packets > 0) this.#mediaFlows();
       this.#flowed(stall.observe(atMs, { packets, frames: hasVideo ? framesDecoded : null }));
     });
@@ -203,6 +210,15 @@ export class Player extends Emitter<PlayerEvents> {
     if (state === this.#state) return;
     this.#state = state;
     this.emit('state', state);
+  }
+}
+
+/** Tells every receiver how long to hold media back; a browser that cannot be told goes on as it was. */
+function hold(connection: RTCPeerConnection, targetMs: number | null): void {
+  for (const receiver of connection.getReceivers()) {
+    if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== targetMs) {
+      receiver.jitterBufferTarget = targetMs;
+    }
   }
 }
 

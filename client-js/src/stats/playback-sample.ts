@@ -16,6 +16,8 @@ export interface PlaybackCounters {
   readonly bytes: number;
   readonly packets: number;
   readonly lost: number;
+  /** Packets that the browser asked for again. */
+  readonly nacks: number;
   readonly framesDecoded: number;
   readonly jitterDelaySeconds: number;
   readonly jitterEmitted: number;
@@ -93,6 +95,7 @@ function countersOf(
     bytes: sum('bytesReceived'),
     packets: sum('packetsReceived'),
     lost: sum('packetsLost'),
+    nacks: sum('nackCount'),
     framesDecoded: numberOf(video, 'framesDecoded') ?? 0,
     jitterDelaySeconds: numberOf(video, 'jitterBufferDelay') ?? 0,
     jitterEmitted: numberOf(video, 'jitterBufferEmittedCount') ?? 0,
