@@ -18,11 +18,15 @@ const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Round trip before one was measured: the median between a viewer at home and a server on the same continent, doubled.
 const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(100);
 
-/// Requests for one packet. At 10 % loss each way, seven in a row fail once in 100,000.
-const MAX_TRIES: u8 = 8;
+/// From the second round on each request is sent twice, this far apart: the first one showed that the path loses packets,
+/// requests too, and a publisher answers a request once per round trip however often it comes.
+const REPEAT_INTERVAL: Duration = MIN_INTERVAL;
+
+/// Requests for one packet: eight rounds. At 10 % loss each way, all of them fail once in 1,000,000.
+const MAX_TRIES: u8 = 15;
 
 /// Answers after more requests than this say more about loss than about the round trip.
-const MAX_SAMPLED_TRIES: u8 = 3;
+const MAX_SAMPLED_TRIES: u8 = 5;
 
 /// How long a packet is asked for: five times on a round trip of 200 ms. By then a viewer's player has given the picture up
 /// and wants a keyframe.
@@ -155,16 +159,22 @@ impl MissingList {
 }
 
 impl Missing {
-    /// When to ask next: at once if it cannot be reordering, then after a round trip, from the third time on after half a
+    /// When to ask next: at once if it cannot be reordering, then after a round trip, from the third round on after half a
     /// one more each time.
     fn due(&self, highest: u64, round_trip: Duration) -> Instant {
         let Some(asked) = self.asked else {
             let lost = highest >= self.index + REORDER_PACKETS;
             return if lost { self.noticed } else { self.noticed + REORDER_TIME };
         };
+        let repeated = self.tries > 1;
+        if repeated && self.tries.is_multiple_of(2) {
+            return asked + REPEAT_INTERVAL;
+        }
         // A quarter above the round trip, because half of all answers take longer than the mean.
         let interval = (round_trip + round_trip / 4).max(MIN_INTERVAL);
-        let backed_off = interval * u32::from(self.tries.max(2)) / 2;
-        asked + backed_off.min(MAX_AGE)
+        let rounds = u32::from(self.tries / 2 + 1);
+        let backed_off = (interval * rounds.max(2) / 2).min(MAX_AGE);
+        let since_round = if repeated { REPEAT_INTERVAL } else { Duration::ZERO };
+        asked + backed_off.saturating_sub(since_round).max(MIN_INTERVAL)
     }
 }

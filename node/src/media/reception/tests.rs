@@ -91,7 +91,7 @@ fn asking_backs_off_and_ends_with_a_wish_for_a_keyframe() {
     let asked = s.run();
     let times: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
     assert!(asked.iter().all(|(_, sequence)| *sequence == 11));
-    assert_eq!(times[..4], [5, 130, 255, 442]);
+    assert_eq!(times[..6], [5, 130, 150, 255, 275, 442], "twice from the second round on");
     assert!(times.last().unwrap() < &1_600, "it does not go on for ever: {times:?}");
     assert!(s.reception.take_keyframe_wanted());
     assert!(!s.reception.take_keyframe_wanted());
