@@ -78,6 +78,7 @@ impl Sealer {
     }
 
     /// Appends the sealed packet to `out`.
+    #[inline]
     fn seal(&mut self, payload: &[u8], timestamp: u32, out: &mut Vec<u8>) -> Result<()> {
         self.sequence += 1;
         let mut header = [0u8; HEADER_BYTES];
@@ -131,10 +132,11 @@ pub fn send(shape: StreamShape, count: usize, port: u16, duration: Duration) -> 
         if let Some(rest) = window_end.checked_sub(started.elapsed()) {
             std::thread::sleep(rest);
         }
+        let runs = runs(&window);
         for sealer in &mut sealers {
-            for run in runs(&window) {
+            for run in &runs {
                 let start = batch.data_mut().len();
-                for packet in run {
+                for packet in *run {
                     sealer.seal(&packet.payload, packet.timestamp, batch.data_mut())?;
                 }
                 let first_bytes = run.first().map_or(0, |packet| packet.payload.len());

@@ -39,7 +39,7 @@ impl PublisherCounters {
         self.of(kind).load(Ordering::Relaxed)
     }
 
-    /// Whether a publisher could no longer send.
+    /// Whether a publisher can no longer send, or no longer hears the server.
     pub fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Relaxed)
     }
@@ -121,8 +121,9 @@ async fn send(
         let bytes = packet.payload.len() as u64;
         // Before it leaves: no viewer may know of a packet that is not counted.
         counters.of(packet.kind).fetch_add(1, Ordering::Relaxed);
-        if !session.is_up() || session.send(packet).await.is_err() {
-            counters.cut_off.store(true, Ordering::Relaxed);
+        let sent = session.is_up() && session.send(packet).await.is_ok();
+        counters.cut_off.store(!sent || !session.is_heard(), Ordering::Relaxed);
+        if !sent {
             continue;
         }
         counters.packets.fetch_add(1, Ordering::Relaxed);

@@ -73,12 +73,12 @@ struct CommandLine {
 }
 
 /// Exit status and JSON of the command against a relay with this fate.
-fn command_against(fate: Fate, name: &str) -> (ExitCode, Value) {
+fn command_against(fate: Fate, name: &str, viewers: usize) -> (ExitCode, Value) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let target = runtime.block_on(relay::start(fate));
     let json = std::env::temp_dir().join(format!("aforo-loadtest-{name}-{}.json", std::process::id()));
     let line = format!(
-        "aforo --target {target} --viewers 2 --codec vp8 --bitrate 300k --gop 500ms --ramp 50/s --duration 6s \
+        "aforo --target {target} --viewers {viewers} --codec vp8 --bitrate 300k --gop 500ms --ramp 50/s --duration 8s \
          --max-loss 0.001 --json {}",
         json.display()
     );
@@ -95,7 +95,7 @@ fn breaks(report: &Value, what: &str) -> bool {
 
 #[test]
 fn a_server_that_falls_silent_is_loss_and_lost_sessions_and_exit_status_1() {
-    let (code, report) = command_against(Fate::FallsSilent, "silent");
+    let (code, report) = command_against(Fate::FallsSilent, "silent", 2);
     assert_eq!(report["joins"]["ok"], 2, "{report}");
     assert!(report["packets"].as_u64().unwrap() > 0, "it was well at first: {report}");
     assert!(report["loss_after_repair"].as_f64().unwrap() > 0.1, "{report}");
@@ -107,10 +107,18 @@ fn a_server_that_falls_silent_is_loss_and_lost_sessions_and_exit_status_1() {
 
 #[test]
 fn a_server_that_closes_its_sessions_is_lost_sessions_and_exit_status_1() {
-    let (code, report) = command_against(Fate::ClosesSessions, "closed");
+    let (code, report) = command_against(Fate::ClosesSessions, "closed", 2);
     assert_eq!(report["joins"]["ok"], 2, "{report}");
     assert!(report["packets"].as_u64().unwrap() > 0, "it was well at first: {report}");
     assert_eq!(report["viewers_lost"], 2, "{report}");
     assert!(breaks(&report, "sessions were lost") && breaks(&report, "loss after repair"), "{report}");
+    assert_eq!(code, ExitCode::from(1));
+}
+
+#[test]
+fn a_server_that_loses_its_publisher_is_a_lost_session_and_exit_status_1() {
+    let (code, report) = command_against(Fate::LosesPublisher, "unheard", 0);
+    assert_eq!((&report["publishers_lost"], &report["viewers_lost"]), (&1.into(), &0.into()), "{report}");
+    assert!(breaks(&report, "sessions were lost"), "{report}");
     assert_eq!(code, ExitCode::from(1));
 }

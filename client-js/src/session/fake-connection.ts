@@ -41,6 +41,10 @@ export class FakeConnection extends EventTarget {
     return [{ receiver: { transport: this.dtls } }, { receiver: { transport: this.dtls } }];
   }
 
+  getReceivers(): unknown[] {
+    return [];
+  }
+
   /** The server says goodbye. */
   closeByServer(): void {
     this.dtls.state = 'closed';

@@ -1,7 +1,10 @@
-//! Lets PLI and FIR through the `webrtc` crate's chain to the publisher; all other feedback stays in the chain.
+//! Lets PLI and FIR through the `webrtc` crate's chain to the publisher, and notes when any feedback came; all other
+//! feedback stays in the chain.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
@@ -12,11 +15,43 @@ use rtc::shared::error::Error;
 /// Position in the chain: after every interceptor that reads feedback itself.
 pub const LAST_SLOT: usize = 1_000_000;
 
+/// When the server was heard last.
+#[derive(Debug)]
+pub struct LastWord {
+    epoch: Instant,
+    since_epoch_ms: AtomicU64,
+}
+
+impl LastWord {
+    /// Heard at this moment.
+    pub fn now() -> Arc<Self> {
+        Arc::new(Self { epoch: Instant::now(), since_epoch_ms: AtomicU64::new(0) })
+    }
+
+    /// How long ago that was, to the millisecond.
+    pub fn age(&self) -> Duration {
+        let heard = Duration::from_millis(self.since_epoch_ms.load(Ordering::Relaxed));
+        self.epoch.elapsed().saturating_sub(heard)
+    }
+
+    fn note(&self) {
+        let since_epoch_ms = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since_epoch_ms.store(since_epoch_ms, Ordering::Relaxed);
+    }
+}
+
 /// The interceptor. The crate delivers to the application only what something in the chain has marked.
-#[derive(Default)]
 pub struct KeyframeRequests {
+    heard: Arc<LastWord>,
     incoming: VecDeque<TaggedPacket>,
     outgoing: VecDeque<TaggedPacket>,
+}
+
+impl KeyframeRequests {
+    /// An interceptor that tells `heard` of all feedback.
+    pub fn new(heard: Arc<LastWord>) -> Self {
+        Self { heard, incoming: VecDeque::new(), outgoing: VecDeque::new() }
+    }
 }
 
 impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
@@ -28,6 +63,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
 
     fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Self::Error> {
         if let Packet::Rtcp(packets) = &mut message.message.packet {
+            self.heard.note();
             packets.retain(|packet| {
                 let packet = packet.as_any();
                 packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()

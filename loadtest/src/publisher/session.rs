@@ -32,7 +32,7 @@ use webrtc::peer_connection::{
 };
 use webrtc::rtp_transceiver::RtpTransceiver;
 
-use super::keyframe_requests::{KeyframeRequests, LAST_SLOT};
+use super::keyframe_requests::{KeyframeRequests, LAST_SLOT, LastWord};
 use super::schedule::{DuePacket, TrackKind};
 use crate::clip::ClipCodec;
 use crate::clock;
@@ -40,6 +40,10 @@ use crate::signalling::{ABS_CAPTURE_TIME_URI, SessionUrl, Signaller};
 
 /// A publisher that is not connected by then counts as refused; browsers give up later, people earlier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A server reports on what it gets once a second (RFC 3550 §6.2 at our bitrates), or ten times with transport-wide
+/// feedback; the crate itself takes 30 s to see that nobody is there.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 
 const H264_PAYLOAD_TYPE: u8 = 102;
 const VP8_PAYLOAD_TYPE: u8 = 96;
@@ -95,6 +99,7 @@ impl SendTrack {
 pub struct Session {
     connection: Arc<dyn PeerConnection>,
     state: watch::Receiver<RTCPeerConnectionState>,
+    heard: Arc<LastWord>,
     video: Option<SendTrack>,
     audio: SendTrack,
     url: SessionUrl,
@@ -135,7 +140,8 @@ impl Session {
     pub async fn connect(target: PublishTarget, codec: ClipCodec) -> Result<Self> {
         let (gathered, mut on_gathered) = watch::channel(false);
         let (state, mut on_state) = watch::channel(RTCPeerConnectionState::New);
-        let connection = build_connection(&target, Events { gathered, state }).await?;
+        let heard = LastWord::now();
+        let connection = build_connection(&target, Events { gathered, state }, heard.clone()).await?;
         let video = match video_codec(codec) {
             Some((codec, _)) => Some(add_track(&*connection, RtpCodecKind::Video, codec).await?),
             None => None,
@@ -165,12 +171,17 @@ impl Session {
         };
         let audio = audio.negotiated().await?;
         let (url, signaller) = (posted.session, target.signaller);
-        Ok(Self { connection, state: on_state, video, audio, url, signaller })
+        Ok(Self { connection, state: on_state, heard, video, audio, url, signaller })
     }
 
     /// Whether the connection has neither failed nor been closed.
     pub fn is_up(&self) -> bool {
         !matches!(*self.state.borrow(), RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed)
+    }
+
+    /// Whether the server was heard lately.
+    pub fn is_heard(&self) -> bool {
+        self.heard.age() < SILENCE_LIMIT
     }
 
     /// The video track, unless the stream is sound alone.
@@ -229,11 +240,15 @@ impl AddedTrack {
     }
 }
 
-async fn build_connection(target: &PublishTarget, events: Events) -> Result<Arc<dyn PeerConnection>> {
+async fn build_connection(
+    target: &PublishTarget,
+    events: Events,
+    heard: Arc<LastWord>,
+) -> Result<Arc<dyn PeerConnection>> {
     let mut engine = media_engine()?;
     let registry = configure_nack(Registry::new(), &mut engine);
     let registry = configure_twcc_sender_only(registry, &mut engine)?;
-    let registry = configure_rtcp_reports(registry).with(Slot::from(LAST_SLOT), KeyframeRequests::default());
+    let registry = configure_rtcp_reports(registry).with(Slot::from(LAST_SLOT), KeyframeRequests::new(heard));
     let settings = SettingEngineBuilder::new().with_include_loopback_candidate(true).build();
     let connection = PeerConnectionBuilder::new()
         .with_media_engine(engine)

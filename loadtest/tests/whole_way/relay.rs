@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::configuration::interceptor_registry::configure_nack;
+use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::sdp::RTCSessionDescription;
@@ -43,9 +43,11 @@ pub enum Fate {
     FallsSilent,
     /// It closes its viewers' connections.
     ClosesSessions,
+    /// It closes its publisher's connection; there need be no viewer.
+    LosesPublisher,
 }
 
-/// Sound since the first viewer came, after which [`Fate`] strikes, in packets of 20 ms: joins and the time in which they
+/// Sound since the first viewer came, or the publisher where it is lost, after which [`Fate`] strikes, in packets of 20 ms: joins and the time in which they
 /// settle are over by then, and a window of some seconds is not.
 const FATEFUL_SOUNDS: u32 = 250;
 
@@ -68,6 +70,12 @@ impl Relay {
             let viewers = std::mem::take(&mut *self.viewers.lock().unwrap());
             for viewer in viewers {
                 viewer.close().await.unwrap();
+            }
+        }
+        if self.fate == Fate::LosesPublisher {
+            let publishers = std::mem::take(&mut *self.publishers.lock().unwrap());
+            for publisher in publishers {
+                publisher.close().await.unwrap();
             }
         }
     }
@@ -104,7 +112,8 @@ async fn forward(relay: Arc<Relay>, track: Arc<dyn TrackRemote>) {
     let mut sounds = 0;
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
-        if kind == RtpCodecKind::Audio && !relay.outs.lock().await.is_empty() {
+        let counts = relay.fate == Fate::LosesPublisher || !relay.outs.lock().await.is_empty();
+        if kind == RtpCodecKind::Audio && counts {
             sounds += 1;
             if sounds == FATEFUL_SOUNDS {
                 relay.meet_fate().await;
@@ -188,7 +197,7 @@ async fn answer(relay: &Arc<Relay>, plays: bool, offer: String) -> String {
         let extension = RTCRtpHeaderExtensionCapability { uri: ABS_CAPTURE_TIME_URI.to_owned() };
         engine.register_header_extension(extension, kind, None).unwrap();
     }
-    let registry = configure_nack(Registry::new(), &mut engine);
+    let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine));
     // The crate would answer an offer of setup:active with the same.
     let role = if plays { RTCDtlsRole::Server } else { RTCDtlsRole::Client };
     let settings = SettingEngineBuilder::new()
