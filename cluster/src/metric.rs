@@ -185,6 +185,7 @@ metrics! {
     counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid.";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 
+    gauge drain_remaining_sessions []: "Sessions that a node that drains still has; 0 while it does not drain.";
     gauge event_streams []: "Event streams that viewers hold open.";
 
     // Sessions.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aforo_cluster::control::NodeState as LeaseState;
 use futures_util::future::join_all;
+use prometheus::IntGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -58,24 +59,32 @@ pub(crate) async fn run(config: &Config, node: Node, mut signals: StopSignals) {
     }
 }
 
-/// Waits until no session is left.
-async fn all_gone(directory: &Directory) {
-    while directory.sessions() > 0 {
+/// Waits until no session is left; `remaining` says how many there are.
+async fn all_gone(directory: &Directory, remaining: &IntGauge) {
+    loop {
+        let sessions = directory.sessions();
+        remaining.set(sessions.into());
+        if sessions == 0 {
+            return;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 async fn drain(node: &Node, limit: Duration, handover: Duration) {
     node.lifecycle.set(NodeState::Draining);
+    let remaining = &node.metrics.drain_remaining_sessions;
+    remaining.set(node.directory.sessions().into());
     // An agent, a room or a shard that does not answer any more has nothing left to be told; the limit above bounds all.
     let _ = ask(&node.agent, SetState(LeaseState::Draining), limit).await;
     let told = ask(&node.rooms, TellToLeave, limit).await.unwrap_or(0);
     if told > 0 {
         info!(listeners = told, "viewers are told to move, and get a moment for it");
-        let _ = tokio::time::timeout(handover, all_gone(&node.directory)).await;
+        let _ = tokio::time::timeout(handover, all_gone(&node.directory, remaining)).await;
     }
     let _ = ask(&node.rooms, CloseAll(EndReason::Shutdown), limit).await;
     join_all(node.shards.iter().map(|shard| ask(&shard.addr, Stop, limit))).await;
+    remaining.set(node.directory.sessions().into());
     let _ = ask(&node.agent, Leave, limit).await;
     join_all(node.http.iter().map(|server| async {
         // Idle connections of browsers would keep a graceful stop waiting.
@@ -86,5 +95,36 @@ async fn drain(node: &Node, limit: Duration, handover: Duration) {
     .await;
     for shard in &node.shards {
         shard.end_thread();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::sync::Arc;
+
+    use aforo_cluster::metric::Metrics;
+
+    use super::*;
+    use crate::actor::virtual_time;
+
+    #[test]
+    fn a_node_that_drains_says_how_many_sessions_it_still_has() {
+        virtual_time::run(async {
+            let (directory, metrics) = (Arc::new(Directory::new(1, 2)), Metrics::new().unwrap());
+            let remaining = &metrics.drain_remaining_sessions;
+            let (first, second) = (directory.reserve().unwrap(), directory.reserve().unwrap());
+            let leaving = async {
+                virtual_time::pass(LOOK_EVERY / 2).await;
+                assert_eq!(remaining.get(), 2);
+                drop(first);
+                virtual_time::pass(LOOK_EVERY).await;
+                assert_eq!(remaining.get(), 1);
+                drop(second);
+            };
+            tokio::join!(all_gone(&directory, remaining), leaving);
+            assert_eq!(remaining.get(), 0);
+        });
     }
 }

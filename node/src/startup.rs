@@ -108,7 +108,7 @@ pub(crate) struct Node {
     pub(crate) http: [ServerHandle; 2],
     /// Who must not die.
     roots: Vec<Root>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     public: SocketAddr,
     operators: SocketAddr,
 }

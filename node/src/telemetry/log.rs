@@ -8,6 +8,9 @@ use tracing_subscriber::fmt;
 use crate::config::{Log, LogFormat};
 use crate::startup::StartupError;
 
+/// What libraries may say that say too much at the level of the rest.
+const QUIETER: &str = "actix_server=warn,rtc_dtls=off,hyper_util=info,reqwest=info";
+
 /// Starts logging. A second start in one process changes nothing.
 ///
 /// # Errors
@@ -15,9 +18,9 @@ use crate::startup::StartupError;
 /// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
 pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
     // The HTTP library tells of each of its threads at INFO. The DTLS library warns of each extension that it does not
-    // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. A filter that names
-    // them overrides this.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,rtc_dtls=off,{}", log.level))
+    // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. The HTTP client tells of
+    // each request to the collector at DEBUG, once a second. A filter that names them overrides this.
+    let filter = EnvFilter::try_new(format!("{QUIETER},{}", log.level))
         .map_err(|source| StartupError::LogFilter { text: log.level.clone(), source })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
