@@ -46,6 +46,9 @@ const SESSION_SECONDS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_6
 /// Shares of lost packets: 2 % is where audio suffers, 10 % where video does.
 const LOSS_RATIO: &[f64] = &[0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 
+/// What a viewer's path carries: sound, the usual simulcast layers (0.15, 0.5, 1.5 and 2.5 Mbit/s) with some room, and plenty.
+const ESTIMATE_BITS_PER_SECOND: &[f64] = &[100e3, 200e3, 400e3, 700e3, 1.2e6, 2e6, 3.5e6, 6e6, 12e6];
+
 /// Datagrams in one system call: powers of two up to a full batch.
 const BATCH_DATAGRAMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -213,6 +216,8 @@ metrics! {
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
     histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times: of viewers from their receiver reports, of publishers from their answers to NACK.";
     histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
+    histogram estimate_bits_per_second [] buckets ESTIMATE_BITS_PER_SECOND: "What the paths to viewers are estimated to carry, sampled each second; only of viewers that have layers to choose from.";
+    counter probes_total ["result"]: "Times that more was sent to a viewer than there was media, to see whether it arrives: all of it in time (proved) or not (failed).";
     gauge legs ["kind"]: "Tracks being sent to viewers.";
 
     // Traces.

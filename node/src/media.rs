@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod codec;
 pub mod counters;
 pub mod demux;
+pub mod estimate;
 pub mod extension;
 pub mod gather;
 pub mod keys;

@@ -135,6 +135,12 @@ pub struct Counters {
     pub keyframe_requests_sent: u64,
     /// Packets that they report lost.
     pub twcc_lost_packets: u64,
+    /// Packets sent again to probe, which nobody had asked for.
+    pub probe_sent_packets: u64,
+    /// Probes whose packets arrived as fast as they were sent.
+    pub probes_proved: u64,
+    /// Probes that found less room than they asked for.
+    pub probes_failed: u64,
     /// Packets that did not fit into the batch or that the cryptographic library refused. Always 0 unless we err.
     pub seal_failed: u64,
     /// Packets that came from other shards.

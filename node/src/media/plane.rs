@@ -15,6 +15,7 @@ mod choice;
 mod clock;
 mod departure;
 mod error;
+mod estimate;
 mod fan_out;
 mod forwarded;
 mod keyframe;
@@ -61,7 +62,7 @@ use publisher::Publisher;
 use schedule::{Schedule, Task};
 use table::Table;
 use track::Track;
-use transport::Transport;
+use transport::{SendTime, Transport};
 use viewer::{RESEND_QUEUE_CAPACITY, Resend, Viewer};
 
 /// Room for one datagram while it is put together: an RTP packet of the largest size that UDP carries unfragmented on any
@@ -93,6 +94,8 @@ pub struct Plane {
     resends_since: Option<Instant>,
     /// Viewers whose sender reports are due.
     reports: Vec<PeerKey>,
+    /// Viewers whose probes are to go on.
+    probes: Vec<PeerKey>,
     /// Publishers with feedback to send.
     feedback: Vec<PeerKey>,
     schedule: Schedule,
@@ -119,6 +122,7 @@ impl Plane {
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
             resends_since: None,
             reports: Vec::with_capacity(64),
+            probes: Vec::with_capacity(64),
             feedback: Vec::with_capacity(64),
             schedule: Schedule::new(now),
             events: VecDeque::with_capacity(64),
@@ -153,15 +157,18 @@ impl Plane {
         }
     }
 
-    /// Sends what is due: first the windows that are over, then all retransmissions, feedback to publishers and sender
-    /// reports. `batch` is empty afterwards. Returns how old what it sent is.
+    /// Sends what is due: first the windows that are over, then all retransmissions, probes, feedback to publishers and
+    /// sender reports. `batch` is empty afterwards. Returns how old what it sent is.
     pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) -> Forwarded {
         let mut forwarded = Forwarded::default();
         let sent_before = self.counters.rtp_sent_packets;
-        let send_time = self.abs_send_time(now);
+        let send_time = self.send_time(now);
         self.depart(now, send_time, &mut forwarded, batch, transmit);
         if !self.resends.is_empty() {
             forwarded.rtx = self.send_resends(send_time, batch, transmit);
+        }
+        if !self.probes.is_empty() {
+            self.send_probes(now, send_time, batch, transmit);
         }
         if !self.feedback.is_empty() {
             self.send_feedback(now, batch, transmit);
@@ -206,6 +213,7 @@ impl Plane {
                 Task::SenderReports(peer) => self.sender_reports_due(now, peer),
                 Task::ReceiverReports(peer) => self.receiver_reports_due(now, peer),
                 Task::TransportFeedback(peer) => self.transport_feedback_due(peer),
+                Task::Probe(peer) => self.probes.push(peer),
                 Task::Nack(peer) => self.nack_due(peer),
                 Task::Keyframe(track, layer) => self.keyframe_due(now, track, layer),
             }
@@ -228,7 +236,7 @@ impl Plane {
     fn depart(
         &mut self,
         now: Instant,
-        send_time: u32,
+        send_time: SendTime,
         forwarded: &mut Forwarded,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
@@ -242,13 +250,13 @@ impl Plane {
             track.map(|track| (track.company(), !track.is_video()))
         });
         for departure in &leaving {
-            self.prepare(now, departure.place, send_time);
+            self.prepare(now, departure.place, send_time.fixed_point);
         }
         let mut outlet = Outlet {
             transports: &mut self.transports,
             events: &mut self.events,
             forwarded,
-            exit: Exit { batch, transmit, counters: &mut self.counters },
+            exit: Exit { batch, transmit, counters: &mut self.counters, at_micros: send_time.micros },
         };
         let mut rest = leaving.as_slice();
         while let Some(first) = rest.first() {
@@ -304,9 +312,13 @@ impl Plane {
         now.saturating_duration_since(self.epoch).as_millis() as u32
     }
 
-    /// abs-send-time: seconds in 6.18 fixed point, on any clock.
-    fn abs_send_time(&self, now: Instant) -> u32 {
+    fn since_epoch_micros(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.epoch).as_micros() as i64
+    }
+
+    fn send_time(&self, now: Instant) -> SendTime {
         let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
-        ((elapsed << 18) / Duration::from_secs(1).as_nanos()) as u32 & 0x00FF_FFFF
+        let fixed_point = ((elapsed << 18) / Duration::from_secs(1).as_nanos()) as u32 & 0x00FF_FFFF;
+        SendTime { fixed_point, micros: self.since_epoch_micros(now) as u32 }
     }
 }

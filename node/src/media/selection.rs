@@ -133,6 +133,12 @@ impl Selection {
         Some(better)
     }
 
+    /// The layer that it would choose if the network carried everything.
+    pub fn best<'a>(&self, ladder: &'a Ladder) -> Option<&'a Rung> {
+        let (rank, _) = self.survey(ladder, None).top?;
+        ladder.rungs().get(rank)
+    }
+
     fn survey(&self, ladder: &Ladder, current: Option<u8>) -> Survey {
         let mut survey = Survey::default();
         let budget_bps = self.budget_bps.unwrap_or(u64::MAX);

@@ -81,6 +81,9 @@ impl Telemetry {
         let keyframes = &metrics.keyframe_requests_total;
         add(keyframes, &["sent"], now.keyframe_requests_sent, last.keyframe_requests_sent);
         add(keyframes, &["throttled"], now.keyframe_requests_throttled, last.keyframe_requests_throttled);
+        let probes = &metrics.probes_total;
+        add(probes, &["proved"], now.probes_proved, last.probes_proved);
+        add(probes, &["failed"], now.probes_failed, last.probes_failed);
     }
 
     fn report_feedback(&self, direction: &str, now: &Feedback, last: &Feedback) {
@@ -121,6 +124,7 @@ impl Telemetry {
             Quality::ViewerRoundTrip(time) => viewers.observe(time.as_secs_f64()),
             Quality::ReceivedLoss(ratio) => received.observe(ratio),
             Quality::SentLoss(ratio) => sent.observe(ratio),
+            Quality::Estimate(bps) => metrics.estimate_bits_per_second.observe(bps as f64),
             Quality::Jitter(time) => metrics.jitter_seconds.observe(time.as_secs_f64()),
         });
     }

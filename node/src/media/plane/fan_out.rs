@@ -42,6 +42,8 @@ pub(super) struct Exit<'a, T> {
     pub(super) batch: &'a mut SendBatch,
     pub(super) transmit: &'a mut T,
     pub(super) counters: &'a mut Counters,
+    /// Now, in µs on the plane's clock; wraps.
+    pub(super) at_micros: u32,
 }
 
 /// One track of a fan-out: what is the same for all its legs, and what was sent.
@@ -217,7 +219,8 @@ impl Passage {
             let payload = ring.bytes(packet.payload_start, packet.payload_len);
             let numbers = packet.picture.filter(|_| rewrites);
             let picture = numbers.map(|numbers| (numbers, mapping.picture()));
-            let outgoing = Outgoing { header, ssrc: leg.ssrc, index, timestamp, payload, picture };
+            let (ssrc, at_micros) = (leg.ssrc, exit.at_micros);
+            let outgoing = Outgoing { header, ssrc, index, timestamp, payload, at_micros, picture };
             match transport.send(&outgoing, exit.batch, exit.transmit) {
                 Some(bytes) => {
                     leg.sent(index, timestamp, packet.payload_len);

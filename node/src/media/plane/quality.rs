@@ -15,6 +15,8 @@ pub enum Quality {
     ReceivedLoss(f64),
     /// Share of packets to a viewer that it reported lost last.
     SentLoss(f64),
+    /// Bits per second that the path to a viewer is estimated to carry.
+    Estimate(u64),
     /// Interarrival jitter of a publisher's layer.
     Jitter(Duration),
 }
@@ -37,6 +39,7 @@ impl Plane {
                 Role::Publisher(publisher) => publisher.sample_quality(&mut observe),
                 Role::Viewer(viewer) => {
                     viewer.round_trip().map(Quality::ViewerRoundTrip).into_iter().for_each(&mut observe);
+                    viewer.estimate.bitrate_bps().map(Quality::Estimate).into_iter().for_each(&mut observe);
                     for place in &viewer.legs {
                         let track = self.tracks.get(place.track);
                         let leg = track.and_then(|track| track.legs.get(place.leg));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::track::Track;
-use super::transport::Outgoing;
+use super::transport::{Outgoing, SendTime};
 use super::viewer::Resend;
 use super::{Plane, Role};
 use crate::media::codec::{CodecKind, picture_numbers};
@@ -28,7 +28,7 @@ impl Plane {
     /// Returns when the first NACK came that was answered.
     pub(super) fn send_resends(
         &mut self,
-        send_time: u32,
+        send_time: SendTime,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<Instant> {
@@ -36,7 +36,7 @@ impl Plane {
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
             match self.resend(&resend, send_time, batch, transmit) {
-                Some(()) => self.counters.rtx_sent_packets += 1,
+                Some(_) => self.counters.rtx_sent_packets += 1,
                 None => self.counters.rtx_missing += 1,
             }
         }
@@ -44,20 +44,22 @@ impl Plane {
         self.resends_since.take().filter(|_| self.counters.rtx_sent_packets > sent_before)
     }
 
-    fn resend(
+    /// Sends a packet again. Returns the datagram's bytes; `None` if it is not there any more.
+    pub(super) fn resend(
         &mut self,
         resend: &Resend,
-        send_time: u32,
+        send_time: SendTime,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
-    ) -> Option<()> {
+    ) -> Option<usize> {
         let place = resend.peer.index;
         let transport = self.transports.get_mut(place).filter(|known| known.key == resend.peer)?;
         let Role::Viewer(viewer) = self.roles.get(place)? else { return None };
         let leg = viewer.leg(resend.ssrc)?;
         let track = self.tracks.get_mut(leg.track)?;
         let codec = track.codec?;
-        let prepared = prepare(track, leg.leg, resend.sequence, send_time, self.scratch.as_mut_slice())?;
+        let prepared =
+            prepare(track, leg.leg, resend.sequence, send_time.fixed_point, self.scratch.as_mut_slice())?;
         let outgoing = Outgoing {
             header: &prepared.header,
             ssrc: prepared.ssrc,
@@ -65,6 +67,7 @@ impl Plane {
             timestamp: prepared.timestamp,
             payload: self.scratch.get(..prepared.payload_bytes)?,
             picture: None,
+            at_micros: send_time.micros,
         };
         let Some(bytes) = transport.send(&outgoing, batch, transmit) else {
             self.counters.seal_failed += 1;
@@ -73,7 +76,7 @@ impl Plane {
         self.counters.rtp_sent_packets += 1;
         self.counters.rtp_sent_bytes += bytes as u64;
         self.counters.sent.add(codec, 1, bytes as u64);
-        Some(())
+        Some(bytes)
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Task {
     ReceiverReports(PeerKey),
     /// A publisher's transport-wide feedback.
     TransportFeedback(PeerKey),
+    /// A viewer's probe goes on.
+    Probe(PeerKey),
     /// What a publisher has to send again.
     Nack(PeerKey),
     /// A keyframe of a track's layer that was asked for and may not have come.

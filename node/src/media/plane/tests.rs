@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 //! Whole planes on virtual time, with clients whose SRTP is `rtc-srtp`, written by others.
 
+mod bottleneck;
 mod client;
 mod codecs;
+mod estimate;
 mod feedback;
 mod forwarding;
 mod gathering;

@@ -1,6 +1,7 @@
 //! The sending side of a peer: where packets go, the key that seals them, and the numbers that all of its tracks share.
 
 use crate::media::codec::{PictureNumbers, PictureShift};
+use crate::media::estimate::SentLog;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey};
 use crate::media::srtp::{RtcpSealer, RtpSealer};
@@ -18,6 +19,17 @@ pub(super) struct Transport {
     /// Whether its first packet and first keyframe were told of.
     pub(super) media_told: bool,
     pub(super) keyframe_told: bool,
+    /// What was sent and when, once the viewer gives feedback on it and something depends on it.
+    pub(super) sent_log: Option<Box<SentLog>>,
+}
+
+/// When packets leave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SendTime {
+    /// As packets say it: abs-send-time, seconds in 6.18 fixed point.
+    pub(super) fixed_point: u32,
+    /// As the log keeps it: µs on the plane's clock; wraps.
+    pub(super) micros: u32,
 }
 
 /// A packet on its way out: which nonce, under which header.
@@ -30,6 +42,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) payload: &'a [u8],
     /// The picture numbers of the payload and what is added to them, if they change.
     pub(super) picture: Option<(PictureNumbers, PictureShift)>,
+    /// When it is sent, in µs on the plane's clock; wraps.
+    pub(super) at_micros: u32,
 }
 
 impl Transport {
@@ -41,7 +55,13 @@ impl Transport {
             next_transport_sequence: first_transport_sequence,
             media_told: false,
             keyframe_told: false,
+            sent_log: None,
         }
+    }
+
+    /// From the next packet on, what is sent is remembered until the viewer reports it.
+    pub(super) fn keep_log(&mut self) {
+        self.sent_log = Some(Box::new(SentLog::new(self.next_transport_sequence)));
     }
 
     /// Seals `packet` straight into `batch`. Returns the datagram's bytes; `None` if it could not be sealed.
@@ -63,6 +83,9 @@ impl Transport {
         };
         if packet.header.has_transport_sequence() {
             self.next_transport_sequence = self.next_transport_sequence.wrapping_add(1);
+            if let Some(log) = &mut self.sent_log {
+                log.record(packet.at_micros, len);
+            }
         }
         let nonce = (packet.ssrc, packet.index);
         let written = packet.header.write(out, &fields);

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::estimate::ViewerEstimate;
 use super::{Plane, Role};
 use crate::media::path::PeerKey;
 use crate::media::rtcp::{self, Packet, ReportBlock};
 use crate::media::srtp::{RtcpOpener, RtcpSealer};
-use crate::media::twcc::Arrival;
 
 /// Retransmissions that wait for the next flush. Full means: more are not sent, and the viewer asks again.
 pub(super) const RESEND_QUEUE_CAPACITY: usize = 4096;
@@ -34,6 +34,7 @@ pub(super) struct Viewer {
     resends: Option<Box<ResendBudget>>,
     /// Round trip, in ms; 0 until a report told it.
     rtt_ms: u32,
+    pub(super) estimate: ViewerEstimate,
 }
 
 /// Where a leg of a viewer is.
@@ -57,7 +58,8 @@ pub(super) struct Resend {
 
 impl Viewer {
     pub(super) fn new(rtcp_in: RtcpOpener, rtcp_out: RtcpSealer) -> Self {
-        Self { rtcp_in, rtcp_out, legs: SmallVec::new(), resends: None, rtt_ms: 0 }
+        let (legs, estimate) = (SmallVec::new(), ViewerEstimate::default());
+        Self { rtcp_in, rtcp_out, legs, resends: None, rtt_ms: 0, estimate }
     }
 
     pub(super) fn leg(&self, ssrc: u32) -> Option<LegPlace> {
@@ -149,10 +151,12 @@ impl Plane {
                 }
                 Ok(Packet::TransportCc(feedback)) => {
                     self.counters.feedback_received.twcc += 1;
-                    let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
-                    self.counters.twcc_lost_packets += lost as u64;
+                    self.viewer_feeds_back(now, peer, &feedback);
                 }
-                Ok(Packet::ReceiverEstimate(_)) => self.counters.feedback_received.remb += 1,
+                Ok(Packet::ReceiverEstimate(estimate)) => {
+                    self.counters.feedback_received.remb += 1;
+                    self.viewer_estimates(now, peer, estimate.bitrate_bps);
+                }
                 Ok(Packet::SourceDescription(_) | Packet::Goodbye(_) | Packet::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
@@ -197,6 +201,7 @@ impl Plane {
                 Duration::from_micros((u64::from(block.delay_since_last_sender_report) * 1_000_000) >> 16);
             viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
         }
+        self.viewer_reports_loss(now, peer, place, block);
     }
 
     fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {

@@ -1,0 +1,168 @@
+//! One viewer's estimate from transport-wide feedback: reads it, and combines what delay, loss and probes say.
+
+use std::time::Duration;
+
+use super::delay_trend::{DelayTrend, Usage};
+use super::delivered::DeliveredRate;
+use super::loss::LossControl;
+use super::probe::Prober;
+use super::rate_control::{Observation, RateControl};
+use super::sent_log::SentLog;
+use super::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS};
+use crate::media::twcc::{Arrival, Feedback};
+
+/// Round trip until a report has told it: across a continent.
+const ROUND_TRIP_GUESS: Duration = Duration::from_millis(100);
+
+/// Loss above which no probe is worth its while.
+const PROBE_LOSS_MAX: f64 = 0.10;
+
+/// A queue above which no probe is made, in µs.
+const PROBE_QUEUE_MAX_MICROS: i64 = 50_000;
+
+/// The longest queue that a probe makes by itself, in µs: it asks for twice what is known for 50 ms, and jitter comes on top.
+const PROBE_QUEUE_MICROS: i64 = 150_000;
+
+/// What else is known when a feedback is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Conditions {
+    /// To the viewer and back, once a report has told it.
+    pub round_trip: Option<Duration>,
+    /// Whether a probe could prove that more arrives than there is media. If not, the estimate grows by itself.
+    pub can_probe: bool,
+}
+
+/// What one feedback said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Packets of ours that it newly reported lost.
+    pub lost: u32,
+    /// Whether it ended a probe, and how.
+    pub probe: Option<ProbeEnd>,
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeEnd {
+    /// All arrived as fast as it was sent.
+    Proved,
+    /// The path carries less.
+    Failed,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Estimator {
+    trend: DelayTrend,
+    delivered: DeliveredRate,
+    control: RateControl,
+    loss: LossControl,
+    prober: Prober,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Estimator {
+    /// An estimator that knows nothing yet.
+    pub fn new() -> Self {
+        Self {
+            trend: DelayTrend::default(),
+            delivered: DeliveredRate::default(),
+            control: RateControl::default(),
+            loss: LossControl::default(),
+            prober: Prober::new(),
+        }
+    }
+
+    /// Bits per second that the path carries, of datagrams without IP and UDP headers; `None` before there is an estimate.
+    pub fn bitrate_bps(&self) -> Option<u64> {
+        let limit = self.loss.limit_bps().unwrap_or(ESTIMATE_MAX_BPS);
+        self.control.bps().map(|bps| bps.min(limit).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS) as u64)
+    }
+
+    /// Reads a feedback that came at `now_micros` on the clock that `log` is kept by.
+    pub fn read(
+        &mut self,
+        now_micros: i64,
+        feedback: &Feedback<'_>,
+        log: &mut SentLog,
+        conditions: Conditions,
+    ) -> Reading {
+        let (mut packets, mut lost, mut late) = (0, 0, 0);
+        for (sequence, arrival) in feedback.packets() {
+            let received = arrival != Arrival::Lost;
+            let Some(packet) = log.report(sequence, received) else { continue };
+            // The log's time has 32 bits, and no packet in it is older than a few seconds.
+            let sent = now_micros - i64::from((now_micros as u32).wrapping_sub(packet.at_micros));
+            packets += u32::from(!packet.was_lost);
+            lost += u32::from(!received);
+            late += u32::from(packet.was_lost);
+            let mut arrived = None;
+            if let Arrival::Received { at_micros } = arrival {
+                arrived = Some(at_micros);
+                self.delivered.add(at_micros, packet.bytes.into());
+                self.trend.packet(sent, at_micros);
+            }
+            self.prober.reported(sequence, &packet, (sent, arrived));
+        }
+        self.loss.add(packets, lost as i32 - late as i32);
+        let newest = feedback.base_sequence.wrapping_add(feedback.status_count).wrapping_sub(1);
+        let probe = self.follow(now_micros, newest, conditions);
+        Reading { lost, probe }
+    }
+
+    fn follow(&mut self, now: i64, newest: u16, conditions: Conditions) -> Option<ProbeEnd> {
+        let delivered_bps = self.delivered.bps();
+        let queue_micros = self.trend.queue_micros();
+        let disturbed = self.prober.disturbs(now) && queue_micros < PROBE_QUEUE_MICROS;
+        let usage = if disturbed { Usage::Under } else { self.trend.usage() };
+        let decreased = self.control.update(&Observation {
+            now,
+            usage,
+            queue_micros,
+            delivered_bps,
+            round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
+            can_probe: conditions.can_probe,
+        });
+        let limit_before = self.loss.limit_bps();
+        if let Some(bps) = self.control.bps() {
+            self.loss.update(now, bps, delivered_bps);
+        }
+        let limit = self.loss.limit_bps();
+        let limited = limit.is_some_and(|limit| limit_before.is_none_or(|before| limit < before));
+        if let Some(limit) = limit.filter(|_| limited) {
+            self.control.hold_down(limit);
+        }
+        if decreased || limited {
+            self.prober.decreased(now);
+        }
+        let finding = self.prober.conclude(now, newest)?;
+        if let Some(bps) = finding.bps.filter(|_| !decreased && !limited) {
+            if self.bitrate_bps().is_some_and(|known| bps > known as f64) {
+                self.prober.raised(now);
+            }
+            self.control.raise(now, bps);
+            self.loss.raise(bps);
+        }
+        Some(if finding.proved { ProbeEnd::Proved } else { ProbeEnd::Failed })
+    }
+
+    /// Begins a probe if `wanted_bps` is more than what is known to arrive, and it is time. If so, [`Self::probe_step`] wants
+    /// to be called every [`super::PROBE_STEP`].
+    pub fn begin_probe(&mut self, now_micros: i64, wanted_bps: u64, log: &SentLog) -> bool {
+        let calm = self.trend.usage() != Usage::Over
+            && self.trend.queue_micros() < PROBE_QUEUE_MAX_MICROS
+            && self.loss.ratio() < PROBE_LOSS_MAX;
+        let Some(known) = self.bitrate_bps().filter(|_| calm) else { return false };
+        self.prober.begin(now_micros, known as f64, wanted_bps as f64, log)
+    }
+
+    /// How many bytes the probe wants sent now on top of the media; `None` once it is over.
+    pub fn probe_step(&mut self, now_micros: i64, log: &SentLog) -> Option<usize> {
+        self.prober.step(now_micros, log)
+    }
+}

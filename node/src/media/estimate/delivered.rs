@@ -1,0 +1,73 @@
+//! What arrives at a viewer, in bits per second on the viewer's clock.
+
+/// Length of one bucket, in µs: one and a half frames at 30 per second.
+const BUCKET_MICROS: i64 = 50_000;
+
+/// Whole buckets that a rate is taken over: 400 ms evens out a dozen frames, and follows a cut within half a second.
+const BUCKETS: usize = 8;
+
+/// Whole buckets from which there is a rate at all.
+const BUCKETS_MIN: usize = 4;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DeliveredRate {
+    /// Bytes of the last whole buckets; a ring.
+    whole: [u32; BUCKETS],
+    next: usize,
+    filled: usize,
+    /// Start and bytes of the bucket that is filling.
+    open: Option<(i64, u32)>,
+}
+
+impl DeliveredRate {
+    /// `bytes` arrived at `at`, in µs on the viewer's clock.
+    pub(super) fn add(&mut self, at: i64, bytes: u32) {
+        let (start, sum) = self.open.unwrap_or((at, 0));
+        let passed = (at - start) / BUCKET_MICROS;
+        match passed {
+            // A little back in time is a packet that was overtaken.
+            ..=0 => self.open = Some((start, sum + bytes)),
+            1.. if passed > BUCKETS as i64 => *self = Self { open: Some((at, bytes)), ..Self::default() },
+            _ => {
+                self.close(sum);
+                (1..passed).for_each(|_| self.close(0));
+                self.open = Some((start + passed * BUCKET_MICROS, bytes));
+            }
+        }
+    }
+
+    /// The rate, once enough arrived.
+    pub(super) fn bps(&self) -> Option<f64> {
+        let sum: u32 = self.whole.iter().sum();
+        (self.filled >= BUCKETS_MIN)
+            .then(|| f64::from(sum) * 8e6 / (self.filled as f64 * BUCKET_MICROS as f64))
+    }
+
+    fn close(&mut self, bytes: u32) {
+        if let Some(bucket) = self.whole.get_mut(self.next) {
+            *bucket = bytes;
+        }
+        self.next = (self.next + 1) % BUCKETS;
+        self.filled = (self.filled + 1).min(BUCKETS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn follows_what_arrives_and_begins_anew_after_silence() {
+        let mut rate = DeliveredRate::default();
+        (0..15).for_each(|step| rate.add(step * 10_000, 1_250));
+        assert_eq!(rate.bps(), None, "too early to say");
+        (15..100).for_each(|step| rate.add(step * 10_000, 1_250));
+        assert!((rate.bps().unwrap() - 1e6).abs() < 1.0);
+        (100..150).for_each(|step| rate.add(step * 10_000, 250));
+        assert!((rate.bps().unwrap() - 2e5).abs() < 1.0);
+        rate.add(9_000_000, 1_250);
+        assert_eq!(rate.bps(), None);
+    }
+}

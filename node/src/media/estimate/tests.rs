@@ -1,0 +1,120 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! The estimator against a path in virtual time; every figure is printed, and bounded.
+
+mod interceptor;
+mod link;
+
+use interceptor::Interceptor;
+use link::{Ours, Sample, Setup, run};
+
+/// Share of the path's rate that was used, and the queue that 95 % of the time was not longer, in ms.
+fn figures(samples: &[Sample], from_ms: i64) -> (f64, f64) {
+    let samples: Vec<_> = samples.iter().filter(|sample| sample.ms >= from_ms).collect();
+    let bits: f64 = samples.iter().map(|sample| sample.bits).sum();
+    let room: f64 = samples.iter().map(|sample| sample.rate_bps / 1e3).sum();
+    let mut queues: Vec<_> = samples.iter().map(|sample| sample.queue_ms).collect();
+    queues.sort_by(f64::total_cmp);
+    (bits / room, queues[queues.len() * 95 / 100])
+}
+
+/// What a second of the run says, for whoever reads a failure.
+fn at(samples: &[Sample], ms: i64) -> &Sample {
+    samples.iter().find(|sample| sample.ms == ms).unwrap()
+}
+
+/// The first time after `from_ms` from which on `holds` holds until `to_ms`, in ms after `from_ms`.
+fn settled(samples: &[Sample], from_ms: i64, to_ms: i64, holds: impl Fn(&Sample) -> bool) -> i64 {
+    let span = samples.iter().filter(|sample| (from_ms..to_ms).contains(&sample.ms));
+    span.filter(|sample| !holds(sample)).map(|sample| sample.ms + 1 - from_ms).max().unwrap_or(0)
+}
+
+#[test]
+fn a_steady_bottleneck_of_2_mbit_is_used_and_its_queue_is_short() {
+    for (feedback_ms, jitter_ms) in [(50, 0.0), (100, 0.0), (250, 0.0), (100, 10.0)] {
+        let setup = Setup { feedback_ms, jitter_ms, ..Setup::default() };
+        let samples = run(&setup, &mut Ours::new(), 60);
+        let (all, _) = figures(&samples, 0);
+        let (usage, queue_ms) = figures(&samples, 5_000);
+        println!(
+            "feedback each {feedback_ms} ms, jitter {jitter_ms} ms: use {usage:.3} ({all:.3} with the first 5 s), queue p95 {queue_ms:.0} ms"
+        );
+        assert!(usage >= 0.85 && all >= 0.85, "use {usage} {all}");
+        assert!(queue_ms <= 100.0, "queue {queue_ms}");
+    }
+}
+
+#[test]
+fn the_estimator_of_rtc_interceptor_fills_the_queue_and_collapses_at_loss() {
+    let samples = run(&Setup::default(), &mut Interceptor::new(), 60);
+    let (usage, queue_ms) = figures(&samples, 5_000);
+    let lossy = run(&Setup { loss: 0.05, ..Setup::default() }, &mut Interceptor::new(), 60);
+    let (lossy_usage, _) = figures(&lossy, 5_000);
+    println!(
+        "rtc-interceptor: use {usage:.3}, queue p95 {queue_ms:.0} ms; with 5 % loss use {lossy_usage:.3}"
+    );
+    // Once it does better, the decision for our own is to be thought over.
+    assert!(queue_ms > 100.0 && lossy_usage < 0.7);
+}
+
+#[test]
+fn random_loss_does_not_make_the_estimate_collapse() {
+    for loss in [0.02, 0.05] {
+        for feedback_ms in [50, 250] {
+            let setup = Setup { loss, feedback_ms, ..Setup::default() };
+            let samples = run(&setup, &mut Ours::new(), 60);
+            let (usage, queue_ms) = figures(&samples, 5_000);
+            println!(
+                "loss {loss}, feedback each {feedback_ms} ms: use {usage:.3}, queue p95 {queue_ms:.0} ms"
+            );
+            assert!(usage >= 0.8 && queue_ms <= 100.0, "use {usage}, queue {queue_ms}");
+        }
+    }
+}
+
+/// Rates of three simulcast layers, as Chromium sends 720p.
+const LAYERS: [f64; 3] = [1.5e5, 5e5, 2.5e6];
+
+#[test]
+fn a_cut_to_400_kbit_is_followed_at_once_and_its_end_found_by_probes() {
+    for (seed, cut_ms, end_ms) in [(1, 20_000, 50_000), (2, 20_300, 31_000), (3, 7_777, 65_432)] {
+        let rates = vec![(0, 3e6), (cut_ms, 4e5), (end_ms, 3e6)];
+        let layers = LAYERS.to_vec();
+        let setup = Setup { rates, layers, queue_ms: 150.0, jitter_ms: 3.0, seed, ..Setup::default() };
+        let mut ours = Ours::new();
+        let samples = run(&setup, &mut ours, end_ms / 1_000 + 30);
+        assert_eq!(at(&samples, cut_ms).layer, 2);
+        let down_ms = settled(&samples, cut_ms, end_ms, |sample| sample.layer == 0);
+        let up_ms = settled(&samples, end_ms, end_ms + 29_000, |sample| sample.layer == 2);
+        let calm: Vec<_> =
+            samples.iter().filter(|s| (cut_ms + 5_000..end_ms).contains(&s.ms)).copied().collect();
+        let (_, queue_ms) = figures(&calm, 0);
+        println!(
+            "cut to 400 kbit/s: down after {down_ms} ms, up {up_ms} ms after its end, queue p95 {queue_ms:.0} ms meanwhile"
+        );
+        assert!(down_ms <= 1_500, "down after {down_ms} ms");
+        assert!(up_ms <= 6_000, "up after {up_ms} ms: {:?}", ours.ends);
+        assert!(queue_ms <= 100.0, "{queue_ms}");
+    }
+}
+
+#[test]
+fn a_path_with_room_is_found_by_probes_and_one_without_is_left_alone() {
+    let setup = Setup { rates: vec![(0, 2e7)], layers: LAYERS.to_vec(), ..Setup::default() };
+    let mut ours = Ours::new();
+    let samples = run(&setup, &mut ours, 60);
+    assert!(samples.iter().all(|sample| sample.layer == 2), "it never leaves the best layer");
+    let estimate_bps = at(&samples, 59_000).estimate_bps.unwrap();
+    assert!((3e6..5e6).contains(&estimate_bps), "half again of what arrives: {estimate_bps}");
+    assert!(ours.ends.len() <= 2, "what plays needs no proof: {:?}", ours.ends);
+    let narrow =
+        Setup { rates: vec![(0, 1e6)], queue_ms: 200.0, layers: LAYERS.to_vec(), ..Setup::default() };
+    let mut ours = Ours::new();
+    let samples = run(&narrow, &mut ours, 60);
+    let on_middle = samples.iter().filter(|sample| sample.ms > 3_000 && sample.layer == 1).count();
+    let (_, queue_ms) = figures(&samples, 5_000);
+    println!(
+        "1 Mbit/s: {:.3} of the time on the middle layer, queue p95 {queue_ms:.0} ms",
+        on_middle as f64 / 57e3
+    );
+    assert!(on_middle >= 56_000 && queue_ms <= 50.0, "{on_middle} ms, queue {queue_ms}");
+}

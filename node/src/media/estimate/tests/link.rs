@@ -1,0 +1,298 @@
+//! A path in virtual time: a bottleneck with a queue, delay, loss and steps of its rate; a viewer behind it that sends
+//! feedback as browsers do; and a sender before it whose packets leave as a shard's do.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::media::estimate::{Conditions, Estimator, ProbeEnd, SentLog};
+use crate::media::rtcp::{Packet, Writer, packets};
+use crate::media::twcc::{ArrivalRecorder, MAX_FEEDBACK_BYTES};
+
+/// Bytes of a full datagram, and IP and UDP headers, which the link carries too.
+const DATAGRAM_BYTES: usize = 1_200;
+const HEADERS_BYTES: usize = 28;
+
+/// What a path is like.
+#[derive(Clone)]
+pub(super) struct Setup {
+    /// From when, in ms, what rate in bit/s.
+    pub(super) rates: Vec<(i64, f64)>,
+    pub(super) round_trip_ms: i64,
+    /// What the queue holds, in ms at the first rate.
+    pub(super) queue_ms: f64,
+    /// Share of packets lost at random.
+    pub(super) loss: f64,
+    /// Up to how much later a packet arrives at random, in ms; order is kept.
+    pub(super) jitter_ms: f64,
+    pub(super) feedback_ms: i64,
+    /// Bits per second of layers to choose from; none: the source sends what is estimated.
+    pub(super) layers: Vec<f64>,
+    pub(super) probes: bool,
+    pub(super) seed: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rates: vec![(0, 2e6)],
+            round_trip_ms: 50,
+            queue_ms: 500.0,
+            loss: 0.0,
+            jitter_ms: 0.0,
+            feedback_ms: 100,
+            layers: Vec::new(),
+            probes: true,
+            seed: 1,
+        }
+    }
+}
+
+/// One millisecond.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    pub(super) ms: i64,
+    pub(super) queue_ms: f64,
+    /// Bits that arrived.
+    pub(super) bits: f64,
+    pub(super) estimate_bps: Option<f64>,
+    pub(super) rate_bps: f64,
+    /// Layer that is sent.
+    pub(super) layer: usize,
+}
+
+/// What judges the path: ours, or one to compare it with.
+pub(super) trait Subject {
+    fn sent(&mut self, now: i64, bytes: usize);
+    fn feedback(&mut self, now: i64, message: &[u8], round_trip: Duration);
+    fn bps(&self) -> Option<f64>;
+    /// Padding to send now.
+    fn probe(&mut self, _now: i64, _wanted: f64) -> usize {
+        0
+    }
+}
+
+pub(super) struct Ours {
+    pub(super) estimator: Estimator,
+    pub(super) log: SentLog,
+    probing: bool,
+    pub(super) ends: Vec<(i64, ProbeEnd)>,
+}
+
+impl Ours {
+    pub(super) fn new() -> Self {
+        Self { estimator: Estimator::new(), log: SentLog::new(0), probing: false, ends: Vec::new() }
+    }
+}
+
+impl Subject for Ours {
+    fn sent(&mut self, now: i64, bytes: usize) {
+        self.log.record(now as u32, bytes);
+    }
+
+    fn feedback(&mut self, now: i64, message: &[u8], round_trip: Duration) {
+        let Some(Ok(Packet::TransportCc(feedback))) = packets(message).next() else { panic!("no feedback") };
+        let conditions = Conditions { round_trip: Some(round_trip), can_probe: true };
+        let reading = self.estimator.read(now, &feedback, &mut self.log, conditions);
+        self.ends.extend(reading.probe.map(|end| (now / 1_000, end)));
+    }
+
+    fn bps(&self) -> Option<f64> {
+        self.estimator.bitrate_bps().map(|bps| bps as f64)
+    }
+
+    fn probe(&mut self, now: i64, wanted: f64) -> usize {
+        if !self.probing {
+            self.probing = self.estimator.begin_probe(now, wanted as u64, &self.log);
+        }
+        let step = self.probing.then(|| self.estimator.probe_step(now, &self.log)).flatten();
+        self.probing = step.is_some();
+        step.unwrap_or(0)
+    }
+}
+
+struct Queued {
+    sequence: u16,
+    bytes: usize,
+    done_at: i64,
+}
+
+/// Runs `subject` over the path for `seconds`.
+pub(super) fn run(setup: &Setup, subject: &mut dyn Subject, seconds: i64) -> Vec<Sample> {
+    let mut path = Path::new(setup);
+    let mut source = Source::default();
+    let mut samples = Vec::new();
+    for ms in 0..seconds * 1_000 {
+        let now = ms * 1_000;
+        let rate = setup.rates.iter().rev().find(|(from, _)| *from <= ms).unwrap().1;
+        let (bits, arrived) = path.deliver(now);
+        arrived.into_iter().for_each(|(sequence, at)| path.receive(sequence, at));
+        path.feedback(now, subject);
+        for bytes in source.due(ms, setup, subject.bps()) {
+            subject.sent(now, bytes);
+            path.send(now, bytes, rate);
+        }
+        if setup.probes && ms % 10 == 0 {
+            let wanted = setup.layers.iter().copied().fold(0.0, f64::max) * 1.2;
+            let wanted = if setup.layers.is_empty() { 5e6 } else { wanted };
+            let mut padding = subject.probe(now, wanted);
+            while padding > 0 {
+                let bytes = padding.clamp(200, DATAGRAM_BYTES);
+                subject.sent(now, bytes);
+                path.send(now, bytes, rate);
+                padding -= padding.min(bytes);
+            }
+        }
+        samples.push(Sample {
+            ms,
+            queue_ms: path.queue_ms(now),
+            bits,
+            estimate_bps: subject.bps(),
+            rate_bps: rate,
+            layer: source.layer,
+        });
+    }
+    samples
+}
+
+struct Path<'a> {
+    setup: &'a Setup,
+    random: StdRng,
+    base: Instant,
+    queue: VecDeque<Queued>,
+    queue_max: f64,
+    /// On the way behind the bottleneck: sequence number, arrival.
+    flying: VecDeque<(u16, i64)>,
+    next: u16,
+    recorder: ArrivalRecorder,
+    /// On the way back: arrival, message.
+    returning: VecDeque<(i64, Vec<u8>)>,
+    next_feedback: i64,
+}
+
+impl<'a> Path<'a> {
+    fn new(setup: &'a Setup) -> Self {
+        let base = Instant::now();
+        Self {
+            setup,
+            random: StdRng::seed_from_u64(setup.seed),
+            base,
+            queue: VecDeque::new(),
+            queue_max: setup.rates[0].1 * setup.queue_ms / 8e3,
+            flying: VecDeque::new(),
+            next: 0,
+            recorder: ArrivalRecorder::new(base),
+            returning: VecDeque::new(),
+            next_feedback: 0,
+        }
+    }
+
+    fn send(&mut self, now: i64, bytes: usize, rate: f64) {
+        let sequence = self.next;
+        self.next = self.next.wrapping_add(1);
+        let waiting: usize = self.queue.iter().map(|packet| packet.bytes).sum();
+        let bytes = bytes + HEADERS_BYTES;
+        if self.random.random_bool(self.setup.loss) || (waiting + bytes) as f64 > self.queue_max.max(3_000.0)
+        {
+            return;
+        }
+        let start = self.queue.back().map_or(now, |last| last.done_at.max(now));
+        let done_at = start + (bytes as f64 * 8e6 / rate) as i64;
+        self.queue.push_back(Queued { sequence, bytes, done_at });
+    }
+
+    fn deliver(&mut self, now: i64) -> (f64, Vec<(u16, i64)>) {
+        let mut bits = 0.0;
+        while let Some(packet) = self.queue.front().filter(|packet| packet.done_at <= now) {
+            bits += packet.bytes as f64 * 8.0;
+            let jitter = (self.random.random::<f64>() * self.setup.jitter_ms * 1e3) as i64;
+            let at = packet.done_at + self.setup.round_trip_ms * 500 + jitter;
+            let at = self.flying.back().map_or(at, |(_, before)| at.max(*before));
+            self.flying.push_back((packet.sequence, at));
+            self.queue.pop_front();
+        }
+        let count = self.flying.iter().take_while(|(_, at)| *at <= now).count();
+        (bits, self.flying.drain(..count).collect())
+    }
+
+    fn receive(&mut self, sequence: u16, at: i64) {
+        self.recorder.record(sequence, self.base + Duration::from_micros(at as u64 + 1_000_000));
+    }
+
+    fn feedback(&mut self, now: i64, subject: &mut dyn Subject) {
+        while self.returning.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, message) = self.returning.pop_front().unwrap();
+            let round_trip = Duration::from_millis(self.setup.round_trip_ms as u64);
+            subject.feedback(now, &message, round_trip);
+        }
+        if now < self.next_feedback {
+            return;
+        }
+        self.next_feedback = now + self.setup.feedback_ms * 1_000;
+        loop {
+            let mut buffer = [0; MAX_FEEDBACK_BYTES];
+            let mut writer = Writer::new(&mut buffer);
+            let more = self.recorder.write_feedback(&mut writer, 1, 2).unwrap();
+            let len = writer.len();
+            if len > 0 {
+                let at = now + self.setup.round_trip_ms * 500;
+                self.returning.push_back((at, buffer[..len].to_vec()));
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn queue_ms(&self, now: i64) -> f64 {
+        self.queue.back().map_or(0.0, |last| (last.done_at - now).max(0) as f64 / 1e3)
+    }
+}
+
+/// 30 frames a second, each spread over 13 ms as publishers do.
+#[derive(Default)]
+struct Source {
+    layer: usize,
+    started: bool,
+    /// When, how much.
+    planned: VecDeque<(i64, usize)>,
+}
+
+impl Source {
+    fn due(&mut self, ms: i64, setup: &Setup, estimate: Option<f64>) -> Vec<usize> {
+        if ms * 30 / 1_000 != (ms - 1) * 30 / 1_000 || ms == 0 {
+            self.frame(ms, setup, estimate);
+        }
+        let count = self.planned.iter().take_while(|(at, _)| *at <= ms).count();
+        self.planned.drain(..count).map(|(_, bytes)| bytes).collect()
+    }
+
+    fn frame(&mut self, ms: i64, setup: &Setup, estimate: Option<f64>) {
+        let rate = if setup.layers.is_empty() {
+            estimate.unwrap_or(300e3)
+        } else {
+            self.choose(&setup.layers, estimate);
+            setup.layers[self.layer]
+        };
+        let bytes = (rate / 240.0) as usize;
+        let count = bytes.div_ceil(DATAGRAM_BYTES).max(1);
+        let step = 13.0 / count as f64;
+        self.planned.extend((0..count).map(|number| (ms + (number as f64 * step) as i64, bytes / count)));
+    }
+
+    /// The best layer that fits; a better one only with some room. The best of all before anything is known.
+    fn choose(&mut self, layers: &[f64], estimate: Option<f64>) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.layer = layers.len() - 1;
+        }
+        let Some(estimate) = estimate else { return };
+        let fits = |room: f64| layers.iter().rposition(|rate| rate * room <= estimate).unwrap_or(0);
+        if layers[self.layer] > estimate {
+            self.layer = fits(1.0);
+        } else {
+            self.layer = self.layer.max(fits(1.1));
+        }
+    }
+}

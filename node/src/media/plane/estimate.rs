@@ -1,0 +1,237 @@
+//! What viewers say of the packets they got, as limits to their video; and probes.
+//!
+//! Only a viewer of a track with several layers is estimated: for the others nothing depends on it, and they pay nothing.
+//! Sound goes first: video gets what it leaves of the estimate.
+
+use std::time::Instant;
+
+use super::schedule::Task;
+use super::track::Track;
+use super::transport::SendTime;
+use super::viewer::{LegPlace, Resend};
+use super::{Plane, Role};
+use crate::media::estimate::{Conditions, Estimator, PROBE_STEP, ProbeEnd, ReportEstimator};
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::PeerKey;
+use crate::media::rtcp::ReportBlock;
+use crate::media::twcc::{Arrival, Feedback};
+
+/// What is to be proved before a better layer is played, in percent of that layer's rate: more than its choice asks for, as
+/// encoders overshoot.
+const WANTED_PERCENT: u64 = 125;
+
+/// Packets that one burst of a probe sends again at most; the newest of the leg, over and over if need be.
+const PROBE_BURST_PACKETS: u16 = 64;
+
+/// How many of the newest packets a probe sends again: they are in the ring for sure, and one that was lost is repaired.
+const PROBE_RECENT_PACKETS: u16 = 16;
+
+/// What is known of a viewer's path. Made with its first feedback, if something depends on it.
+#[derive(Default)]
+pub(super) struct ViewerEstimate {
+    by_feedback: Option<Box<Estimator>>,
+    by_reports: Option<Box<Reported>>,
+}
+
+/// Of a viewer without transport-wide feedback.
+#[derive(Default)]
+struct Reported {
+    estimator: ReportEstimator,
+    /// Payload bytes sent on the video leg at the last report, and when that came, in µs.
+    sent: Option<(u32, i64)>,
+    sent_bps: f64,
+}
+
+impl ViewerEstimate {
+    /// Bits per second that the path carries, if there is an estimate.
+    pub(super) fn bitrate_bps(&self) -> Option<u64> {
+        let by_feedback = self.by_feedback.as_ref().map(|estimator| estimator.bitrate_bps());
+        by_feedback.or_else(|| Some(self.by_reports.as_ref()?.estimator.bitrate_bps())).flatten()
+    }
+}
+
+impl Plane {
+    /// A viewer's transport-wide feedback.
+    pub(super) fn viewer_feeds_back(&mut self, now: Instant, peer: PeerKey, feedback: &Feedback<'_>) {
+        let chooses = self.chooses(peer);
+        let now_micros = self.since_epoch_micros(now);
+        let pads = self.padding_leg(peer).is_some();
+        let Some(transport) = self.transports.get_mut(peer.index).filter(|known| known.key == peer) else {
+            return;
+        };
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
+        let Some(log) = &mut transport.sent_log else {
+            if chooses {
+                transport.keep_log();
+                viewer.estimate.by_feedback = Some(Box::new(Estimator::new()));
+                viewer.estimate.by_reports = None;
+            }
+            let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
+            self.counters.twcc_lost_packets += lost as u64;
+            return;
+        };
+        let round_trip = viewer.round_trip();
+        let Some(estimator) = &mut viewer.estimate.by_feedback else { return };
+        let reading = estimator.read(now_micros, feedback, log, Conditions { round_trip, can_probe: pads });
+        self.counters.twcc_lost_packets += u64::from(reading.lost);
+        match reading.probe {
+            Some(ProbeEnd::Proved) => self.counters.probes_proved += 1,
+            Some(ProbeEnd::Failed) => self.counters.probes_failed += 1,
+            None => {}
+        }
+        self.limit_video(now, peer);
+        if pads {
+            self.probe_if_wanted(now, peer);
+        }
+    }
+
+    /// A viewer's own estimate (REMB).
+    pub(super) fn viewer_estimates(&mut self, now: Instant, peer: PeerKey, bps: u64) {
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
+        if let Some(reported) = &mut viewer.estimate.by_reports {
+            reported.estimator.receiver_estimate(bps as f64, reported.sent_bps);
+            self.limit_video(now, peer);
+        }
+    }
+
+    /// What a receiver report says of a leg, for viewers that send nothing better.
+    pub(super) fn viewer_reports_loss(
+        &mut self,
+        now: Instant,
+        peer: PeerKey,
+        place: LegPlace,
+        block: &ReportBlock,
+    ) {
+        let now_micros = self.since_epoch_micros(now);
+        let Some(track) = self.tracks.get(place.track).filter(|track| has_choice(track)) else { return };
+        let Some(leg) = track.legs.get(place.leg) else { return };
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
+        if viewer.estimate.by_feedback.is_some() {
+            return;
+        }
+        let reported = viewer.estimate.by_reports.get_or_insert_default();
+        if let Some((octets, at)) = reported.sent.replace((leg.octets, now_micros)) {
+            let passed = (now_micros - at).max(1) as f64;
+            reported.sent_bps = f64::from(leg.octets.wrapping_sub(octets)) * 8e6 / passed;
+            let loss = super::quality::ratio(block.fraction_lost);
+            reported.estimator.report(now_micros, loss, reported.sent_bps);
+            self.limit_video(now, peer);
+        }
+    }
+
+    /// Hands the video of `peer` what sound leaves of the estimate.
+    fn limit_video(&mut self, now: Instant, peer: PeerKey) {
+        let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
+        let estimate_bps = viewer.estimate.bitrate_bps();
+        let audio_bps = estimate_bps.map_or(0, |_| self.audio_bps(now, peer));
+        self.limit_bitrate(now, peer, estimate_bps.map(|bps| bps.saturating_sub(audio_bps)));
+    }
+
+    /// Whether anything depends on the estimate of `peer`.
+    fn chooses(&self, peer: PeerKey) -> bool {
+        self.legs_of(peer).any(|place| self.tracks.get(place.track).is_some_and(has_choice))
+    }
+
+    fn legs_of(&self, peer: PeerKey) -> impl Iterator<Item = LegPlace> {
+        let legs = match self.roles.get(peer.index) {
+            Some(Role::Viewer(viewer)) => viewer.legs.as_slice(),
+            _ => &[],
+        };
+        legs.iter().copied()
+    }
+
+    /// The leg whose packets a probe can send again: that needs retransmissions with an SSRC of their own.
+    fn padding_leg(&self, peer: PeerKey) -> Option<LegPlace> {
+        self.legs_of(peer).find(|place| {
+            let track = self.tracks.get(place.track).filter(|track| track.is_video());
+            let leg = track.and_then(|track| track.legs.get(place.leg));
+            leg.is_some_and(|leg| leg.rtx_ssrc.is_some() && leg.is_live())
+        })
+    }
+
+    /// Bits per second of the sound that `peer` gets.
+    fn audio_bps(&self, now: Instant, peer: PeerKey) -> u64 {
+        let tracks = self.legs_of(peer).filter_map(|place| self.tracks.get(place.track));
+        let layers = tracks.filter(|track| !track.is_video()).filter_map(|track| track.layers.first());
+        layers.map(|layer| layer.bitrate_bps(now)).sum()
+    }
+
+    /// Begins a probe if a better layer would be played, were it known to fit.
+    fn probe_if_wanted(&mut self, now: Instant, peer: PeerKey) {
+        let Some(wanted_bps) = self.wanted_bps(now, peer) else { return };
+        let now_micros = self.since_epoch_micros(now);
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
+        let log = self.transports.get(peer.index).and_then(|transport| transport.sent_log.as_ref());
+        let (Some(estimator), Some(log)) = (&mut viewer.estimate.by_feedback, log) else { return };
+        if estimator.begin_probe(now_micros, wanted_bps, log) {
+            self.probes.push(peer);
+        }
+    }
+
+    /// What has to be known to arrive for `peer` to get the best layers; `None` if it has them.
+    fn wanted_bps(&self, now: Instant, peer: PeerKey) -> Option<u64> {
+        let mut lacks = false;
+        let mut video_bps = 0;
+        for place in self.legs_of(peer) {
+            let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { continue };
+            let Some(leg) = track.legs.get(place.leg) else { continue };
+            let Some(best) = leg.selection.best(&track.ladder) else { continue };
+            lacks |= leg.is_live() && leg.wanted != best.layer;
+            video_bps += best.bitrate_bps;
+        }
+        lacks.then(|| video_bps * WANTED_PERCENT / 100 + self.audio_bps(now, peer))
+    }
+
+    /// Sends the bursts of probes that are due. They come behind the media of the same flush, and go on at the next step.
+    pub(super) fn send_probes(
+        &mut self,
+        now: Instant,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        let now_micros = self.since_epoch_micros(now);
+        let mut probes = std::mem::take(&mut self.probes);
+        for peer in probes.drain(..) {
+            let Some(leg) = self.padding_leg(peer).filter(|_| self.is_known(peer)) else { continue };
+            let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { continue };
+            let log = self.transports.get(peer.index).and_then(|transport| transport.sent_log.as_ref());
+            let (Some(estimator), Some(log)) = (&mut viewer.estimate.by_feedback, log) else { continue };
+            let Some(bytes) = estimator.probe_step(now_micros, log) else { continue };
+            self.send_padding(peer, leg, bytes, send_time, batch, transmit);
+            self.schedule.add(now + PROBE_STEP, Task::Probe(peer));
+        }
+        self.probes = probes;
+    }
+
+    /// Sends at least `bytes` of what the leg sent last once more, as retransmissions.
+    fn send_padding(
+        &mut self,
+        peer: PeerKey,
+        place: LegPlace,
+        bytes: usize,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
+        let Some(newest) = leg.map(|leg| leg.highest_out() as u16) else { return };
+        let mut sent = 0;
+        for number in 0..PROBE_BURST_PACKETS {
+            if sent >= bytes {
+                return;
+            }
+            let sequence = newest.wrapping_sub(number % PROBE_RECENT_PACKETS);
+            let resend = Resend { peer, ssrc: place.ssrc, sequence };
+            if let Some(len) = self.resend(&resend, send_time, batch, transmit) {
+                sent += len;
+                self.counters.probe_sent_packets += 1;
+            }
+        }
+    }
+}
+
+/// Whether there is more than one layer to play.
+fn has_choice(track: &Track) -> bool {
+    track.is_video() && track.ladder.rungs().len() > 1
+}

@@ -1,0 +1,283 @@
+//! A viewer behind a bottleneck, and a publisher of simulcast whose frames have the size of their layer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::media::rtcp::{Packet, packets};
+use crate::media::twcc::ArrivalRecorder;
+
+/// Bytes of one packet's payload at most.
+const PAYLOAD_BYTES: usize = 1_100;
+
+/// IP and UDP headers, which the link carries too.
+const HEADERS_BYTES: usize = 28;
+
+/// Id of the transport-wide sequence number among [`VIEWER_IDS`].
+const TRANSPORT_ID: u8 = 5;
+
+const STEP: Duration = Duration::from_millis(1);
+const FRAME: Duration = Duration::from_nanos(33_333_333);
+const FEEDBACK: Duration = Duration::from_millis(100);
+const NACK_AFTER: Duration = Duration::from_millis(20);
+
+/// How far back the viewer asks for packets.
+const NACK_REACH: u64 = 500;
+
+/// A keyframe is this much larger than other frames.
+const KEYFRAME_FACTOR: usize = 4;
+
+/// What the viewer says of the packets it gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    TransportWide,
+    ReceiverReports,
+}
+
+pub(super) struct Scene {
+    pub(super) rig: Rig,
+    publisher: Publisher,
+    pub(super) viewer: Viewer,
+    pub(super) rate_bps: f64,
+    queue_bytes: usize,
+    round_trip: Duration,
+    says: Says,
+    layers: Vec<f64>,
+    sequences: Vec<u16>,
+    keyframes: Vec<Option<Instant>>,
+    next_frame: Instant,
+    frames: u32,
+    /// Before the bottleneck: when the last byte is through, the datagram.
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    flying: VecDeque<(Instant, Vec<u8>)>,
+    returning: VecDeque<(Instant, Vec<u8>)>,
+    recorder: ArrivalRecorder,
+    next_feedback: Instant,
+    next_nack: Instant,
+    got: BTreeMap<u64, (Instant, u8)>,
+    asked: BTreeMap<u64, Instant>,
+    /// When a packet of which layer arrived last.
+    pub(super) layer: u8,
+    reported: (u64, usize),
+    start: Instant,
+}
+
+impl Scene {
+    /// Layers of `layers` bits per second; a link of `rate_bps` with 50 ms round trip and a queue of 150 ms at it.
+    pub(super) fn new(layers: &[f64], rate_bps: f64, says: Says) -> Self {
+        let rids = if layers.len() > 1 { layers.iter().enumerate() } else { [].iter().enumerate() };
+        let rids = rids.map(|(layer, _)| char::from(b'a' + layer as u8).to_string()).collect();
+        let setup = Setup { rids, ..Setup::default() };
+        let mut rig = Rig::new();
+        let publisher = rig.publisher(0, &setup);
+        let viewer = rig.viewer(1, &setup);
+        let start = rig.now;
+        Self {
+            publisher,
+            viewer,
+            rate_bps,
+            queue_bytes: (rate_bps * 0.15 / 8.0) as usize,
+            round_trip: Duration::from_millis(50),
+            says,
+            layers: layers.to_vec(),
+            sequences: vec![0; layers.len()],
+            keyframes: vec![Some(start); layers.len()],
+            next_frame: start,
+            frames: 0,
+            queue: VecDeque::new(),
+            flying: VecDeque::new(),
+            returning: VecDeque::new(),
+            recorder: ArrivalRecorder::new(start),
+            next_feedback: start + FEEDBACK,
+            next_nack: start,
+            got: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            layer: 0,
+            reported: (0, 0),
+            start,
+            rig,
+        }
+    }
+
+    /// Time since the scene began, in ms.
+    pub(super) fn ms(&self) -> u64 {
+        (self.rig.now - self.start).as_millis() as u64
+    }
+
+    /// What the plane estimates now.
+    pub(super) fn estimate_bps(&self) -> Option<u64> {
+        let mut estimate = None;
+        self.rig.plane.sample_quality(|quality| {
+            if let crate::media::plane::quality::Quality::Estimate(bps) = quality {
+                estimate = Some(bps);
+            }
+        });
+        estimate
+    }
+
+    /// Packets that are missing though `patience` passed since the next one came.
+    pub(super) fn missing(&self, patience: Duration) -> usize {
+        let pairs = self.got.iter().zip(self.got.iter().skip(1));
+        let old = pairs.filter(|(_, (_, (at, _)))| *at + patience < self.rig.now);
+        old.map(|((before, _), (after, _))| (after - before - 1) as usize).sum()
+    }
+
+    /// Packets of media that arrived.
+    pub(super) fn received(&self) -> usize {
+        self.got.len()
+    }
+
+    /// Lets a millisecond pass.
+    pub(super) fn step(&mut self) {
+        self.rig.now += STEP;
+        if self.rig.now >= self.next_frame {
+            self.next_frame += FRAME;
+            (0..self.layers.len()).for_each(|layer| self.publish(layer));
+            self.frames += 1;
+        }
+        if self.rig.plane.poll_timeout().is_some_and(|at| at <= self.rig.now) {
+            self.rig.plane.handle_timeout(self.rig.now);
+        }
+        self.flush();
+        self.carry();
+        self.answer();
+    }
+
+    fn publish(&mut self, layer: usize) {
+        let keyframe = self.keyframes[layer].is_some_and(|at| at <= self.rig.now);
+        if keyframe {
+            self.keyframes[layer] = None;
+        }
+        let frame = (self.layers[layer] / 240.0) as usize * if keyframe { KEYFRAME_FACTOR } else { 1 };
+        let count = frame.div_ceil(PAYLOAD_BYTES);
+        for number in 0..count {
+            let head = if number == 0 { 0x10 } else { 0x00 };
+            let mut payload = vec![head, u8::from(!keyframe), 0, 0, 0x9D, 0x01, 0x2A, 0, 5, 0xD0, 2];
+            // Every layer of a size of its own, so that the plane can order them.
+            payload[8] = 1 + layer as u8;
+            payload.resize((frame / count).max(20), layer as u8);
+            self.publisher.marker = number + 1 == count;
+            let sequence = self.sequences[layer];
+            self.sequences[layer] = sequence.wrapping_add(1);
+            let sent =
+                Sent { sequence, timestamp: self.frames * 3_000, keyframe, layer, size: payload.len() };
+            let packet = self.publisher.video_payload(&sent, &payload);
+            let sealed = self.publisher.client.seal(&packet);
+            self.rig.receive(&self.publisher.client, sealed);
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.rig.plane.flush(self.rig.now, &mut self.rig.batch, &mut self.rig.sent);
+        for (path, datagram) in std::mem::take(&mut self.rig.sent.0) {
+            if path == self.publisher.client.path {
+                self.publisher.client.take(&datagram);
+            } else {
+                self.send(datagram);
+            }
+        }
+        for compound in std::mem::take(&mut self.publisher.client.rtcp) {
+            for packet in packets(&compound) {
+                if let Ok(Packet::PictureLoss(loss)) = packet {
+                    let layer = ((loss.media_ssrc - PUBLISHER_VIDEO_SSRC) >> 8) as usize;
+                    self.keyframes[layer].get_or_insert(self.rig.now + self.round_trip);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, datagram: Vec<u8>) {
+        let waiting: usize = self.queue.iter().map(|(_, waiting)| waiting.len() + HEADERS_BYTES).sum();
+        if waiting + datagram.len() > self.queue_bytes {
+            return;
+        }
+        let begin = self.queue.back().map_or(self.rig.now, |(done, _)| (*done).max(self.rig.now));
+        let bits = (datagram.len() + HEADERS_BYTES) as f64 * 8.0;
+        self.queue.push_back((begin + Duration::from_secs_f64(bits / self.rate_bps), datagram));
+    }
+
+    fn carry(&mut self) {
+        while let Some((done, _)) = self.queue.front().filter(|(done, _)| *done <= self.rig.now) {
+            let arrival = *done + self.round_trip / 2;
+            let (_, datagram) = self.queue.pop_front().unwrap();
+            self.flying.push_back((arrival, datagram));
+        }
+        while self.flying.front().is_some_and(|(at, _)| *at <= self.rig.now) {
+            let (at, datagram) = self.flying.pop_front().unwrap();
+            self.viewer.client.take(&datagram);
+            for (header, packet) in self.viewer.client.packets() {
+                let number = header.extension(&packet, TRANSPORT_ID).unwrap();
+                self.recorder.record(u16::from_be_bytes([number[0], number[1]]), at);
+                self.reported.1 += 1;
+                let payload = &packet[header.payload()];
+                let (sequence, payload) = if header.ssrc == self.viewer.rtx_ssrc {
+                    (u16::from_be_bytes([payload[0], payload[1]]), &payload[2..])
+                } else {
+                    (header.sequence, payload)
+                };
+                let highest = self.got.keys().last().copied().unwrap_or(1 << 32);
+                let index =
+                    highest.wrapping_add_signed(i64::from(sequence.wrapping_sub(highest as u16) as i16));
+                let layer = *payload.last().unwrap();
+                if index > highest {
+                    self.layer = layer;
+                }
+                self.got.entry(index).or_insert((at, layer));
+            }
+        }
+        while self.returning.front().is_some_and(|(at, _)| *at <= self.rig.now) {
+            let (_, datagram) = self.returning.pop_front().unwrap();
+            self.rig.receive(&self.viewer.client, datagram);
+            self.flush();
+        }
+    }
+
+    /// Packets that newer ones have overtaken and that were not asked for just before.
+    fn overtaken(&mut self, now: Instant) -> Vec<u64> {
+        self.next_nack = now + NACK_AFTER;
+        let newest = self.got.keys().last().copied().unwrap_or(0);
+        let recent: Vec<_> = self.got.range(newest.saturating_sub(NACK_REACH)..).collect();
+        let gaps = recent.windows(2).filter(|pair| pair[1].1.0 + NACK_AFTER <= now);
+        gaps.flat_map(|pair| pair[0].0 + 1..*pair[1].0)
+            .filter(|index| self.asked.get(index).is_none_or(|at| *at + self.round_trip * 2 < now))
+            .collect()
+    }
+
+    /// Feedback and requests of the viewer.
+    fn answer(&mut self) {
+        let now = self.rig.now;
+        let missing = if now < self.next_nack { Vec::new() } else { self.overtaken(now) };
+        if !missing.is_empty() {
+            self.asked.extend(missing.iter().map(|index| (*index, now)));
+            let sequences: Vec<_> = missing.iter().map(|index| *index as u16).collect();
+            let nack = self.viewer.nack(&sequences);
+            self.returning.push_back((now + self.round_trip / 2, nack));
+        }
+        if now < self.next_feedback {
+            return;
+        }
+        let message = match self.says {
+            Says::TransportWide => {
+                self.next_feedback += FEEDBACK;
+                let (recorder, ssrc) = (&mut self.recorder, self.viewer.ssrc);
+                self.viewer.client.rtcp(|writer| assert!(!recorder.write_feedback(writer, 1, ssrc).unwrap()))
+            }
+            Says::ReceiverReports => {
+                self.next_feedback += FEEDBACK * 10;
+                let highest = self.got.keys().last().copied().unwrap_or(0);
+                let expected = highest.saturating_sub(self.reported.0.max(1 << 32));
+                let lost = expected.saturating_sub(self.reported.1 as u64);
+                self.reported = (highest, 0);
+                let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0) as u8;
+                let block = crate::media::rtcp::ReportBlock {
+                    ssrc: self.viewer.ssrc,
+                    fraction_lost,
+                    ..Default::default()
+                };
+                self.viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap())
+            }
+        };
+        self.returning.push_back((now + self.round_trip / 2, message));
+    }
+}
