@@ -1,19 +1,26 @@
-//! The DTLS side of a connection: `rtc-dtls` for the cryptography, and around it what a lossy, hostile network needs.
+//! The DTLS side of a connection: our own handshake as server, `rtc-dtls` for all others, and around them what a lossy,
+//! hostile network needs.
 //!
 //! `record`, `reassembly` and `inbound` read what comes and hand each flight on whole and once; `hello` reads the client's
-//! SRTP profiles so that our order decides; `repetition` says when our last flight is sent again; `identity` is the node's
-//! certificate and its ready-made configurations; `export` checks who the peer is and takes the SRTP keys; `core` holds
-//! one association together.
+//! first, so that our order of SRTP profiles decides; `server` and `library` run handshakes; `repetition` says when our
+//! last flight is sent again; `identity` is the node's certificate and its ready-made configurations; `export` checks who
+//! the peer is and splits the SRTP keys; `session` and `association` are what is left then; `core` holds it together.
 
+mod alert;
+mod association;
 pub mod core;
 pub mod error;
 mod export;
+mod fields;
 mod hello;
 pub mod identity;
 mod inbound;
+mod library;
 mod reassembly;
 mod record;
 mod repetition;
+mod server;
+mod session;
 
 pub use core::{Dtls, DtlsEvent};
 pub use error::DtlsError;

@@ -1,31 +1,26 @@
 //! One DTLS association: which flight is awaited, which is repeated, and what is kept once the handshake is done.
 //!
-//! In: datagrams, time, the wish to close. Out: datagrams, then keys, then the end. `rtc-dtls` is handed each flight of
-//! the peer in one piece, because part of one stops its timer; and when a flight is repeated is decided here, because
-//! its interval is fixed and a repetition by the peer means nothing to it.
+//! In: datagrams, time, the wish to close. Out: datagrams, then keys, then the end. Whoever runs the handshake, our own
+//! server or `rtc-dtls`, is handed each flight of the peer whole and once; when a flight is repeated is decided here.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
-use rtc_dtls::state::State;
-use rtc_shared::TransportProtocol;
-use rtc_shared::error::Error;
+use bytes::Bytes;
 
+use super::DtlsIdentity;
+use super::alert;
+use super::association::Association;
 use super::error::DtlsError;
-use super::inbound::Inbound;
-use super::record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records, write_record};
+use super::hello::ClientHello;
+use super::inbound::{Inbound, Input};
+use super::library::LibraryHandshake;
+use super::record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
 use super::repetition::LastFlight;
-use super::{DtlsIdentity, export, hello};
+use super::server::{Failure, ServerHandshake};
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::{DtlsRole, Fingerprint};
-
-/// The library keys associations by address; ours outlives changes of address, so it gets one that never changes (from
-/// the documentation prefix, RFC 5737).
-const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 
 /// What an association says.
 #[derive(Debug)]
@@ -50,22 +45,26 @@ pub struct Dtls {
 
 enum Phase {
     Handshaking(Box<Handshake>),
-    /// The library's state, serialised: an association that only waits for `close_notify` needs no more. It is brought to
-    /// life for each record that must be opened and dropped again, so that a forged one leaves nothing behind.
-    Parked(Box<[u8]>),
+    Connected(Association),
     Over,
 }
 
 struct Handshake {
-    endpoint: Option<Endpoint>,
+    engine: Option<Engine>,
     announced: Vec<Fingerprint>,
     inbound: Inbound,
+}
+
+/// Who runs the handshake.
+enum Engine {
+    Ours(ServerHandshake),
+    Library(LibraryHandshake),
 }
 
 impl Dtls {
     /// An association that has not begun. `announced` is what the peer's certificate must hash to, at least one.
     pub fn new(role: DtlsRole, identity: Arc<DtlsIdentity>, announced: Vec<Fingerprint>) -> Self {
-        let handshake = Handshake { endpoint: None, announced, inbound: Inbound::default() };
+        let handshake = Handshake { engine: None, announced, inbound: Inbound::default() };
         Self {
             role,
             identity,
@@ -84,13 +83,11 @@ impl Dtls {
     /// Fails if the library does.
     pub fn start(&mut self, now: Instant) -> Result<(), DtlsError> {
         let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(()) };
-        if self.role == DtlsRole::Server || handshake.endpoint.is_some() {
+        if self.role == DtlsRole::Server || handshake.engine.is_some() {
             return Ok(());
         }
-        let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-        endpoint.connect(now, PEER, self.identity.client(), None).map_err(DtlsError::handshake)?;
-        let flight = drain(&mut endpoint);
-        handshake.endpoint = Some(endpoint);
+        let (library, flight) = LibraryHandshake::client(now, &self.identity)?;
+        handshake.engine = Some(Engine::Library(library));
         self.send_flight(now, flight);
         Ok(())
     }
@@ -109,7 +106,7 @@ impl Dtls {
                 }
                 result
             }
-            Phase::Parked(_) => Ok(self.handle_connected(now, datagram)),
+            Phase::Connected(_) => Ok(self.handle_connected(now, datagram)),
             Phase::Over => Ok(None),
         }
     }
@@ -138,9 +135,8 @@ impl Dtls {
 
     /// Says goodbye to a peer that a handshake was finished with, and forgets everything.
     pub fn close(&mut self, now: Instant) {
-        if let Some(mut endpoint) = self.unparked(now) {
-            endpoint.stop(now, PEER);
-            self.transmits.extend(drain(&mut endpoint));
+        if let Phase::Connected(association) = &mut self.phase {
+            self.transmits.extend(association.goodbye(now, &self.identity));
         }
         self.forget();
     }
@@ -169,7 +165,7 @@ impl Dtls {
                 // Whoever knows the path could have sent it. A client that gave up lets the join time out.
                 (0, ALERT) => {
                     self.ignored += 1;
-                    self.alert = fatal_alert(&record).or(self.alert);
+                    self.alert = alert::ending(&record).or(self.alert);
                 }
                 (0, CHANGE_CIPHER_SPEC) | (1, HANDSHAKE) => handshake.inbound.keep_early(&record),
                 _ => {}
@@ -188,52 +184,101 @@ impl Dtls {
         Ok(event)
     }
 
-    /// Hands the library a flight, or the records that end the handshake.
-    fn feed(&mut self, now: Instant, input: BytesMut) -> Result<Option<DtlsEvent>, DtlsError> {
+    /// Goes on with a flight of the peer, or with the records that end the handshake.
+    fn feed(&mut self, now: Instant, input: Input) -> Result<Option<DtlsEvent>, DtlsError> {
         let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
-        let first = handshake.endpoint.is_none();
-        let endpoint = match &mut handshake.endpoint {
-            Some(endpoint) => endpoint,
+        let Handshake { engine, announced, inbound } = handshake.as_mut();
+        match engine {
             // A client's association exists since `start`, so this is a server's first flight.
-            None => {
-                let hello = handshake.inbound.first_message();
-                let profile = match hello::choose_profile(hello) {
-                    Ok(profile) => profile,
-                    Err(DtlsError::MalformedHello) => {
-                        self.start_over();
-                        return Ok(None);
-                    }
-                    Err(error) => {
-                        let mut alert = BytesMut::new();
-                        write_record(&mut alert, ALERT, 0, &[FATAL, HANDSHAKE_FAILURE]);
-                        self.transmits.push_back(alert.freeze());
-                        return Err(error);
-                    }
-                };
-                let config = self.identity.server(profile);
-                handshake.endpoint.insert(Endpoint::new(PEER, TransportProtocol::UDP, Some(config)))
-            }
+            None => self.begin(now),
+            Some(Engine::Ours(ours)) => match input {
+                Input::Flight => {
+                    let taken = ours.take_proof(inbound.messages(), announced);
+                    inbound.handed_on();
+                    self.last_flight.answered();
+                    self.or_alert(taken).map(|()| None)
+                }
+                Input::Ending(records) => {
+                    let taken = ours.take_finished(&records);
+                    let Some(finished) = self.or_alert(taken)? else { return Ok(None) };
+                    self.connected(now, vec![finished.flight], Association::Ours(finished.session));
+                    Ok(Some(DtlsEvent::Connected(finished.keys)))
+                }
+            },
+            Some(Engine::Library(_)) => self.feed_library(now, input),
+        }
+    }
+
+    /// As server: the first flight decides how the handshake is run.
+    fn begin(&mut self, now: Instant) -> Result<Option<DtlsEvent>, DtlsError> {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
+        let Handshake { engine, inbound, .. } = handshake.as_mut();
+        let message = inbound.messages().first().map(Vec::as_slice).unwrap_or_default();
+        let Ok(hello) = ClientHello::read(message) else {
+            self.start_over();
+            return Ok(None);
         };
-        handshake.inbound.handed_on();
-        let result = endpoint.read(now, PEER, None, input);
-        let answer = drain(endpoint);
-        let events = match result {
-            Ok(events) => events,
-            Err(_) if first && answer.is_empty() => {
+        let refused = |error| Failure { alert: alert::HANDSHAKE_FAILURE, error };
+        let profile = match hello.profile() {
+            Ok(profile) => profile,
+            Err(error) => return self.or_alert(Err(refused(error))),
+        };
+        let Some(terms) = hello.terms() else {
+            let config = self.identity.server(profile);
+            *engine = Some(Engine::Library(LibraryHandshake::server(config)));
+            return self.feed_library(now, Input::Flight);
+        };
+        let begun = ServerHandshake::begin(&self.identity, message, terms);
+        inbound.handed_on();
+        match begun {
+            Ok((ours, flight)) => {
+                *engine = Some(Engine::Ours(ours));
+                self.send_flight(now, vec![flight]);
+                Ok(None)
+            }
+            Err(failure) => self.or_alert(Err(failure)),
+        }
+    }
+
+    fn feed_library(&mut self, now: Instant, input: Input) -> Result<Option<DtlsEvent>, DtlsError> {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
+        let Handshake { engine, inbound, announced } = handshake.as_mut();
+        let Some(Engine::Library(library)) = engine else { return Ok(None) };
+        let is_hello = self.role == DtlsRole::Server && self.last_flight.datagrams().is_empty();
+        let datagram = match input {
+            Input::Flight => inbound.flight(),
+            Input::Ending(records) => records,
+        };
+        inbound.handed_on();
+        let step = library.read(now, datagram);
+        let answer = step.answer;
+        let complete = match step.result {
+            Ok(complete) => complete,
+            Err(_) if is_hello && answer.is_empty() => {
                 self.start_over();
                 return Ok(None);
             }
             Err(error) => {
                 self.transmits.extend(answer);
-                return Err(DtlsError::handshake(error));
+                return Err(error);
             }
         };
-        if let Some(alert) = answer.iter().find_map(|datagram| alert_of(datagram)) {
+        if let Some(alert) = answer.iter().find_map(|datagram| alert::of_datagram(datagram)) {
             self.transmits.extend(answer);
             return Err(DtlsError::Refused(alert));
         }
-        if events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete)) {
-            return self.finish(now, answer).map(Some);
+        if complete {
+            return match library.finish(self.role, announced) {
+                Ok((keys, parked)) => {
+                    self.connected(now, answer, Association::Library(self.role, parked));
+                    Ok(Some(DtlsEvent::Connected(keys)))
+                }
+                Err(error) => {
+                    // Without our last flight the peer never believes that it is connected.
+                    self.transmits.extend(library.stop(now));
+                    Err(error)
+                }
+            };
         }
         if !answer.is_empty() {
             self.send_flight(now, answer);
@@ -247,29 +292,22 @@ impl Dtls {
     fn start_over(&mut self) {
         self.ignored += 1;
         if let Phase::Handshaking(handshake) = &mut self.phase {
-            handshake.endpoint = None;
+            handshake.engine = None;
             handshake.inbound = Inbound::default();
         }
     }
 
-    /// The library is done: check the peer, take the keys, keep only what a connected peer needs.
-    fn finish(&mut self, now: Instant, last_flight: Vec<Bytes>) -> Result<DtlsEvent, DtlsError> {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return Err(DtlsError::Fingerprint) };
-        let Some(mut endpoint) = handshake.endpoint.take() else { return Err(DtlsError::Fingerprint) };
-        let state = endpoint.get_connection_state(PEER).ok_or(DtlsError::Fingerprint)?;
-        let keys = export::verify(state, &handshake.announced)
-            .and_then(|()| export::srtp_keys(state, self.role))
-            .and_then(|keys| Ok((keys, state.marshal_binary().map_err(DtlsError::export)?)));
-        let (keys, state) = match keys {
-            Ok(done) => done,
-            Err(error) => {
-                // Without our last flight the peer never believes that it is connected.
-                endpoint.stop(now, PEER);
-                self.transmits.extend(drain(&mut endpoint));
-                return Err(error);
-            }
-        };
-        self.phase = Phase::Parked(state.into_boxed_slice());
+    /// Tells the peer of a failure.
+    fn or_alert<T>(&mut self, result: Result<T, Failure>) -> Result<T, DtlsError> {
+        result.map_err(|Failure { alert, error }| {
+            self.transmits.push_back(alert::fatal(alert));
+            error
+        })
+    }
+
+    /// The handshake is done.
+    fn connected(&mut self, now: Instant, last_flight: Vec<Bytes>, association: Association) {
+        self.phase = Phase::Connected(association);
         if self.role == DtlsRole::Server {
             self.send_flight(now, last_flight);
         } else {
@@ -277,7 +315,6 @@ impl Dtls {
             self.last_flight = LastFlight::default();
         }
         self.last_flight.answered();
-        Ok(DtlsEvent::Connected(keys))
     }
 
     fn handle_connected(&mut self, now: Instant, datagram: &[u8]) -> Option<DtlsEvent> {
@@ -286,7 +323,7 @@ impl Dtls {
                 // The peer's last flight again: it never got ours.
                 HANDSHAKE => self.repeat_if_due(now),
                 ALERT if record.epoch == 0 => self.ignored += 1,
-                ALERT if self.opens_to_alert(now, record.whole) => {
+                ALERT if self.opens_to_alert(now, &record) => {
                     self.forget();
                     return Some(DtlsEvent::Closed);
                 }
@@ -296,31 +333,14 @@ impl Dtls {
         None
     }
 
-    /// Whether an encrypted record is a fatal alert or a goodbye that the peer really sent.
-    fn opens_to_alert(&mut self, now: Instant, record: &[u8]) -> bool {
-        let Some(mut endpoint) = self.unparked(now) else { return false };
-        let ends = match endpoint.read(now, PEER, None, BytesMut::from(record)) {
-            Ok(events) => events.iter().any(|event| matches!(event, EndpointEvent::PeerClosed)),
-            // Only what was decrypted can be fatal; other errors are about the form of a record that anyone can write.
-            Err(error) => matches!(error, Error::ErrAlertFatalOrClose),
-        };
-        if ends {
-            self.transmits.extend(drain(&mut endpoint));
-        } else {
-            // The parked state stays as it was, and nothing was sent from this copy of it: no record number is used twice.
-            self.ignored += 1;
-        }
+    /// Whether an encrypted record ends the association.
+    fn opens_to_alert(&mut self, now: Instant, record: &Record<'_>) -> bool {
+        let Phase::Connected(association) = &mut self.phase else { return false };
+        let answer = association.end(now, &self.identity, record);
+        let ends = answer.is_some();
+        self.ignored += u64::from(!ends);
+        self.transmits.extend(answer.into_iter().flatten());
         ends
-    }
-
-    /// A parked association brought back to life for one record; it stays parked.
-    fn unparked(&self, now: Instant) -> Option<Endpoint> {
-        let Phase::Parked(parked) = &self.phase else { return None };
-        let mut state = State::new(self.identity.provider(), self.role == DtlsRole::Client);
-        let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-        state.unmarshal_binary(parked).ok()?;
-        endpoint.connect(now, PEER, self.identity.client(), Some(state)).ok()?;
-        Some(endpoint)
     }
 
     /// Whether the peer has our last flight but its answer is not whole: then only its timer can help.
@@ -352,13 +372,13 @@ impl Dtls {
             return false;
         }
         let Phase::Handshaking(handshake) = &mut self.phase else { return false };
-        let Some(endpoint) = &mut handshake.endpoint else { return false };
-        if !self.last_flight.takes_library_repeat() || endpoint.handle_timeout(PEER, now).is_err() {
+        let Some(Engine::Library(library)) = &mut handshake.engine else { return false };
+        if !self.last_flight.takes_library_repeat() {
             return false;
         }
-        let flight = drain(endpoint);
-        let repeats = !flight.is_empty();
-        self.transmits.extend(flight);
+        let flight = library.repeat(now);
+        let repeats = flight.is_some();
+        self.transmits.extend(flight.into_iter().flatten());
         repeats
     }
 
@@ -368,32 +388,4 @@ impl Dtls {
             self.repeat_flight(now);
         }
     }
-}
-
-/// Everything that `endpoint` wants to send.
-fn drain(endpoint: &mut Endpoint) -> Vec<Bytes> {
-    std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message.freeze()).collect()
-}
-
-/// The description of an alert that would end the handshake if it were signed.
-fn fatal_alert(record: &Record<'_>) -> Option<u8> {
-    match *record.body {
-        [level, description] if level == FATAL || description == CLOSE_NOTIFY => Some(description),
-        _ => None,
-    }
-}
-
-/// Alert levels and descriptions (RFC 5246 §7.2).
-const FATAL: u8 = 2;
-const CLOSE_NOTIFY: u8 = 0;
-const HANDSHAKE_FAILURE: u8 = 40;
-
-/// The description of a fatal alert that our own datagram carries in plain text.
-fn alert_of(datagram: &[u8]) -> Option<u8> {
-    Records::of(datagram).filter(|record| record.kind == ALERT && record.epoch == 0).find_map(|record| {
-        match *record.body {
-            [FATAL, description] => Some(description),
-            _ => None,
-        }
-    })
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Signature};
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
@@ -19,7 +22,7 @@ use crate::media::keys::SrtpProfile;
 use crate::media::negotiated::{Fingerprint, FingerprintAlgorithm};
 
 /// Bytes of the longest datagram of a handshake: fits through any tunnel on IPv6 (1,280 less headers).
-const HANDSHAKE_MTU_BYTES: usize = 1_200;
+pub(super) const HANDSHAKE_MTU_BYTES: usize = 1_200;
 
 /// The library may repeat a flight from this time on; when it does is up to [`super::core`].
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(1);
@@ -41,6 +44,9 @@ const CLIENT_SUITES: [CipherSuiteId; 4] = [
 /// What the node shows in every DTLS handshake.
 pub struct DtlsIdentity {
     fingerprint: Fingerprint,
+    /// DER.
+    certificate: Vec<u8>,
+    key: EcdsaKeyPair,
     provider: Arc<dyn RTCCryptoProvider>,
     aead_aes_128_gcm: Arc<HandshakeConfig>,
     aead_aes_256_gcm: Arc<HandshakeConfig>,
@@ -71,6 +77,10 @@ impl DtlsIdentity {
         provider: Arc<dyn RTCCryptoProvider>,
     ) -> Result<Arc<Self>, DtlsError> {
         let der = certificate.certificate.first().map(|der| der.as_ref().to_vec()).unwrap_or_default();
+        let key = certificate.private_key.signing_key.to_pkcs8_der().map_err(DtlsError::handshake)?;
+        let key = key.as_ref().map(AsRef::as_ref).unwrap_or_default();
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key).map_err(DtlsError::handshake)?;
         let builder = ConfigBuilder::default()
             .with_crypto_provider(Arc::clone(&provider))
             .with_certificates(vec![certificate])
@@ -104,6 +114,8 @@ impl DtlsIdentity {
             aead_aes_256_gcm: server(SrtpProfile::AeadAes256Gcm)?,
             aes_128_cm_sha1_80: server(SrtpProfile::Aes128CmHmacSha1_80)?,
             client: Arc::new(client),
+            certificate: der,
+            key,
             provider,
         }))
     }
@@ -111,6 +123,20 @@ impl DtlsIdentity {
     /// SHA-256 of the certificate, for `a=fingerprint`.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.clone()
+    }
+
+    /// The certificate, DER.
+    pub(super) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// Signs with the certificate's key: ECDSA on P-256 with SHA-256, the signature as DER.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no randomness.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Signature, Unspecified> {
+        self.key.sign(&SystemRandom::new(), message)
     }
 
     /// The server's configuration that knows no other profile than `profile`.

@@ -1,7 +1,7 @@
 //! What the peer sent of its current flight, until it is whole.
 //!
-//! In: plain-text handshake records, and the cipher change and Finished that end a handshake. Out: datagrams that
-//! `rtc-dtls` can take in one piece, in order and once.
+//! In: plain-text handshake records, and the cipher change and Finished that end a handshake. Out: each flight
+//! whole, in order and once; `rtc-dtls` takes it as one datagram.
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -29,6 +29,15 @@ const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 /// Bytes of a Certificate message without a certificate: header and an empty list.
 const EMPTY_CERTIFICATE_BYTES: usize = HANDSHAKE_HEADER_BYTES + 3;
+
+/// What a handshake goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The peer's flight is whole: [`Inbound::messages`].
+    Flight,
+    /// Records that may end the handshake, as one datagram.
+    Ending(BytesMut),
+}
 
 /// The peer's side of a handshake.
 #[derive(Debug, Default)]
@@ -59,12 +68,12 @@ impl Inbound {
         self.keyed
     }
 
-    /// The first message of the flight that [`Self::next_input`] gave last.
-    pub fn first_message(&self) -> &[u8] {
-        self.held.first().map(Vec::as_slice).unwrap_or_default()
+    /// The messages of a whole flight, each in one piece.
+    pub fn messages(&self) -> &[Vec<u8>] {
+        &self.held
     }
 
-    /// Forgets the flight that [`Self::next_input`] gave last.
+    /// The flight was handed on: forgets it.
     pub fn handed_on(&mut self) {
         self.held.clear();
     }
@@ -81,16 +90,16 @@ impl Inbound {
     }
 
     /// What the library is to see next: a whole flight, or once keys are agreed on whatever ends the handshake.
-    pub fn next_input(&mut self) -> Option<BytesMut> {
+    pub fn next_input(&mut self) -> Option<Input> {
         while let Some(message) = self.reassembly.pop() {
             let kind = message.first().copied().unwrap_or_default();
             self.held.push(message);
             if self.ends_flight(kind) {
-                return Some(self.flight());
+                return Some(Input::Flight);
             }
         }
         if self.keyed && !self.early.is_empty() {
-            return self.finished();
+            return self.finished().map(Input::Ending);
         }
         None
     }
@@ -114,8 +123,8 @@ impl Inbound {
         }
     }
 
-    /// The held messages as one datagram.
-    fn flight(&mut self) -> BytesMut {
+    /// The messages of a whole flight as one datagram.
+    pub fn flight(&mut self) -> BytesMut {
         let mut datagram = BytesMut::new();
         for message in &self.held {
             write_record(&mut datagram, HANDSHAKE, self.next_record, message);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::core::{Dtls, DtlsEvent};
-use super::hello::choose_profile;
+use super::hello::ClientHello;
 use super::reassembly::{Inserted, Reassembly};
 use super::record::{Fragment, Fragments, HANDSHAKE, Records, write_record};
 use super::{DtlsError, DtlsIdentity};
@@ -115,7 +115,7 @@ fn plain(kind: u8, body: &[u8]) -> Bytes {
 #[test]
 fn alerts_in_plain_text_and_broken_hellos_do_not_end_a_handshake() {
     let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
-    for (before, forgeries) in [(0, 3), (1, 2), (2, 2), (3, 2)] {
+    for (before, forgeries) in [(0, 3), (1, 2), (2, 2)] {
         let mut pair = Pair::new(&client, &server);
         let broken = [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd];
         let forged = [plain(21, &[2, 40]), plain(21, &[1, 0]), plain(HANDSHAKE, &broken)];
@@ -200,6 +200,10 @@ fn fragments_that_contradict_each_other_or_ask_for_too_much_are_refused() {
         reassembly.insert(&fragment(sequence, 8_000, 0, &[1]));
     }
     assert_eq!(reassembly.insert(&fragment(7, 8_000, 0, &[1])), Inserted::Refused, "too much at once");
+}
+
+fn choose_profile(message: &[u8]) -> Result<SrtpProfile, DtlsError> {
+    ClientHello::read(message)?.profile()
 }
 
 /// A ClientHello with a cookie, other extensions and `profiles`.
