@@ -10,10 +10,14 @@ TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg firefox-esr fonts-dejavu-core
 # Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
 SEEDS ?= 500
 
+# What `make fuzz` fuzzes, and for how long.
+TARGET ?= sdp
+FUZZ_SECONDS ?= 60
+
 # Clients written in Python live here; Debian's own interpreter, as the lock file was made for its version.
 VENV := target/clients
 
-.PHONY: run build test bench figures sim lint client client-test real-clients packages test-packages
+.PHONY: run build test bench figures fuzz sim lint client client-test real-clients packages test-packages
 
 run: build
 	exec target/release/aforo dev
@@ -35,6 +39,16 @@ lint: packages
 
 sim: packages
 	AFORO_SIM_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation
+
+# One parser (TARGETS in node/tests/corpora/targets.rs) under libFuzzer for a while; what it finds becomes part of its corpus.
+# SanitizerCoverage comes with the stable compiler; the address sanitizer, which does not, has little to find in safe Rust.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+fuzz: packages
+	host=$$(rustc --version --verbose | sed -n 's/^host: //p'); cd node/fuzz; \
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --target $$host --target-dir ../../target/fuzz; \
+	AFORO_FUZZ_TARGET=$(TARGET) ../../target/fuzz/$$host/release/aforo-fuzz -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=4096 -artifact_prefix=$(TARGET)- corpus/$(TARGET)
 
 # Every figure of docs/benchmarks, beside its reference from the same run.
 bench: build

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
 pub use layer::{Layer, Origin};
-pub use load::{ConfigError, Loaded, Problem, Sources};
+pub use load::{ConfigError, Loaded, Problem, Sources, stack};
 pub use log::{Log, LogFormat};
 pub use rooms::Rooms;
 pub use secret::Secret;

@@ -65,7 +65,7 @@ impl Layer {
     }
 
     /// Reads the text of a YAML file.
-    pub(super) fn yaml(text: &str, origin: Origin) -> Self {
+    pub fn yaml(text: &str, origin: Origin) -> Self {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Self::default();
         }

@@ -72,7 +72,11 @@ impl Sources {
 }
 
 /// Puts each layer over the one before.
-pub(super) fn stack(layers: impl IntoIterator<Item = Layer>) -> Result<Loaded, ConfigError> {
+///
+/// # Errors
+///
+/// All that is wrong with any of them, and with what they come to together.
+pub fn stack(layers: impl IntoIterator<Item = Layer>) -> Result<Loaded, ConfigError> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let known = Known::of(&defaults);
     let mut problems = Vec::new();

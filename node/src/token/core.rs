@@ -12,7 +12,7 @@ use jsonwebtoken::{Validation, decode, decode_header};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::key::VerifyingKey;
+use super::key::{KeyError, VerifyingKey, verifying_keys};
 
 /// Longest token that is looked at, in bytes: ten times what ours have, and far less than a request's headers may.
 pub const TOKEN_MAX_BYTES: usize = 4_096;
@@ -205,6 +205,15 @@ impl KeySet {
             (key, validation)
         };
         Self { keys: keys.into_iter().map(pair).collect() }
+    }
+
+    /// Reads `text`, a JWK or a set of them (RFC 7517 §5).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]: it is neither, or a key of it cannot be used.
+    pub fn parse(text: &str, audience: Option<&str>) -> Result<Self, KeyError> {
+        Ok(Self::new(verifying_keys(text)?, audience))
     }
 
     /// What `token` lets its bearer do at `now`, in seconds since 1970.

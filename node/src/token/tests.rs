@@ -41,7 +41,7 @@ impl Keys {
 }
 
 fn set_of(keys: &Value, audience: Option<&str>) -> KeySet {
-    KeySet::new(verifying_keys(&keys.to_string()).unwrap(), audience)
+    KeySet::parse(&keys.to_string(), audience).unwrap()
 }
 
 fn claims() -> Value {

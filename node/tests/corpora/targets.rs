@@ -1,0 +1,189 @@
+//! What is fuzzed: every parser of bytes that strangers send. A target panics if the parser does, or if what it returns is
+//! not true of its input.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use aforo_node::config::{self, Layer, Origin};
+use aforo_node::media::canonical;
+use aforo_node::media::codec::{self, CodecKind};
+use aforo_node::media::demux::unwrap_rtx;
+use aforo_node::media::extension::{ExtensionKind, ExtensionMap};
+use aforo_node::media::negotiated::{
+    Codec, DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials, SsrcPair,
+};
+use aforo_node::media::rtcp::{self, Packet};
+use aforo_node::media::rtp::RtpHeader;
+use aforo_node::peer::dtls::{Dtls, DtlsIdentity};
+use aforo_node::peer::ice::stun::{Check, integrity_key};
+use aforo_node::peer::ice::{ufrag_of_check, verdict_of_answer};
+use aforo_node::signalling::sdp::{
+    self, Candidate, CandidateProtocol, Capabilities, LocalTransport, PlayTrack,
+};
+use aforo_node::token::KeySet;
+
+/// Runs one parser.
+pub type Target = fn(&[u8]);
+
+/// Each parser by its name, which is also its corpus's folder.
+pub const TARGETS: [(&str, Target); 10] = [
+    ("stun", stun),
+    ("dtls", dtls),
+    ("sdp", sdp_offer),
+    ("sdpfrag", sdpfrag),
+    ("rtp", rtp),
+    ("rtcp", rtcp_compound),
+    ("payload", payload),
+    ("key", key),
+    ("token", token),
+    ("config", yaml),
+];
+
+fn stun(bytes: &[u8]) {
+    let key = integrity_key("a-password-of-some-length");
+    let _ = ufrag_of_check(bytes);
+    let _ = verdict_of_answer(bytes);
+    let Some(check) = Check::parse(bytes) else { return };
+    let _ = (check.username(), check.is_signed_with(&key), check.nominates());
+    if let Err(error) = check.acceptable() {
+        assert!(!check.error(error, Some(&key)).is_empty());
+    }
+    assert!(verdict_of_answer(&check.success(SocketAddr::from(([192, 0, 2, 1], 5_000)), &key)).is_some());
+}
+
+/// The first byte is the number of datagrams, each behind its length in two bytes.
+fn dtls(bytes: &[u8]) {
+    static IDENTITY: LazyLock<Arc<DtlsIdentity>> =
+        LazyLock::new(|| DtlsIdentity::generate().expect("a certificate"));
+    let announced = vec![Fingerprint { algorithm: FingerprintAlgorithm::Sha256, digest: vec![7; 32] }];
+    let mut server = Dtls::new(DtlsRole::Server, Arc::clone(&IDENTITY), announced);
+    let now = Instant::now();
+    if server.start(now).is_err() {
+        return;
+    }
+    let Some((count, mut rest)) = bytes.split_first() else { return };
+    for _ in 0..*count {
+        let Some((length, behind)) = rest.split_first_chunk() else { return };
+        let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
+        let (datagram, behind) = behind.split_at(length);
+        rest = behind;
+        if server.handle(now, datagram).is_err() {
+            return;
+        }
+        while server.poll_transmit().is_some() {}
+    }
+}
+
+fn local() -> LocalTransport {
+    LocalTransport {
+        ice: IceCredentials { ufrag: "ufrag".into(), password: "a-password-of-some-length".into() },
+        fingerprint: Fingerprint { algorithm: FingerprintAlgorithm::Sha256, digest: vec![0xAB; 32] },
+        candidates: vec![Candidate {
+            protocol: CandidateProtocol::Udp,
+            address: SocketAddr::from(([192, 0, 2, 1], 7_800)),
+        }],
+        session_id: 1,
+        session_version: 1,
+        cname: "fuzz".into(),
+    }
+}
+
+fn sdp_offer(bytes: &[u8]) {
+    let Ok(offer) = std::str::from_utf8(bytes) else { return };
+    let track = |kind, fmtp: &str| PlayTrack {
+        codec: Codec { kind, payload_type: 96, fmtp: fmtp.into() },
+        ssrcs: SsrcPair { primary: 1, rtx: Some(2) },
+    };
+    let tracks =
+        [track(CodecKind::Opus, ""), track(CodecKind::H264, "packetization-mode=1;profile-level-id=42e01f")];
+    for capabilities in [Capabilities::publish(local()), Capabilities::play(local(), &tracks)] {
+        if let Err(refusal) = sdp::answer(offer, &capabilities) {
+            assert!(!refusal.to_string().is_empty());
+        }
+    }
+}
+
+fn sdpfrag(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = sdp::fragment::parse(text);
+    }
+}
+
+fn rtp(bytes: &[u8]) {
+    let _ = RtpHeader::parse_protected(bytes);
+    let Ok(header) = RtpHeader::parse(bytes) else { return };
+    assert!(header.payload().end <= bytes.len() && header.header_len() <= bytes.len());
+    let found: usize = header.extensions(bytes).map(|(_, value)| value.len()).sum();
+    assert!(found <= bytes.len());
+    let mut ids = ExtensionMap::default();
+    for (id, kind) in (1..).zip([
+        ExtensionKind::Mid,
+        ExtensionKind::Rid,
+        ExtensionKind::TransportWideCc,
+        ExtensionKind::DependencyDescriptor,
+    ]) {
+        ids.set(kind, id);
+    }
+    let mut packet = bytes.to_vec();
+    canonical::renumber(&mut packet, &header, &ids);
+    assert_eq!(RtpHeader::parse(&packet).as_ref().map(RtpHeader::header_len), Ok(header.header_len()));
+    let mut packet = bytes.to_vec();
+    if let Some(original) = unwrap_rtx(&mut packet, &header, 96, 7) {
+        assert!(RtpHeader::parse(original).is_ok_and(|original| original.ssrc == 7));
+    }
+}
+
+fn rtcp_compound(bytes: &[u8]) {
+    let mut listed = 0;
+    for packet in rtcp::packets(bytes).flatten() {
+        listed += match packet {
+            Packet::SenderReport(report) => report.blocks().count(),
+            Packet::ReceiverReport(report) => report.blocks().count(),
+            Packet::Nack(nack) => nack.sequences().count() / 17,
+            Packet::FullIntra(request) => request.entries().count(),
+            Packet::ReceiverEstimate(estimate) => estimate.ssrcs().count(),
+            Packet::Goodbye(goodbye) => goodbye.ssrcs().count(),
+            // A run length says thousands of packets in two bytes, and no more than its count.
+            Packet::TransportCc(feedback) => feedback.packets().count() >> 16,
+            _ => 0,
+        };
+    }
+    assert!(listed <= bytes.len(), "{listed} entries in {} bytes", bytes.len());
+}
+
+/// The first byte chooses the codec.
+fn payload(bytes: &[u8]) {
+    let Some((choice, payload)) = bytes.split_first() else { return };
+    let Some(kind) = CodecKind::ALL.get(usize::from(*choice) % CodecKind::ALL.len()).copied() else { return };
+    let _ = (codec::starts_keyframe(kind, payload), codec::dimensions(kind, payload));
+    let Some(numbers) = codec::picture_numbers(kind, payload) else { return };
+    let shift = codec::PictureShift { id: 1, base: 1 };
+    let mut shifted = payload.to_vec();
+    numbers.rewrite(shift, &mut shifted);
+    assert_eq!(codec::picture_numbers(kind, &shifted), Some(numbers.shifted(shift)));
+}
+
+fn key(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = KeySet::parse(text, None);
+    }
+}
+
+fn token(bytes: &[u8]) {
+    static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+        let keys = r#"{"keys":[
+            {"kty":"oct","kid":"a","alg":"HS256","k":"c2l4dHktZm91ci1ieXRlcy1vZi1zZWNyZXQtdGhhdC1ub2JvZHkta25vd3M"},
+            {"kty":"OKP","crv":"Ed25519","kid":"b","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        KeySet::parse(keys, Some("aforo")).expect("good keys")
+    });
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        assert!(KEYS.verify(text, 1_700_000_000).is_err(), "nobody has signed it");
+    }
+}
+
+fn yaml(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = config::stack([Layer::yaml(text, Origin::File("fuzz.yaml".into()))]);
+    }
+}
