@@ -88,6 +88,17 @@ pub struct SentReport {
     pub at_ms: u32,
 }
 
+/// Whether packets of the layer that is played go to the viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Flow {
+    /// Nothing is played yet.
+    Waiting,
+    Live,
+    /// What is played is far beyond what the path carries: nothing until the keyframe of a layer to go on with.
+    Paused,
+}
+
 /// See the module. Everything that a packet needs lies in the first cache line, the rest in the second.
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
@@ -105,7 +116,7 @@ pub struct Leg {
     pub octets: u32,
     /// Place of its class in the track's list.
     pub class: u16,
-    live: bool,
+    flow: Flow,
     /// The layer that it shall play: another one than it plays until that one's next keyframe. The track counts it, so it is
     /// changed by `Track::want` alone.
     pub wanted: u8,
@@ -134,7 +145,7 @@ impl Leg {
             rtx_ssrc: ssrcs.rtx,
             mapping: Mapping::default(),
             previous: None,
-            live: false,
+            flow: Flow::Waiting,
             highest_out: u64::from(first_out & 0x7FFF),
             last_timestamp: 0,
             rtx_next: u64::from(first_rtx & 0x7FFF),
@@ -147,10 +158,23 @@ impl Leg {
         }
     }
 
-    /// Whether packets flow.
+    /// Whether a layer is played.
     #[inline]
     pub fn is_live(&self) -> bool {
-        self.live
+        self.flow != Flow::Waiting
+    }
+
+    /// Whether nothing is sent until the next [`Self::play_from`].
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.flow == Flow::Paused
+    }
+
+    /// The path carries far less than the layer that is played.
+    pub fn pause(&mut self) {
+        if self.flow == Flow::Live {
+            self.flow = Flow::Paused;
+        }
     }
 
     /// How source packets become the leg's.
@@ -169,7 +193,7 @@ impl Leg {
     /// may count.
     pub fn play_from(&mut self, start: Start, clock_rate_hz: u32, pause: Duration) {
         let mut timestamp_offset = self.mapping.timestamp_offset;
-        if self.live {
+        if self.is_live() {
             let wished = self.mapping.timestamp(start.timestamp_before);
             let ahead = i64::from(wished.wrapping_sub(self.last_timestamp) as i32);
             let reach = (pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
@@ -193,7 +217,7 @@ impl Leg {
             picture: self.mapping.picture,
             layer: start.layer,
         };
-        self.live = true;
+        self.flow = Flow::Live;
     }
 
     /// From the last [`Self::play_from`] on, picture numbers are shifted by `shift`.
@@ -214,7 +238,7 @@ impl Leg {
 
     /// The leg's index, the mapping and the source index of the packet that a viewer calls `sequence`.
     pub fn find(&self, sequence: u16) -> Option<(u64, Mapping, u64)> {
-        if !self.live {
+        if !self.is_live() {
             return None;
         }
         let distance = i64::from(sequence.wrapping_sub(self.highest_out as u16) as i16);

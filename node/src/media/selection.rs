@@ -40,6 +40,10 @@ const ROOM_TO_GO_UP_PERCENT: u64 = 115;
 /// How much of its bitrate is enough to stay, in percent: less than what estimates waver by on a steady network.
 const ENOUGH_TO_STAY_PERCENT: u64 = 95;
 
+/// Below this much of a layer's bitrate nothing of it is of use any more, in percent: a keyframe of a lower layer takes a
+/// round trip to the publisher, some 100 ms, and what is sent meanwhile beyond the budget has to be waited for by then.
+const OVERRUN_PERCENT: u64 = 70;
+
 /// How long there must be room before the first step up.
 const HOLD_MIN_MS: u32 = 1_000;
 
@@ -131,6 +135,12 @@ impl Selection {
         self.room_since_ms = None;
         self.raised_at_ms = Some(now_ms);
         Some(better)
+    }
+
+    /// Whether `rung` is so much more than the network carries that what is sent of it only delays what could be.
+    pub fn is_overrun_by(&self, rung: &Rung) -> bool {
+        let bearable_bps = rung.bitrate_bps.saturating_mul(OVERRUN_PERCENT) / 100;
+        self.budget_bps.is_some_and(|budget_bps| budget_bps < bearable_bps)
     }
 
     /// The layer that it would choose if the network carried everything.

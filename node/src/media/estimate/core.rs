@@ -117,14 +117,15 @@ impl Estimator {
 
     fn follow(&mut self, now: i64, newest: u16, conditions: Conditions) -> Option<ProbeEnd> {
         let delivered_bps = self.delivered.bps();
-        let queue_micros = self.trend.queue_micros();
+        let (queue_micros, judged) = (self.trend.queue_micros(), self.trend.judge_feedback());
         let disturbed = self.prober.disturbs(now) && queue_micros < PROBE_QUEUE_MICROS;
-        let usage = if disturbed { Usage::Under } else { self.trend.usage() };
+        let usage = if disturbed { Usage::Under } else { judged };
         let decreased = self.control.update(&Observation {
             now,
             usage,
             queue_micros,
             delivered_bps,
+            recent_bps: self.delivered.recent_bps(),
             round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
             can_probe: conditions.can_probe,
         });

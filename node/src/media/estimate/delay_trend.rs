@@ -37,6 +37,11 @@ const OVERUSE_MS: f64 = 10.0;
 /// that truly grows gets here within a frame or two.
 const QUEUE_MIN_MICROS: i64 = 25_000;
 
+/// A queue that is longer than this and grew by so much since the feedback before is overuse without a look at the trend, in
+/// µs: when a path becomes far narrower, whole frames arrive so slowly that a trend takes most of a second to show.
+const QUEUE_LONG_MICROS: i64 = 150_000;
+const QUEUE_GROWN_MICROS: i64 = 20_000;
+
 /// How long the shortest way is remembered, in µs: clocks drift apart by a millisecond meanwhile, and a new route is known
 /// after it.
 const BASE_MICROS: i64 = 10_000_000;
@@ -86,6 +91,9 @@ pub(super) struct DelayTrend {
     /// Shortest way of the last whole span and of the one that runs, and when that began.
     base: (i64, i64, i64),
     queue_micros: i64,
+    /// What the newest packet waited, and what the newest one did when the queue was judged last.
+    newest_queue_micros: i64,
+    judged_queue_micros: i64,
 }
 
 impl Default for DelayTrend {
@@ -106,6 +114,8 @@ impl Default for DelayTrend {
             usage: Usage::Normal,
             base: (i64::MAX, i64::MAX, i64::MIN),
             queue_micros: 0,
+            newest_queue_micros: 0,
+            judged_queue_micros: 0,
         }
     }
 }
@@ -116,6 +126,14 @@ impl DelayTrend {
         self.usage
     }
 
+    /// All packets of a feedback were added: what the queue does now.
+    pub(super) fn judge_feedback(&mut self) -> Usage {
+        let before = std::mem::replace(&mut self.judged_queue_micros, self.newest_queue_micros);
+        let grown = self.newest_queue_micros - before;
+        let overflows = self.newest_queue_micros >= QUEUE_LONG_MICROS && grown >= QUEUE_GROWN_MICROS;
+        if overflows { Usage::Over } else { self.usage }
+    }
+
     /// How long the queue is, by the shortest way of the last seconds, in µs.
     pub(super) fn queue_micros(&self) -> i64 {
         self.queue_micros
@@ -124,6 +142,10 @@ impl DelayTrend {
     /// A packet was `sent` and `arrived`, each in µs on a clock of its own, in the order of sending.
     pub(super) fn packet(&mut self, sent: i64, arrived: i64) {
         let way = arrived - sent;
+        let shortest = self.base.0.min(self.base.1);
+        if shortest != i64::MAX {
+            self.newest_queue_micros = (way - shortest).max(0);
+        }
         let Some(group) = &mut self.group else { return self.begin_group(sent, arrived) };
         if sent < group.first_sent {
             return;

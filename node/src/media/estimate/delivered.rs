@@ -9,6 +9,9 @@ const BUCKETS: usize = 8;
 /// Whole buckets from which there is a rate at all.
 const BUCKETS_MIN: usize = 4;
 
+/// Whole buckets of the recent rate.
+const BUCKETS_RECENT: usize = 3;
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeliveredRate {
@@ -44,6 +47,15 @@ impl DeliveredRate {
             .then(|| f64::from(sum) * 8e6 / (self.filled as f64 * BUCKET_MICROS as f64))
     }
 
+    /// The rate over the last 150 ms: what a path that is full delivers, where the longer view still has what it carried
+    /// before it became narrower. `None` without that much.
+    pub(super) fn recent_bps(&self) -> Option<f64> {
+        let newest = (1..=BUCKETS_RECENT).map(|back| (self.next + BUCKETS - back) % BUCKETS);
+        let sum: u32 = newest.filter_map(|place| self.whole.get(place)).sum();
+        (self.filled >= BUCKETS_RECENT)
+            .then(|| f64::from(sum) * 8e6 / (BUCKETS_RECENT as f64 * BUCKET_MICROS as f64))
+    }
+
     fn close(&mut self, bytes: u32) {
         if let Some(bucket) = self.whole.get_mut(self.next) {
             *bucket = bytes;
@@ -65,7 +77,9 @@ mod tests {
         assert_eq!(rate.bps(), None, "too early to say");
         (15..100).for_each(|step| rate.add(step * 10_000, 1_250));
         assert!((rate.bps().unwrap() - 1e6).abs() < 1.0);
-        (100..150).for_each(|step| rate.add(step * 10_000, 250));
+        (100..116).for_each(|step| rate.add(step * 10_000, 250));
+        assert!((rate.recent_bps().unwrap() - 2e5).abs() < 1.0 && rate.bps().unwrap() > 6e5);
+        (116..150).for_each(|step| rate.add(step * 10_000, 250));
         assert!((rate.bps().unwrap() - 2e5).abs() < 1.0);
         rate.add(9_000_000, 1_250);
         assert_eq!(rate.bps(), None);

@@ -41,6 +41,8 @@ pub(super) struct Observation {
     pub(super) queue_micros: i64,
     /// Bits per second that arrive.
     pub(super) delivered_bps: Option<f64>,
+    /// Bits per second that arrived just now.
+    pub(super) recent_bps: Option<f64>,
     pub(super) round_trip_micros: i64,
     pub(super) can_probe: bool,
 }
@@ -110,7 +112,8 @@ impl RateControl {
             return false;
         };
         if seen.usage == Usage::Over {
-            return self.decrease(seen, bps, delivered);
+            let recent = seen.recent_bps.unwrap_or(delivered);
+            return self.decrease(seen, bps, delivered.min(recent));
         }
         if seen.usage == Usage::Under || seen.queue_micros > QUEUE_TO_DRAIN_MICROS {
             self.holds = true;

@@ -77,7 +77,7 @@ const LAYERS: [f64; 3] = [1.5e5, 5e5, 2.5e6];
 #[test]
 fn a_cut_to_400_kbit_is_followed_at_once_and_its_end_found_by_probes() {
     for (seed, cut_ms, end_ms) in [(1, 20_000, 50_000), (2, 20_300, 31_000), (3, 7_777, 65_432)] {
-        let rates = vec![(0, 3e6), (cut_ms, 4e5), (end_ms, 3e6)];
+        let rates = vec![(0, 4e6), (cut_ms, 4e5), (end_ms, 4e6)];
         let layers = LAYERS.to_vec();
         let setup = Setup { rates, layers, queue_ms: 150.0, jitter_ms: 3.0, seed, ..Setup::default() };
         let mut ours = Ours::new();

@@ -112,7 +112,13 @@ impl Track {
         let Some(leg) = self.legs.get_mut(place) else { return Layers::NONE };
         let current = leg.is_live().then_some(leg.wanted);
         let chosen = leg.selection.choose(now_ms, &self.ladder, current).unwrap_or(leg.wanted);
-        let (changed, playing) = (chosen != leg.wanted, leg.is_live() && leg.mapping().layer() == chosen);
+        let (changed, playing) =
+            (chosen != leg.wanted, leg.is_live() && !leg.is_paused() && leg.mapping().layer() == chosen);
+        let played = leg.mapping().layer();
+        if played != chosen && self.ladder.rung(played).is_some_and(|rung| leg.selection.is_overrun_by(rung))
+        {
+            leg.pause();
+        }
         if changed {
             self.want(place, chosen);
         }

@@ -122,12 +122,12 @@ impl Passage {
         let Some(leg) = track.legs.get_mut(position) else { return };
         let layer = material.layers.get(usize::from(leg.mapping().layer()));
         let cut_off = layer.is_some_and(|layer| leg.mapping().first_source() < layer.numbering_start);
-        if !leg.is_live() || leg.mapping().layer() != leg.wanted || cut_off {
+        if !leg.is_live() || leg.mapping().layer() != leg.wanted || leg.is_paused() || cut_off {
             if let Some(start) = self.start_for(leg, cut_off, &material) {
                 track.audience.leave(leg);
                 self.change(leg, start, cut_off, &material, outlet);
                 track.audience.enter(leg);
-            } else if cut_off {
+            } else if cut_off || leg.is_paused() {
                 return;
             }
         }
@@ -144,7 +144,7 @@ impl Passage {
         let waits = !leg.is_live() || cut_off;
         let layer = if self.starts.contains(leg.wanted) {
             leg.wanted
-        } else if waits && !self.starts.is_empty() {
+        } else if (waits || leg.is_paused()) && !self.starts.is_empty() {
             let rungs = material.ladder.rungs();
             let wanted = rungs.iter().position(|rung| rung.layer == leg.wanted);
             let lower = rungs.get(..wanted.unwrap_or(0)).unwrap_or_default();
@@ -177,7 +177,7 @@ impl Passage {
     ) {
         let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
         let before = leg.is_live().then(|| *leg.mapping());
-        if before.is_some() && !cut_off {
+        if before.is_some() && !cut_off && !leg.is_paused() {
             // What the old layer shows before the new one's keyframe still goes out; numbers follow on it.
             let is_before = |packet: &WindowPacket| {
                 start.timestamp_before.wrapping_sub(packet.header.timestamp) as i32 > 0

@@ -35,6 +35,10 @@ impl Plane {
         let sent_before = self.counters.rtx_sent_packets;
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
+            if self.is_left_behind(&resend) {
+                self.counters.rtx_suppressed += 1;
+                continue;
+            }
             match self.resend(&resend, send_time, batch, transmit) {
                 Some(_) => self.counters.rtx_sent_packets += 1,
                 None => self.counters.rtx_missing += 1,
@@ -42,6 +46,18 @@ impl Plane {
         }
         self.resends = resends;
         self.resends_since.take().filter(|_| self.counters.rtx_sent_packets > sent_before)
+    }
+
+    /// Whether the packet is of a layer that the viewer leaves or has left because its path carries far less: repairing it
+    /// would take the room from the layer that fits.
+    fn is_left_behind(&self, resend: &Resend) -> bool {
+        let Some(Role::Viewer(viewer)) = self.roles.get(resend.peer.index) else { return false };
+        let Some(place) = viewer.leg(resend.ssrc) else { return false };
+        let Some(track) = self.tracks.get(place.track) else { return false };
+        let Some(leg) = track.legs.get(place.leg) else { return false };
+        let layer = leg.find(resend.sequence).map(|(_, mapping, _)| mapping.layer());
+        let left = layer.filter(|layer| *layer != leg.wanted).and_then(|layer| track.ladder.rung(layer));
+        left.is_some_and(|rung| leg.selection.is_overrun_by(rung))
     }
 
     /// Sends a packet again. Returns the datagram's bytes; `None` if it is not there any more.

@@ -16,6 +16,14 @@ pub(super) const RESEND_QUEUE_CAPACITY: usize = 4096;
 /// Retransmissions to one viewer in a second: a quarter of a 20 Mbit/s stream. A viewer that loses more is not helped by more.
 const RESENDS_PER_SECOND: u32 = 500;
 
+/// Retransmissions take at most this share of what the path carries, as a divisor; what is larger would keep new packets from
+/// coming. Counted in packets of the usual size, in bits.
+const RESEND_SHARE: u64 = 2;
+const RESEND_BITS: u64 = 9_600;
+
+/// What is allowed on any path.
+const RESENDS_PER_SECOND_MIN: u32 = 10;
+
 /// Least time between two retransmissions of one packet, in ms: a viewer on the same network repeats a NACK this fast.
 const RESEND_INTERVAL_MIN_MS: u32 = 10;
 
@@ -73,7 +81,11 @@ impl Viewer {
 
     fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
-        self.resends.get_or_insert_with(Box::default).take(ssrc, sequence, now_ms, interval_ms)
+        let most = self.estimate.bitrate_bps().map_or(RESENDS_PER_SECOND, |bps| {
+            let share = bps / RESEND_SHARE / RESEND_BITS;
+            u32::try_from(share).unwrap_or(u32::MAX).clamp(RESENDS_PER_SECOND_MIN, RESENDS_PER_SECOND)
+        });
+        self.resends.get_or_insert_with(Box::default).take(ssrc, sequence, now_ms, interval_ms, most)
     }
 }
 
@@ -92,14 +104,15 @@ impl Default for ResendBudget {
 }
 
 impl ResendBudget {
-    fn take(&mut self, ssrc: u32, sequence: u16, now_ms: u32, interval_ms: u32) -> bool {
+    /// `most`: retransmissions in a second.
+    fn take(&mut self, ssrc: u32, sequence: u16, now_ms: u32, interval_ms: u32, most: u32) -> bool {
         if self.second != now_ms / 1_000 {
             (self.second, self.used) = (now_ms / 1_000, 0);
         }
         let Some(recent) = self.recent.get_mut(usize::from(sequence) % RECENT_RESENDS) else { return false };
         let repeated =
             recent.0 == ssrc && recent.1 == sequence && now_ms.wrapping_sub(recent.2) < interval_ms;
-        if repeated || self.used >= RESENDS_PER_SECOND {
+        if repeated || self.used >= most {
             return false;
         }
         self.used += 1;
@@ -219,13 +232,17 @@ mod tests {
     #[test]
     fn a_packet_is_not_resent_within_the_interval_nor_beyond_the_budget() {
         let mut budget = ResendBudget::default();
-        assert!(budget.take(1, 7, 5_000, 40));
-        assert!(!budget.take(1, 7, 5_039, 40));
-        assert!(budget.take(2, 7, 5_039, 40), "another stream");
-        assert!(budget.take(1, 8, 5_039, 40));
-        assert!(budget.take(1, 7, 5_040, 40), "forgotten by collision, or the interval is over");
-        let sent = (0..2_000).filter(|sequence| budget.take(1, *sequence, 6_000, 10)).count();
+        assert!(budget.take(1, 7, 5_000, 40, RESENDS_PER_SECOND));
+        assert!(!budget.take(1, 7, 5_039, 40, RESENDS_PER_SECOND));
+        assert!(budget.take(2, 7, 5_039, 40, RESENDS_PER_SECOND), "another stream");
+        assert!(budget.take(1, 8, 5_039, 40, RESENDS_PER_SECOND));
+        assert!(
+            budget.take(1, 7, 5_040, 40, RESENDS_PER_SECOND),
+            "forgotten by collision, or the interval is over"
+        );
+        let sent =
+            (0..2_000).filter(|sequence| budget.take(1, *sequence, 6_000, 10, RESENDS_PER_SECOND)).count();
         assert_eq!(sent, RESENDS_PER_SECOND as usize);
-        assert!(budget.take(1, 1, 7_000, 10));
+        assert!(budget.take(1, 1, 7_000, 10, RESENDS_PER_SECOND));
     }
 }

@@ -50,6 +50,11 @@ impl Ladder {
         self.rungs.get(..self.len).unwrap_or_default()
     }
 
+    /// The rung of `layer`.
+    pub fn rung(&self, layer: u8) -> Option<&Rung> {
+        self.rungs().iter().find(|rung| rung.layer == layer)
+    }
+
     /// Takes over what was measured; layers that are not among `measured` stay as they are. Whether another layer flows now
     /// or the order is another.
     pub fn update(&mut self, measured: impl IntoIterator<Item = Rung>) -> bool {

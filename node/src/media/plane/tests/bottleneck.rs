@@ -117,9 +117,19 @@ impl Scene {
 
     /// Packets that are missing though `patience` passed since the next one came.
     pub(super) fn missing(&self, patience: Duration) -> usize {
-        let pairs = self.got.iter().zip(self.got.iter().skip(1));
+        self.missing_since(0, patience)
+    }
+
+    /// The same of those from `index` on.
+    pub(super) fn missing_since(&self, index: u64, patience: Duration) -> usize {
+        let pairs = self.got.range(index..).zip(self.got.range(index..).skip(1));
         let old = pairs.filter(|(_, (_, (at, _)))| *at + patience < self.rig.now);
         old.map(|((before, _), (after, _))| (after - before - 1) as usize).sum()
+    }
+
+    /// The newest packet that arrived.
+    pub(super) fn newest(&self) -> u64 {
+        self.got.keys().last().copied().unwrap_or(0)
     }
 
     /// Packets of media that arrived.

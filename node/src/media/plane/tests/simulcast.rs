@@ -163,7 +163,8 @@ fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
         let mut packets = Vec::new();
         for step in 0..120 {
             if step == 60 {
-                rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(100_000));
+                // Less than the layer has, but not so little that it is given up at once.
+                rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(200_000));
             }
             for layer in [0, 1] {
                 let packet = numbered(&mut publisher, step, layer, step % 20 == 0);
