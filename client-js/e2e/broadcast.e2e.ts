@@ -91,7 +91,7 @@ test.each([
   await leave(publisher);
   for (const viewer of viewers) {
     await waitForState(viewer, 'stalled');
-    await viewer.getByText('The broadcast is paused').waitFor();
+    await viewer.getByText('The broadcast has paused or ended').waitFor();
   }
   const returned = await studio(name);
   await goLive(returned, codec);

@@ -49,8 +49,8 @@ export function noticeFor({ state, shown, everShown, pictureless, failure }: Not
         : { headline: 'Almost there…', detail: 'Waiting for the first picture.', mood: 'busy' };
     case 'stalled':
       return {
-        headline: 'The broadcast is paused',
-        detail: 'Waiting for it to return; it goes on here by itself.',
+        headline: 'The broadcast has paused or ended',
+        detail: 'If it goes on, it plays on here by itself.',
         mood: 'calm',
       };
     case 'reconnecting':

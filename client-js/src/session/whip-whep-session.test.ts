@@ -47,6 +47,34 @@ test('trickles under the entity tag of the session and deletes it when closed', 
   session.close();
   session.close();
   expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
+  expect(connection.closed).toBe(false);
+  await settle();
+  expect(connection.closed).toBe(true);
+});
+
+test('a server that does not answer the end holds nothing up', async () => {
+  const server = new FakeServer().on('POST', created());
+  const { fetch } = server;
+  const silent = ((url: string, init: RequestInit) =>
+    init.method === 'DELETE' ? new Promise(() => undefined) : fetch(url, init)) as typeof globalThis.fetch;
+  const { session, connection } = await open(Object.assign(server, { fetch: silent }));
+  session.close();
+  await vi.advanceTimersByTimeAsync(499);
+  expect(connection.closed).toBe(false);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(connection.closed).toBe(true);
+});
+
+test.each([
+  ['whep', 0],
+  ['whip', 1],
+] as const)('a session that the server has closed is not ended there again, but a publisher asks why: %s', async (role, asked) => {
+  const server = new FakeServer().on('POST', created()).on('DELETE', () => new Response('', { status: 404 }));
+  const { connection } = await open(server, new FakeConnection(), role);
+  connection.become('connected');
+  connection.closeByServer();
+  await settle();
+  expect(server.of('DELETE').length).toBe(asked);
   expect(connection.closed).toBe(true);
 });
 

@@ -40,6 +40,9 @@ export interface SessionConfig {
   readonly createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
 }
 
+/** How long the end of a session may take to reach the server: a slow round trip. The connection is closed then anyway. */
+const GOODBYE_MS = 500;
+
 /**
  * Made by {@link WhipWhepSession.open}. Candidates are trickled while the offer is already on its way; the path is
  * watched and repaired by ICE restarts; {@link close} ends it on both sides.
@@ -108,7 +111,7 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
     this.#recover({ kind: 'network-changed' });
   }
 
-  /** Ends the session here at once and on the server as soon as it hears of it. */
+  /** Ends the session on the server, and here as soon as that has heard of it, or a moment later if it has not. */
   close(): void {
     void this.#end();
   }
@@ -117,8 +120,18 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
     if (this.#closed) return null;
     this.#closed = true;
     clearTimeout(this.#timer);
+    const { endpoint } = this.#config;
+    // A viewer's session that the server has closed is no more. A publisher asks why it was.
+    if (this.#grant === null || (this.#closedByServer && endpoint.role === 'whep')) {
+      this.connection.close();
+      return null;
+    }
+    // The request goes first: a connection that closes says goodbye by itself, and a server that hears that sooner takes
+    // the session for one that broke and no longer knows it when the request comes.
+    const answered = deleteSession(endpoint, this.#grant.sessionUrl);
+    await Promise.race([answered, new Promise((resolve) => setTimeout(resolve, GOODBYE_MS))]);
     this.connection.close();
-    return this.#grant === null ? null : deleteSession(this.#config.endpoint, this.#grant.sessionUrl);
+    return answered;
   }
 
   async #negotiate(signal: AbortSignal): Promise<void> {
