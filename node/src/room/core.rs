@@ -221,7 +221,7 @@ impl RoomCore {
         self.end(now, session, EndReason::Deleted, true).then_some(()).ok_or(RoomError::NoSession)
     }
 
-    /// The session never came to be: its peer could not be added, or the cluster gave the stream to another.
+    /// The session never came to be: its peer could not be added.
     pub fn withdraw(&mut self, now: Instant, session: SessionId) {
         self.end(now, session, EndReason::Internal, true);
     }

@@ -121,20 +121,28 @@ impl Handler<Publish> for Room {
         let agent = self.around.agent.clone();
         let (media, notices) = (PeerMedia::Ingest(ingest), context.address().recipient());
         let added = self.add_peer(shard, AddPeer { session, config, media, notices, trace_id });
-        let claimed_and_added = async move {
-            let Some(claim) = claim else { return added.await };
+        let claimed = async move {
+            let Some(claim) = claim else { return Ok(()) };
             match ask(&agent, claim, DEADLINE).await {
-                Ok(Ok(())) => added.await,
+                Ok(Ok(())) => Ok(()),
                 Ok(Err(ClusterError::Claimed { .. })) => Err(RoomError::Taken),
                 Ok(Err(error)) => Err(RoomError::Cluster(error)),
                 Err(error) => Err(RoomError::Unanswered(error)),
             }
         };
-        Box::pin(
-            claimed_and_added
-                .into_actor(self)
-                .map(move |added, room, context| room.peer_added(session, shard, added, context)),
-        )
+        let claimed = claimed.into_actor(self).map(move |claimed, room: &mut Self, context| {
+            room.core.claim_answered(crate::actor::now(), session, claimed.is_ok());
+            room.drain(context);
+            claimed
+        });
+        let added = claimed.then(move |claimed, room: &mut Self, _| {
+            let added = async move {
+                claimed?;
+                added.await
+            };
+            added.into_actor(room)
+        });
+        Box::pin(added.map(move |added, room, context| room.peer_added(session, shard, added, context)))
     }
 }
 

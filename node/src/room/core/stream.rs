@@ -59,6 +59,8 @@ pub(in crate::room) struct Holder {
 #[derive(Debug)]
 pub(in crate::room) struct Stream {
     pub live: LiveStream,
+    /// The publisher with whom it came, until the cluster has said whether the name is ours.
+    pub claiming: Option<SessionId>,
     /// Since when there was media, pauses included.
     pub live_since: Option<Instant>,
     /// Whether its publisher is here and media has come.
@@ -85,6 +87,7 @@ impl Stream {
             LiveStream { publisher: holder.session, origin: holder.shard, tracks: holder.tracks.clone() };
         Self {
             live,
+            claiming: Some(holder.session),
             live_since: None,
             flows: false,
             viewers: 0,

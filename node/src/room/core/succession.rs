@@ -76,6 +76,19 @@ impl RoomCore {
         Ok(published)
     }
 
+    /// The cluster has answered the claim that was made for the stream of this publisher. A name that is not ours is
+    /// nobody's here: whoever came after the publisher ends with the stream, even if it is the one that holds it by now.
+    pub fn claim_answered(&mut self, now: Instant, publisher: SessionId, is_ours: bool) {
+        let claimed = self.streams.iter_mut().find(|(_, stream)| stream.claiming == Some(publisher));
+        let Some((name, stream)) = claimed else { return };
+        stream.claiming = None;
+        if !is_ours {
+            let name = name.clone();
+            self.end(now, publisher, EndReason::Internal, true);
+            self.end_stream(now, name);
+        }
+    }
+
     /// A publisher is connected: if it was to take the stream over, it does. Viewers who cannot follow are ended, so that
     /// they come again and get what there is now.
     pub(super) fn take_over(&mut self, now: Instant, name: &StreamName, session: SessionId) {
@@ -150,10 +163,11 @@ impl RoomCore {
 
     fn end_stream(&mut self, now: Instant, name: StreamName) {
         let Some(stream) = self.streams.remove(&name) else { return };
-        let viewers = self.sessions.iter().filter(|(_, session)| session.stream == name);
-        let viewers: Vec<SessionId> = viewers.map(|(id, _)| *id).collect();
-        for viewer in viewers {
-            self.end(now, viewer, EndReason::StreamEnded, true);
+        // Its viewers, and whoever was about to publish it.
+        let sessions = self.sessions.iter().filter(|(_, session)| session.stream == name);
+        let sessions: Vec<SessionId> = sessions.map(|(id, _)| *id).collect();
+        for session in sessions {
+            self.end(now, session, EndReason::StreamEnded, true);
         }
         self.outputs.push_back(RoomOutput::StreamEnded { tracks: stream.kinds(), stream: name });
     }

@@ -261,3 +261,47 @@ fn what_comes_newly_is_worth_a_new_session() {
     let said = closed(&outputs(&mut it.room));
     assert!(said.contains(&(1, EndReason::StreamChanged)), "there is sound now: {said:?}");
 }
+
+#[test]
+fn a_name_that_is_not_ours_is_nobodys_here() {
+    for connected in [false, true] {
+        let (now, first, next) = (start(), SessionId::random(), SessionId::random());
+        let mut room = RoomCore::new(GRACE);
+        room.publish(now, entrant(first, "main"), claimant(1), tracks()).unwrap();
+        room.publish(now, entrant(next, "main"), claimant(1), tracks()).unwrap();
+        room.peer_added(next, SHARD, key(1));
+        if connected {
+            room.handle_notice(notice(next, PeerEvent::Connected, now));
+            room.handle_notice(notice(next, PeerEvent::FirstMedia, now));
+        }
+        outputs(&mut room);
+        room.claim_answered(now, first, false);
+        let said = outputs(&mut room);
+        assert_eq!(closed(&said), [(1, EndReason::StreamEnded)], "it would be a second origin");
+        assert!(room.is_empty() && is_free(&room, "main"));
+        let over = said.iter().filter(|output| matches!(output, RoomOutput::StreamEnded { .. }));
+        assert_eq!(over.count(), 1);
+        // Whoever comes then asks the cluster again, and a late answer is not for it.
+        let third = SessionId::random();
+        let published = room.publish(now, entrant(third, "main"), claimant(2), tracks()).unwrap();
+        assert_eq!(published, Published::First);
+        room.claim_answered(now, first, false);
+        room.claim_answered(now, third, true);
+        room.claim_answered(now, third, false);
+        assert_eq!(ended(&outputs(&mut room)), []);
+    }
+}
+
+#[test]
+fn a_name_that_is_ours_stays_with_the_successor_of_one_that_no_shard_took() {
+    let (now, first, next) = (start(), SessionId::random(), SessionId::random());
+    let mut room = RoomCore::new(GRACE);
+    room.publish(now, entrant(first, "main"), claimant(1), tracks()).unwrap();
+    room.publish(now, entrant(next, "main"), claimant(1), tracks()).unwrap();
+    room.claim_answered(now, first, true);
+    room.withdraw(now, first);
+    assert_eq!(ended(&outputs(&mut room)), [first]);
+    room.handle_notice(notice(next, PeerEvent::Connected, now));
+    room.handle_notice(notice(next, PeerEvent::FirstMedia, now));
+    assert!(room.find(&name("main")).is_ok());
+}
