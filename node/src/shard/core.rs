@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::SessionId;
 use bytes::Bytes;
 
+use crate::media::batch::PacketBatch;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::{Forwarded, Plane};
@@ -232,7 +233,7 @@ impl ShardCore {
             return;
         }
         match output {
-            PeerOutput::Transmit { path, bytes } => self.transmit(path, bytes),
+            PeerOutput::Transmit { path, bytes } => self.transmit(peer, path, bytes),
             PeerOutput::PathValidated(path) => self.routes.add_path(peer, path),
             PeerOutput::PathForgotten(path) => {
                 if self.routes.remove_path(peer, &path) {
@@ -271,6 +272,12 @@ impl ShardCore {
     pub fn handle_shard(&mut self, now: Instant, message: ShardMessage) {
         self.now = now;
         self.plane.receive_shard(now, message);
+    }
+
+    /// Another shard did not take these packets.
+    pub fn lost_between_shards(&mut self, now: Instant, batch: &PacketBatch) {
+        self.now = now;
+        self.plane.lost_between_shards(now, batch);
     }
 
     /// What is to be done now; `None` when nothing is left.
@@ -329,9 +336,14 @@ impl ShardCore {
         }
     }
 
-    fn transmit(&mut self, path: Path, bytes: Bytes) {
+    fn transmit(&mut self, peer: PeerKey, path: Path, bytes: Bytes) {
         match verdict_of_answer(&bytes) {
-            Some(Verdict::Answered) => self.counters.stun_answered += 1,
+            Some(Verdict::Answered) => {
+                self.counters.stun_answered += 1;
+                // Each good check proves the path anew: another peer may have proved it since the one before, and the
+                // peer that knows the path already has no reason to say so again.
+                self.routes.add_path(peer, path);
+            }
             Some(Verdict::Refused) => self.counters.stun_refused += 1,
             None => {}
         }

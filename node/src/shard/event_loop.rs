@@ -31,7 +31,7 @@ enum Woken {
 
 /// Runs rounds until the socket fails for good; says how it did.
 pub(super) async fn run(pump: SharedPump, sources: Sources) -> io::Result<()> {
-    let look = Look { at: Instant::now(), found: false, drained: true };
+    let look = Look { at: Instant::now(), found: false, drained: true, failed: false };
     let mut event_loop = EventLoop { sources, timer: ExactTimer::new()?, look, armed: false };
     loop {
         let wait = {

@@ -1,5 +1,6 @@
 //! The shard's ways to its peers, to their rooms and to the other shards, each with its bound.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Recipient;
@@ -7,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 
 use crate::actor::lane::{LaneLosses, MediaLane, NoticeLane};
+use crate::media::batch::PacketBatch;
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::ShardMessage;
 use crate::peer::message::{PeerInput, PeerNotice, PeerNotices};
@@ -15,7 +17,7 @@ use crate::shard::room_lanes::{Haste, RoomLanes};
 
 /// Batches of packets on their way from one shard to another: at one batch per track and gather window, some hundred
 /// tracks behind schedule. Full means that the receiving shard is overloaded: the newest batch is dropped and counted,
-/// and what viewers miss of it they ask for again.
+/// and a keyframe of its layers is asked for: what viewers over there miss of it, no ring of theirs has.
 pub const PACKETS_CAPACITY: usize = 1024;
 
 /// Where another shard takes messages.
@@ -69,9 +71,9 @@ impl PeerLanes {
         self.commands.handle_timeout(now);
     }
 
+    /// A peer whose actor is no more has ended, and nothing was lost on it, or has died, which is counted by itself.
     fn add_losses(&self, losses: &mut Losses) {
-        add(&mut losses.peer, self.datagrams.losses());
-        add(&mut losses.peer, self.commands.losses());
+        losses.peer.full += self.datagrams.losses().full + self.commands.losses().full;
     }
 }
 
@@ -164,19 +166,32 @@ impl Lanes {
         }
     }
 
-    pub(super) fn tell_shard(&mut self, now: Instant, shard: ShardId, message: ShardMessage) {
+    /// Tells another shard. Returns packets that it did not take because it is behind.
+    pub(super) fn tell_shard(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        message: ShardMessage,
+    ) -> Option<Arc<PacketBatch>> {
         let Some(link) = self.links.get_mut(&shard) else {
             self.past.shard.closed += 1;
-            return;
+            return None;
         };
         if !matches!(message, ShardMessage::Packets(_)) {
             link.notices.send(now, FromShard(message));
-            return;
+            return None;
         }
         match link.packets.try_send(message) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => link.losses.full += 1,
-            Err(mpsc::error::TrySendError::Closed(_)) => link.losses.closed += 1,
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(message)) => {
+                link.losses.full += 1;
+                let ShardMessage::Packets(batch) = message else { return None };
+                Some(batch)
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                link.losses.closed += 1;
+                None
+            }
         }
     }
 
@@ -229,4 +244,90 @@ impl Lanes {
 fn add(total: &mut LaneLosses, more: LaneLosses) {
     total.full += more.full;
     total.closed += more.closed;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use actix::{Actor, ActorContext, Context, Handler};
+    use aforo_cluster::id::TrackId;
+
+    use super::*;
+    use crate::actor::{now, virtual_time};
+    use crate::media::path::Path;
+    use crate::peer::message::EndReason;
+
+    /// Takes everything, or has ended.
+    struct Sink {
+        ended: bool,
+    }
+
+    impl Actor for Sink {
+        type Context = Context<Self>;
+
+        fn started(&mut self, context: &mut Context<Self>) {
+            if self.ended {
+                context.terminate();
+            }
+        }
+    }
+
+    macro_rules! takes {
+        ($($message:ty),+) => {$(
+            impl Handler<$message> for Sink {
+                type Result = ();
+
+                fn handle(&mut self, _: $message, _: &mut Context<Self>) {}
+            }
+        )+};
+    }
+
+    takes!(PeerInput, PeerNotices, FromShard);
+
+    #[test]
+    fn packets_that_a_shard_did_not_take_come_back() {
+        virtual_time::run(async {
+            let (packets, mut receiver) = mpsc::channel(1);
+            let notices = Sink { ended: false }.start().recipient();
+            let mut lanes = Lanes::default();
+            lanes.link(ShardLink { id: ShardId(1), packets, notices });
+            let batch = |id| PacketBatch {
+                track: TrackId(id),
+                arrival: now(),
+                packets: Vec::new(),
+                bytes: Vec::new(),
+            };
+            let send = |lanes: &mut Lanes, id| {
+                let message = ShardMessage::Packets(Arc::new(batch(id)));
+                lanes.tell_shard(now(), ShardId(1), message).map(|lost| lost.track)
+            };
+            assert_eq!([send(&mut lanes, 1), send(&mut lanes, 2)], [None, Some(TrackId(2))]);
+            assert_eq!(lanes.losses().shard, LaneLosses { full: 1, closed: 0 });
+            assert!(receiver.recv().await.is_some());
+            drop(receiver);
+            assert_eq!(send(&mut lanes, 3), None, "nobody watches there");
+            assert_eq!(lanes.losses().shard, LaneLosses { full: 1, closed: 1 });
+        });
+    }
+
+    #[test]
+    fn what_comes_for_a_peer_that_has_just_ended_is_no_loss() {
+        virtual_time::run(async {
+            let actor = Sink { ended: true }.start();
+            let room = Sink { ended: false }.start().recipient();
+            while actor.connected() {
+                tokio::task::yield_now().await;
+            }
+            let peer = PeerKey { index: 0, generation: 0 };
+            let mut lanes = Lanes::default();
+            lanes.add(peer, PeerLanes::new(actor.recipient(), room, Haste::AtOnce));
+            let path = Path::Udp(([192, 0, 2, 1], 1).into());
+            lanes.tell_peer(now(), peer, PeerInput::Datagram { path, bytes: bytes::Bytes::new() });
+            lanes.tell_peer(now(), peer, PeerInput::Close(EndReason::Deleted));
+            assert_eq!(lanes.losses().peer, LaneLosses::default());
+            lanes.remove(peer);
+            assert_eq!(lanes.losses().peer, LaneLosses::default());
+        });
+    }
 }

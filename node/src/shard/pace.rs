@@ -16,6 +16,10 @@ const STORM_PER_SECOND: f64 = 2_000.0;
 /// is spared saves a wake-up of the thread.
 pub const PAUSE_MAX: Duration = Duration::from_millis(1);
 
+/// How long a socket is left alone whose reads all fail: long enough that the thread does not spin while the kernel is out
+/// of memory, short enough that media is late and not lost.
+const FAILED_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long to leave the socket alone after a look, at `received_per_second` datagrams. That figure is the same however
 /// often the shard looks, so the rule cannot swing.
 pub fn pause(received_per_second: f64) -> Duration {
@@ -43,6 +47,8 @@ pub struct Look {
     pub found: bool,
     /// Whether all of it was read.
     pub drained: bool,
+    /// Whether every read failed, so that nobody knows what is there.
+    pub failed: bool,
 }
 
 impl Look {
@@ -56,13 +62,13 @@ impl Look {
         departure: Option<Instant>,
         deadline: Option<Instant>,
     ) -> Wait {
-        if !self.drained {
+        if !self.drained && !self.failed {
             return Wait::Not;
         }
-        if !self.found || pause.is_zero() {
+        if !self.failed && (!self.found || pause.is_zero()) {
             return Wait::Readable(deadline);
         }
-        let next_look = self.at + pause;
+        let next_look = self.at + if self.failed { FAILED_PAUSE } else { pause };
         let until = departure.map_or(next_look, |departure| departure.min(next_look));
         if until <= now { Wait::Not } else { Wait::Until(until) }
     }
@@ -88,7 +94,7 @@ mod tests {
     #[test]
     fn an_idle_shard_reads_at_once() {
         let start = Instant::now();
-        let look = Look { at: start, found: true, drained: true };
+        let look = Look { at: start, found: true, drained: true, failed: false };
         let deadline = Some(start + Duration::from_secs(1));
         assert_eq!(look.next(start, Duration::ZERO, None, deadline), Wait::Readable(deadline));
     }
@@ -97,13 +103,24 @@ mod tests {
     fn a_busy_shard_looks_once_per_window_until_nothing_comes() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let busy = Look { at: start, found: true, drained: true };
+        let busy = Look { at: start, found: true, drained: true, failed: false };
         let next = |look: Look, now, departure| look.next(now, WINDOW_MAX, departure, Some(at(1)));
         assert_eq!(next(busy, at(0), None), Wait::Until(at(5)), "a deadline that is no departure waits");
         assert_eq!(next(busy, at(0), Some(at(3))), Wait::Until(at(3)));
         assert_eq!(next(busy, at(7), None), Wait::Not, "the round was longer than the window");
         assert_eq!(next(Look { drained: false, ..busy }, at(0), None), Wait::Not);
         assert_eq!(next(Look { found: false, ..busy }, at(0), None), Wait::Readable(Some(at(1))));
+    }
+
+    #[test]
+    fn a_socket_whose_reads_all_fail_is_left_alone_for_a_moment() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let failed = Look { at: start, found: false, drained: false, failed: true };
+        let next = |now, departure| failed.next(now, Duration::ZERO, departure, Some(at(1)));
+        assert_eq!(next(at(0), None), Wait::Until(at(5)), "it is readable all the time");
+        assert_eq!(next(at(0), Some(at(2))), Wait::Until(at(2)), "what is to leave does");
+        assert_eq!(next(at(6), None), Wait::Not);
     }
 
     proptest! {
@@ -121,18 +138,18 @@ mod tests {
             let mut arrivals = arrivals.collect::<Vec<_>>().into_iter().peekable();
             let mut rounds = rounds_us.into_iter().map(Duration::from_micros).cycle();
             let mut windows = windows_us.into_iter().map(Duration::from_micros).cycle();
-            let mut look = Look { at: now, found: false, drained: true };
+            let mut look = Look { at: now, found: false, drained: true, failed: false };
             let mut waiting: Option<(Instant, Instant)> = None;
             while arrivals.peek().is_some() || waiting.is_some() {
                 let (free, pause) = (now, windows.next().unwrap());
                 let departure = waiting.map(|(_, due)| due);
                 let next = arrivals.peek().copied();
                 (now, look) = match look.next(now, pause, departure, departure) {
-                    Wait::Not => (now, Look { at: now, found: false, drained: true }),
-                    Wait::Until(at) => (at, Look { at, found: false, drained: true }),
+                    Wait::Not => (now, Look { at: now, found: false, drained: true, failed: false }),
+                    Wait::Until(at) => (at, Look { at, found: false, drained: true, failed: false }),
                     Wait::Readable(until) => {
                         let at = [next, until].into_iter().flatten().min().unwrap().max(now);
-                        (at, Look { at, found: false, drained: true })
+                        (at, Look { at, found: false, drained: true, failed: false })
                     }
                 };
                 while let Some(arrival) = arrivals.next_if(|arrival| *arrival <= now) {

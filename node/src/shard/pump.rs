@@ -172,7 +172,7 @@ impl Pump {
         let now = Instant::now();
         let (core, wire) = (&mut self.core, &mut self.wire);
         let mut datagrams = 0;
-        let mut drained = false;
+        let (mut drained, mut failures) = (false, 0);
         for _ in 0..READS_PER_ROUND {
             let sink = |from, arrival, datagram: &mut [u8]| {
                 core.handle_datagram(now, arrival, Path::Udp(from), datagram);
@@ -183,10 +183,10 @@ impl Pump {
                     drained = progress.drained;
                 }
                 Err(error) if is_fatal(&error) => return Err(error),
-                // An ICMP error of some earlier datagram: reading it has cleared it.
-                Err(error) => {
+                // An ICMP error of some earlier datagram, which reading has cleared, or something that may pass.
+                Err(_) => {
                     self.read_errors += 1;
-                    drained = error.kind() == io::ErrorKind::WouldBlock;
+                    failures += 1;
                 }
             }
             if drained {
@@ -197,7 +197,7 @@ impl Pump {
             self.instruments.received.observe(datagrams as f64);
         }
         self.received_rate.add(now, datagrams as u64);
-        Ok(Look { at: now, found: datagrams > 0, drained })
+        Ok(Look { at: now, found: datagrams > 0, drained, failed: failures == READS_PER_ROUND })
     }
 
     /// Takes packets of another shard.
@@ -232,7 +232,12 @@ impl Pump {
                 ShardOutput::KeyframeWaited(time) => {
                     self.instruments.keyframe_wait.observe(time.as_secs_f64());
                 }
-                ShardOutput::ToShard(shard, message) => self.lanes.tell_shard(now, shard, message),
+                ShardOutput::ToShard(shard, message) => {
+                    if let Some(lost) = self.lanes.tell_shard(now, shard, message) {
+                        self.core.lost_between_shards(now, &lost);
+                        self.wake();
+                    }
+                }
             }
         }
     }

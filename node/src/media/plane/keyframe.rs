@@ -7,6 +7,7 @@ use aforo_cluster::id::TrackId;
 use super::Plane;
 use super::schedule::Task;
 use super::track::{Source, Track};
+use crate::media::batch::PacketBatch;
 use crate::media::spec::{Layers, ShardMessage};
 
 /// Least time between two requests for one layer. A keyframe of 720p takes a publisher some 300 ms to encode, pace and send;
@@ -31,6 +32,11 @@ impl KeyframeRequests {
             self.sent_at = Some(now);
         }
         may_send
+    }
+
+    /// It could not be asked for: the next request need not wait.
+    pub(super) fn not_sent(&mut self) {
+        self.sent_at = None;
     }
 
     /// A keyframe came: everybody who asked before has it. Returns how long the first of them waited.
@@ -73,7 +79,7 @@ impl Plane {
         let ask = requests.request(now);
         let look_at = requests.schedule();
         if ask {
-            self.ask_for_keyframe(place, layer);
+            self.ask_for_keyframe(now, place, layer);
         } else {
             self.counters.keyframe_requests_throttled += 1;
         }
@@ -87,6 +93,14 @@ impl Plane {
         layers.iter().for_each(|layer| self.want_keyframe(now, place, layer));
     }
 
+    /// Another shard did not take these packets. No ring over there has them, so its viewers cannot ask for them again, and
+    /// need a keyframe instead.
+    pub fn lost_between_shards(&mut self, now: Instant, batch: &PacketBatch) {
+        let Some(place) = self.places.get(&batch.track).copied() else { return };
+        let layers = batch.packets.iter().fold(Layers::NONE, |all, packet| all | Layers::of(packet.layer));
+        self.want_keyframes(now, place, layers);
+    }
+
     pub(super) fn keyframe_due(&mut self, now: Instant, id: TrackId, layer: u8) {
         let Some(place) = self.places.get(&id).copied() else { return };
         let Some(track) = self.tracks.get_mut(place) else { return };
@@ -98,17 +112,25 @@ impl Plane {
         let ask = requests.look(now);
         let look_at = requests.schedule();
         if ask {
-            self.ask_for_keyframe(place, layer);
+            self.ask_for_keyframe(now, place, layer);
         }
         if let Some(at) = look_at {
             self.schedule.add(at, Task::Keyframe(id, layer));
         }
     }
 
-    fn ask_for_keyframe(&mut self, place: usize, layer: u8) {
-        let Some(track) = self.tracks.get(place) else { return };
+    fn ask_for_keyframe(&mut self, now: Instant, track_place: usize, layer: u8) {
+        let Some(track) = self.tracks.get(track_place) else { return };
         match track.source {
-            Source::Publisher { place, number } => self.publisher_owes_keyframe(place, number, layer),
+            Source::Publisher { place, number } => {
+                // The layer's first packet brings the next wish, and must not find this one in its way.
+                if !self.publisher_owes_keyframe(place, number, layer)
+                    && let Some(layer) =
+                        self.tracks.get_mut(track_place).and_then(|track| track.layer(now, layer))
+                {
+                    layer.requests.not_sent();
+                }
+            }
             Source::Shard(shard) => {
                 // A shard that does not know the layers leaves it to the other which one is meant.
                 let layer = (!track.ladder.rungs().is_empty()).then_some(layer);
@@ -172,5 +194,18 @@ mod tests {
         assert!(!requests.request(at(100)));
         assert_eq!(requests.schedule(), Some(at(500)));
         assert!(requests.look(at(500)));
+    }
+
+    #[test]
+    fn a_request_that_nobody_could_be_asked_holds_up_none() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut requests = KeyframeRequests::default();
+        assert!(requests.request(at(0)));
+        assert_eq!(requests.schedule(), Some(at(500)));
+        requests.not_sent();
+        assert!(requests.request(at(1)), "there is somebody now");
+        assert!(!requests.request(at(2)));
+        assert_eq!(requests.arrived(at(100)), Some(Duration::from_millis(100)), "since the first wish");
     }
 }

@@ -76,6 +76,8 @@ struct PublisherLayer {
     shift: u64,
     /// Whether a keyframe of it has come.
     has_begun: bool,
+    /// Its part in what the track's layer has lost: that of the publishers before goes on.
+    lost_packets: u64,
 }
 
 /// A packet that was opened and mapped: where it lies in its datagram, and what it is.
@@ -116,6 +118,7 @@ impl Publisher {
                 reception: Reception::new(config, now),
                 shift: before.map_or(0, |highest| (highest & !0xFFFF) + (2 << 16)),
                 has_begun: false,
+                lost_packets: 0,
             }
         });
         self.tracks.push(PublisherTrack {
@@ -253,8 +256,10 @@ impl Plane {
                 layer.reception.take_keyframe_wanted() && track.watched().contains(route.layer);
             if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
                 let lost = layer.reception.totals().lost_packets;
-                self.counters.rtp_lost_packets += lost.saturating_sub(report.lost);
-                report.lost = lost;
+                let before = std::mem::replace(&mut layer.lost_packets, lost);
+                self.counters.rtp_lost_packets += lost.saturating_sub(before);
+                // A packet that came after all is not lost any more.
+                report.lost = (report.lost + lost).saturating_sub(before);
             }
         }
         if keyframe {

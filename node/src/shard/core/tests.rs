@@ -298,3 +298,32 @@ fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check
         assert_eq!(shard.core.counters().path_unknown, 0, "what it sends from there is its own");
     }
 }
+
+#[test]
+fn a_peer_gets_its_path_back_from_one_that_proved_it_meanwhile() {
+    use crate::peer::test_client::{ClientOptions, Session};
+    for thief_ends in [true, false] {
+        let mut shard = Fixture::new(8);
+        let client = Session::new(ClientOptions::default());
+        let thief = Session::new(ClientOptions::default());
+        let (a, b) = (shard.add(&client.local.ufrag), shard.add(&thief.local.ufrag));
+        let (mut peer, mut other) = (client.fresh_core(shard.now), thief.fresh_core(shard.now));
+        shard.datagram(udp(1), &client.check(true));
+        talk(&mut shard, a, &mut peer);
+        shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a));
+        shard.datagram(udp(1), &thief.check(true));
+        talk(&mut shard, b, &mut other);
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(b), "it belongs to whoever proved it last");
+        if thief_ends {
+            shard.said(b, PeerOutput::Ended(EndReason::Deleted));
+            shard.outputs();
+        }
+        shard.datagram(udp(1), &client.check(false));
+        talk(&mut shard, a, &mut peer);
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a), "the next check is proof again");
+        shard.datagram(udp(1), RTP);
+        shard.datagram(udp(1), DTLS);
+        assert_eq!((shard.told(), shard.core.counters().path_unknown), (vec![a], 0));
+    }
+}

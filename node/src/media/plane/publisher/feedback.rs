@@ -44,14 +44,19 @@ impl Plane {
         });
     }
 
-    /// The publisher at `place` shall send a keyframe of `layer` of its track `number`.
-    pub(in super::super) fn publisher_owes_keyframe(&mut self, place: u32, number: u8, layer: u8) {
-        let Some(peer) = self.transports.get(place).map(|transport| transport.key) else { return };
+    /// The publisher at `place` shall send a keyframe of `layer` of its track `number`. Whether it can be asked for one:
+    /// before a layer's first packet nobody may know what it is called.
+    pub(in super::super) fn publisher_owes_keyframe(&mut self, place: u32, number: u8, layer: u8) -> bool {
+        let Some(peer) = self.transports.get(place).map(|transport| transport.key) else { return false };
+        let Some(Role::Publisher(publisher)) = self.roles.get(place) else { return false };
+        if publisher.demux.media_ssrc(number, layer).is_none() {
+            return false;
+        }
         self.owe(peer, |publisher| {
             if let Some(track) = publisher.tracks.get_mut(usize::from(number)) {
                 track.keyframes_of = track.keyframes_of | Layers::of(layer);
             }
-        });
+        })
     }
 
     /// What a publisher's packets make us say: now, if `at_once` lets us, or later.
@@ -159,7 +164,7 @@ impl Publisher {
         if self.write_reports(now, writer, due.receiver_reports).is_err() {
             return false;
         }
-        counters.feedback_sent.rr += 1;
+        counters.feedback_sent.rr += u64::from(due.receiver_reports);
         if due.nack {
             self.write_nacks(now, writer, counters);
         }
@@ -167,7 +172,7 @@ impl Publisher {
         if due.transport_feedback {
             self.due.transport_feedback = self.write_transport_feedback(writer, counters);
         }
-        self.due.transport_feedback
+        self.due.transport_feedback || self.tracks.iter().any(|track| !track.keyframes_of.is_empty())
     }
 
     fn write_reports(&mut self, now: Instant, writer: &mut Writer<'_>, whole: bool) -> Result<(), RtcpError> {
@@ -205,11 +210,7 @@ impl Publisher {
     fn write_keyframe_requests(&mut self, writer: &mut Writer<'_>, counters: &mut Counters) {
         for (number, track) in (0_u8..).zip(&mut self.tracks) {
             for layer in std::mem::take(&mut track.keyframes_of).iter() {
-                let Some(media_ssrc) = self.demux.media_ssrc(number, layer) else {
-                    // Before a layer's first packet there is nobody to ask.
-                    track.keyframes_of = track.keyframes_of | Layers::of(layer);
-                    continue;
-                };
+                let Some(media_ssrc) = self.demux.media_ssrc(number, layer) else { continue };
                 let (written, count) = if track.media.feedback.fir && !track.media.feedback.pli {
                     track.intra_requests = track.intra_requests.wrapping_add(1);
                     let written = writer.full_intra(self.ssrc, media_ssrc, track.intra_requests);
@@ -217,8 +218,13 @@ impl Publisher {
                 } else {
                     (writer.picture_loss(self.ssrc, media_ssrc), &mut counters.feedback_sent.pli)
                 };
-                *count += u64::from(written.is_ok());
-                counters.keyframe_requests_sent += u64::from(written.is_ok());
+                if written.is_err() {
+                    // Numbers of lost packets have filled the compound: the next one is empty.
+                    track.keyframes_of = track.keyframes_of | Layers::of(layer);
+                    continue;
+                }
+                *count += 1;
+                counters.keyframe_requests_sent += 1;
             }
         }
     }

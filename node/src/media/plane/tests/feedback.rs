@@ -275,3 +275,23 @@ fn what_a_publisher_says_is_counted_by_type_though_only_its_clock_matters() {
     assert_eq!((counted.rr, counted.sr, counted.pli, counted.nack), (1, 1, 1, 1));
     assert_eq!((counted.fir, counted.twcc, counted.remb), (0, 0, 0));
 }
+
+#[test]
+fn reports_are_counted_and_empty_ones_are_not() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    for sequence in 1..=300_u16 {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+        rig.publish(&mut publisher, &packet, &mut []);
+        rig.wait(Duration::from_millis(10), &mut [&mut publisher], &mut []);
+    }
+    let told = packets(&mut publisher.client);
+    let reports = count(
+        &told,
+        |packet| matches!(packet, Packet::ReceiverReport(report) if report.blocks().next().is_some()),
+    );
+    let counted = rig.plane.counters().feedback_sent;
+    assert!((2..=4).contains(&reports) && counted.twcc > 20, "{reports} reports, {counted:?}");
+    assert_eq!(counted.rr, reports as u64);
+}

@@ -171,3 +171,54 @@ fn the_wall_clock_of_another_machine_does_not_part_sound_and_picture() {
         picture.ntp >> 32
     );
 }
+
+#[test]
+fn a_publisher_without_a_known_ssrc_is_asked_with_its_first_packet() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    broadcast_video(&mut rig, &mut first, &mut viewer, 500, 3);
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    rig.wait(Duration::from_secs(3), &mut [], &mut [&mut viewer]);
+    let throttled = rig.plane.counters().keyframe_requests_throttled;
+    let mut second = Publisher::new(5, &setup);
+    let mut spec = second.spec(&setup);
+    spec.tracks[0].media.remote_ssrcs.clear();
+    rig.plane.add_ingest(rig.now, spec).unwrap();
+    rig.wait(Duration::from_millis(40), &mut [&mut second], &mut [&mut viewer]);
+    assert_eq!(picture_losses(&second), 0, "nobody knows what its picture is called");
+    let packet = second.video(&Sent::frame(9_000, false));
+    rig.publish(&mut second, &packet, &mut [&mut viewer]);
+    assert_eq!(picture_losses(&second), 1);
+    assert_eq!(rig.plane.counters().keyframe_requests_throttled, throttled);
+    let packet = second.video(&Sent::frame(9_001, false));
+    rig.publish(&mut second, &packet, &mut [&mut viewer]);
+    assert_eq!(picture_losses(&second), 1, "once");
+}
+
+fn broadcast_video(rig: &mut Rig, publisher: &mut Publisher, viewer: &mut Viewer, first: u16, frames: u16) {
+    for number in 0..frames {
+        let video = publisher.video(&Sent::frame(first + number, number == 0));
+        rig.publish(publisher, &video, &mut [viewer]);
+        rig.wait(Duration::from_millis(33), &mut [publisher], &mut [viewer]);
+    }
+}
+
+#[test]
+fn what_was_lost_of_the_one_before_stays_lost() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut viewer = rig.viewer(1, &setup);
+    for (index, lost) in [(0, 2), (5, 4)] {
+        let mut publisher = rig.publisher(index, &setup);
+        let first = 100 * index as u16;
+        broadcast_video(&mut rig, &mut publisher, &mut viewer, first, 3);
+        assert_eq!(rig.plane.track_report(rig.now, VIDEO).unwrap().lost, lost - 2);
+        // Two are missing in between, for longer than anybody would still play them.
+        broadcast_video(&mut rig, &mut publisher, &mut viewer, first + 5, 200);
+        assert_eq!(rig.plane.track_report(rig.now, VIDEO).unwrap().lost, lost);
+        assert_eq!(rig.plane.counters().rtp_lost_packets, lost);
+        rig.plane.remove_peer(rig.now, publisher.client.peer);
+    }
+}

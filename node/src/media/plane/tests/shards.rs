@@ -174,3 +174,34 @@ fn a_mirror_is_sent_only_the_layers_that_its_viewers_play() {
     let low = run(&mut near, &mut far, &mut viewer, 0);
     assert_eq!(low, 60);
 }
+
+#[test]
+fn a_batch_that_another_shard_did_not_take_is_made_good_by_a_keyframe() {
+    let setup = Setup::default();
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut publisher = near.publisher(0, &setup);
+    let packet = publisher.video(&Sent::frame(1, true));
+    near.publish(&mut publisher, &packet, &mut []);
+    let mut viewer = far.viewer(1, &setup);
+    exchange(&mut near, &mut far);
+    let picture_losses = |publisher: &Publisher| {
+        let packets = publisher.client.rtcp.iter().flat_map(|compound| rtcp::packets(compound));
+        packets.filter(|packet| matches!(packet, Ok(Packet::PictureLoss(_)))).count()
+    };
+    let mut send = |near: &mut Rig, far: &mut Rig, sequence, keyframe, taken: bool| {
+        let packet = publisher.video(&Sent::frame(sequence, keyframe));
+        near.publish(&mut publisher, &packet, &mut []);
+        while let Some((_, message)) = near.plane.poll_shard() {
+            match message {
+                ShardMessage::Packets(batch) if !taken => near.plane.lost_between_shards(near.now, &batch),
+                message => far.plane.receive_shard(far.now, message),
+            }
+        }
+        far.flush(&mut [], &mut [&mut viewer]);
+        near.wait(Duration::from_millis(600), &mut [&mut publisher], &mut []);
+        (picture_losses(&publisher), viewer.client.packets().len())
+    };
+    assert_eq!(send(&mut near, &mut far, 2, true, true), (0, 1));
+    assert_eq!(send(&mut near, &mut far, 3, false, false), (2, 0), "at once, and again");
+    assert_eq!(send(&mut near, &mut far, 4, true, true), (2, 1));
+}
