@@ -119,15 +119,7 @@ impl ShardCore {
 
     /// Peers that are connected, counted anew.
     pub fn connected(&self) -> ConnectedPeers {
-        let mut connected = ConnectedPeers::default();
-        for resident in self.routes.values() {
-            match resident.connected_by {
-                Some(Path::Udp(_)) => connected.udp += 1,
-                Some(Path::Tcp(_)) => connected.tcp += 1,
-                None => {}
-            }
-        }
-        connected
+        self.routes.values().filter_map(|resident| resident.connected_by).collect()
     }
 
     /// Takes a peer in and routes `ufrag` to it.

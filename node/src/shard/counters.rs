@@ -1,5 +1,7 @@
 //! What a shard counts beside its plane: plain numbers that its owner reads once a second.
 
+use crate::media::path::Path;
+
 /// What the shard itself counts; its plane has counters of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -28,4 +30,17 @@ pub struct ConnectedPeers {
     pub udp: usize,
     /// Over an ICE-TCP connection.
     pub tcp: usize,
+}
+
+/// Of the paths in use.
+impl FromIterator<Path> for ConnectedPeers {
+    fn from_iter<T: IntoIterator<Item = Path>>(paths: T) -> Self {
+        paths.into_iter().fold(Self::default(), |mut connected, path| {
+            match path {
+                Path::Udp(_) => connected.udp += 1,
+                Path::Tcp(_) => connected.tcp += 1,
+            }
+            connected
+        })
+    }
 }
