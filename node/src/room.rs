@@ -17,6 +17,7 @@ mod report;
 #[cfg(test)]
 pub(crate) mod rig;
 mod rooms;
+mod seats;
 mod silence;
 #[cfg(test)]
 mod tests;

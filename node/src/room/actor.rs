@@ -26,6 +26,7 @@ use super::message::{
     Publish, SelectLayer, TellToLeave,
 };
 use super::rooms::{End, RoomEmptied};
+use super::seats::Seats;
 use super::silence::Silence;
 use super::traces::Traces;
 use crate::actor::instruments::{Handler, Instruments, instrumented};
@@ -120,6 +121,7 @@ pub struct Room {
     /// The room is empty and has said so: its root forgets it, and whoever still comes must ask again.
     closed: bool,
     silence: Silence,
+    pub(super) seats: Seats,
     traces: Traces,
     events: EventStreams,
     /// Finished by `End` and nowhere else: actix calls `stopped` on an actor that panicked, too.
@@ -155,6 +157,7 @@ impl Room {
             rooms,
             closed: false,
             silence,
+            seats: Seats::default(),
             traces: Traces::default(),
             events,
             lifeline,
@@ -168,11 +171,14 @@ impl Room {
     fn drain(&mut self, context: &mut Context<Self>) {
         let now = crate::actor::now();
         let mut left = Vec::new();
-        while self.lanes.iter().all(ShardLanes::has_room)
-            && let Some(output) = self.core.poll_output()
-        {
+        while self.lanes.iter().all(ShardLanes::has_room) {
+            let Some(output) = self.core.poll_output() else {
+                self.seats.settle();
+                break;
+            };
             let trace = self.traces.record(&output);
             self.journal.record(&output, trace);
+            self.seats.record(&output);
             match output {
                 RoomOutput::TellPeer { shard, peer, input } => {
                     if let Some(lanes) = self.lanes.get_mut(usize::from(shard.0)) {
@@ -189,9 +195,10 @@ impl Room {
                         lanes.close.send(now, ClosePeers { peers, reason });
                     }
                 }
-                RoomOutput::SessionEnded { session, .. } => {
+                RoomOutput::SessionEnded { session, role, .. } => {
                     self.silence.forget(session);
-                    self.around.ledger.borrow_mut().leave(session);
+                    let place = self.around.ledger.borrow_mut().leave(session);
+                    self.seats.left(place.filter(|_| role == Role::Publisher));
                     left.push(session);
                 }
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),

@@ -118,7 +118,7 @@ impl Directory {
         self.output_full.store(full, Ordering::Relaxed);
     }
 
-    /// Sessions that are here or on their way in.
+    /// Sessions that are here or on their way in, and publishers that are waited for.
     pub fn sessions(&self) -> u32 {
         self.taken.load(Ordering::Relaxed)
     }

@@ -60,9 +60,9 @@ impl Ledger {
         }
     }
 
-    /// The session is over, and its place free.
-    pub fn leave(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+    /// The session is over. Its place is free as soon as what is returned is dropped.
+    pub fn leave(&mut self, session: SessionId) -> Option<Reservation> {
+        self.sessions.remove(&session).map(|place| place.reservation)
     }
 
     /// Sessions of `room`, for the case that it died.
@@ -116,7 +116,7 @@ mod tests {
             ledger.enter(session, room.clone(), place);
         }
         assert_eq!(directory.loads(), [3, 3]);
-        on_second.iter().for_each(|session| ledger.leave(*session));
+        on_second.iter().for_each(|session| drop(ledger.leave(*session)));
         for _ in 0..3 {
             let place = directory.reserve().unwrap();
             assert_eq!(place.shard(), ShardId(1));

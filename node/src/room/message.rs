@@ -29,9 +29,17 @@ pub struct Place {
     pub claimant: Claimant,
 }
 
-/// May this publisher have the stream? If it is here already, it comes in on the shard that is answered.
+/// Where a stream is that is here already: its next publisher comes in there.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub shard: ShardId,
+    /// The place of the publisher that left, kept for the next.
+    pub seat: Option<Reservation>,
+}
+
+/// May this publisher have the stream? `None` if it may and the stream is new.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Option<ShardId>, RoomError>")]
+#[rtype(result = "Result<Option<Home>, RoomError>")]
 pub(super) struct CheckFree {
     pub stream: StreamName,
     pub claimant: Claimant,

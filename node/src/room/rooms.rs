@@ -24,8 +24,8 @@ use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
 use super::message::{
-    CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Place,
-    Publish, SelectLayer, TellToLeave,
+    CheckFree, CloseAll, CloseEvents, EndSession, GetReport, Home, ListenToEvents, OpenEvents, PatchSession,
+    Place, Publish, SelectLayer, TellToLeave,
 };
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
@@ -284,24 +284,21 @@ impl Handler<Place> for Rooms {
             let refused = RoomError::Refused(PlacementRefusal::Draining);
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let place = self.around.directory.reserve();
         let room = self.rooms.get(&name).map(|opened| opened.room.clone());
         let (agent, node) = (self.around.agent.clone(), self.node.clone());
         let (directory, metrics) = (Arc::clone(&self.around.directory), Arc::clone(&self.around.metrics));
         Box::pin(async move {
-            let place = place?;
             if let Some(room) = room {
                 let check = CheckFree { stream: stream.clone(), claimant };
-                // A stream that is here stays here, wherever the coordinator would put a new one.
+                // A stream that is here stays here, wherever the coordinator would put a new one. A publisher that returns
+                // finds its place, however full the node is by now; one that takes over brings no load with it.
                 match flatten(ask(&room, check, DEADLINE).await)? {
-                    Some(shard) if shard == place.shard() => return Ok(place),
-                    Some(shard) => {
-                        drop(place);
-                        return directory.reserve_on(Some(shard));
-                    }
+                    Some(Home { seat: Some(seat), .. }) => return Ok(seat),
+                    Some(Home { shard, seat: None }) => return directory.reserve_on(Some(shard)),
                     None => {}
                 }
             }
+            let place = directory.reserve()?;
             let asked = crate::actor::now();
             let placed = placed_here(agent, node, name, stream).await;
             let waited = crate::actor::now().saturating_duration_since(asked);

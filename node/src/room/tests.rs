@@ -127,7 +127,10 @@ fn limits_are_refused_with_their_number() {
         live(&rig).await;
         let refused = rig.directory.reserve();
         assert!(matches!(refused, Err(RoomError::SessionLimit(1))), "{refused:?}");
-        assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::SessionLimit(1))));
+        let other = Place { room: "other".parse().unwrap(), ..place() };
+        assert!(matches!(rig.rooms.send(other).await.unwrap(), Err(RoomError::SessionLimit(1))));
+        let taken = rig.rooms.send(place()).await.unwrap();
+        assert!(matches!(taken, Err(RoomError::Taken)), "a name that is taken stays so: {taken:?}");
     });
 }
 
@@ -185,7 +188,7 @@ fn a_publisher_returns_to_its_stream_and_what_the_node_says_of_it_stays_right() 
         let before = rig.directory.find(&room(), &StreamName::default()).unwrap();
         rig.peer_says(0, PeerEvent::Ended(EndReason::ConsentExpired)).await;
         assert!(rig.directory.find(&room(), &StreamName::default()).is_err(), "nobody new comes in");
-        assert_eq!((rig.metrics.streams.get(), rig.directory.sessions()), (1, 1));
+        assert_eq!((rig.metrics.streams.get(), rig.directory.sessions()), (1, 2), "its place is kept");
         virtual_time::pass(GRACE / 2).await;
         live(&rig).await;
         let after = rig.directory.find(&room(), &StreamName::default()).unwrap();
@@ -197,6 +200,43 @@ fn a_publisher_returns_to_its_stream_and_what_the_node_says_of_it_stays_right() 
         assert_eq!((rig.metrics.streams.get(), tracks("audio"), tracks("video")), (0, 0, 0));
         // The claim was given back, so the cluster lets the next one have it.
         live(&rig).await;
+    });
+}
+
+#[test]
+fn a_publisher_that_returns_to_a_node_that_has_filled_up_finds_its_place() {
+    const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+    virtual_time::run(async {
+        let limits = Limits { sessions: 3, ..Limits::default() };
+        let rig = Rig::with_grace(&limits, GRACE);
+        let publisher = live(&rig).await;
+        rig.play(room(), viewer(&rig, publisher)).await.expect("a viewer comes in");
+        rig.shard_notifies().await;
+        rig.peer_says(0, PeerEvent::Ended(EndReason::ConsentExpired)).await;
+        let last = rig.directory.reserve().expect("one place is left");
+        rig.directory.set_output_full(true);
+        rig.agent.send(SetLoad(2.0)).await.unwrap();
+        virtual_time::pass(LEASE_RENEWAL * 2).await;
+        let stranger = Place { room: "other".parse().unwrap(), ..place() };
+        assert!(rig.rooms.send(stranger).await.unwrap().is_err(), "the node is full");
+
+        // One that goes away again before it is connected leaves the place as it was.
+        let tried = SessionId::random();
+        let seat = rig.rooms.send(place()).await.unwrap().expect("the place was kept");
+        rig.rooms.send(published_at(seat, tried)).await.unwrap().unwrap();
+        rig.last_peer_says(PeerEvent::Ended(EndReason::IceTimeout)).await;
+        assert_eq!(rig.directory.sessions(), 3);
+
+        let seat = rig.rooms.send(place()).await.unwrap().expect("the place is kept still");
+        rig.rooms.send(published_at(seat, SessionId::random())).await.unwrap().unwrap();
+        rig.last_peer_says(PeerEvent::Connected).await;
+        rig.last_peer_says(PeerEvent::FirstMedia).await;
+        assert_eq!(rig.directory.sessions(), 3, "it has its own place, and none is kept beside it");
+        drop(last);
+        rig.last_peer_says(PeerEvent::Ended(EndReason::ClosedByPeer)).await;
+        assert_eq!(rig.directory.sessions(), 2, "kept once more");
+        virtual_time::pass(GRACE * 2).await;
+        assert_eq!(rig.directory.sessions(), 0, "and given back with the stream's end");
     });
 }
 

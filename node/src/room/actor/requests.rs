@@ -8,20 +8,22 @@ use rand::RngExt;
 
 use super::{DEADLINE, Room};
 use crate::actor::instruments::Handler;
-use crate::media::path::ShardId;
 use crate::peer::ice;
 use crate::room::core::PatchKind;
 use crate::room::error::RoomError;
-use crate::room::message::{CheckFree, CloseAll, EndSession, GetReport, PatchSession, Patched, SelectLayer};
+use crate::room::message::{
+    CheckFree, CloseAll, EndSession, GetReport, Home, PatchSession, Patched, SelectLayer,
+};
 use crate::room::report::{self, RoomReport};
 use crate::room::rooms::End;
 use crate::shard;
 
 impl Handler<CheckFree> for Room {
-    type Result = Result<Option<ShardId>, RoomError>;
+    type Result = Result<Option<Home>, RoomError>;
 
     fn handle(&mut self, check: CheckFree, _: &mut Context<Self>) -> Self::Result {
-        self.core.vacancy(&check.stream, &check.claimant)
+        let home = |shard| Home { shard, seat: self.seats.of(&check.stream) };
+        Ok(self.core.vacancy(&check.stream, &check.claimant)?.map(home))
     }
 }
 
