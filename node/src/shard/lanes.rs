@@ -155,6 +155,11 @@ impl Lanes {
         self.rooms.flush(now);
     }
 
+    /// See [`RoomLanes::take_closed`].
+    pub(super) fn take_closed_room(&mut self) -> bool {
+        self.rooms.take_closed()
+    }
+
     /// Forgets the ways to rooms that are no more.
     pub(super) fn forget_closed_rooms(&mut self) {
         self.rooms.forget_closed();

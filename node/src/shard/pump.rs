@@ -210,6 +210,9 @@ impl Pump {
         let now = Instant::now();
         self.core.handle_timeout(now);
         self.lanes.handle_timeout(now);
+        if self.lanes.take_closed_room() {
+            self.close_orphans(now);
+        }
         let before = self.wire.sender.counters().datagrams;
         let forwarded = self.core.flush(now, &mut self.batch, &mut self.wire);
         let sent = self.wire.sender.counters().datagrams - before;
@@ -242,13 +245,17 @@ impl Pump {
         }
     }
 
-    /// Ends the peers whose actor has died without a word, and closes those whose room has: the room may have died before
-    /// it knew of them, and nobody else would ever end them.
+    /// Ends the peers whose actor has died without a word, and closes those whose room has.
     pub(super) fn bury_the_dead(&mut self, now: Instant) {
         let dead: Vec<_> = self.lanes.dead().collect();
         for peer in dead {
             self.core.handle_peer(now, peer, PeerOutput::Died);
         }
+        self.close_orphans(now);
+    }
+
+    /// Closes the peers whose room is no more: it may have ended before it knew of them, and nobody else would ever do it.
+    fn close_orphans(&mut self, now: Instant) {
         self.lanes.forget_closed_rooms();
         let orphans: Vec<_> = self.lanes.orphans().collect();
         for peer in orphans {

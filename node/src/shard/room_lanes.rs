@@ -46,6 +46,8 @@ pub(super) struct RoomLanes {
     /// The earliest moment at which something is due.
     next: Option<Instant>,
     losses: LaneLosses,
+    /// A room was found to be no more since [`Self::take_closed`] asked.
+    closed: bool,
 }
 
 impl RoomLanes {
@@ -101,6 +103,7 @@ impl RoomLanes {
                         let news =
                             notices.iter().filter(|notice| !matches!(notice.event, PeerEvent::Ended(_)));
                         self.losses.closed += news.count() as u64;
+                        self.closed = true;
                         Lane::default()
                     }
                 };
@@ -116,6 +119,12 @@ impl RoomLanes {
             self.next = Some(now);
         }
         self.handle_timeout(now);
+    }
+
+    /// Whether a room that was to be told something turned out to be no more since the last time: the peers that it has
+    /// left are nobody's.
+    pub(super) fn take_closed(&mut self) -> bool {
+        std::mem::take(&mut self.closed)
     }
 
     /// Forgets rooms that are no more.
@@ -228,6 +237,9 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             lanes.send(now(), &to, notice(now()), Haste::Gathered);
+            assert!(!lanes.take_closed(), "nobody has asked the room yet");
+            lanes.handle_timeout(now() + GATHER);
+            assert!(lanes.take_closed() && !lanes.take_closed(), "said once");
             lanes.send(now(), &to, notice(now()), Haste::AtOnce);
             let ended = PeerEvent::Ended(EndReason::Deleted);
             lanes.send(now(), &to, PeerNotice { event: ended, ..notice(now()) }, Haste::AtOnce);
