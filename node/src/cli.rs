@@ -138,13 +138,18 @@ fn token(command: TokenCommand) -> ExitCode {
 }
 
 fn dev(flags: NodeFlags) -> ExitCode {
-    loaded(flags, |loaded| match startup::dev(&loaded.config) {
-        Ok(()) => ExitCode::SUCCESS,
+    loaded(flags, |loaded| ExitCode::from(ended(startup::dev(&loaded.config))))
+}
+
+/// Says why a node ended, and gives the process's exit code for it.
+pub(crate) fn ended(result: Result<(), StartupError>) -> u8 {
+    match result {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("aforo: {}", with_causes(&error));
-            ExitCode::from(exit_code(&error))
+            exit_code(&error)
         }
-    })
+    }
 }
 
 fn exit_code(error: &StartupError) -> u8 {

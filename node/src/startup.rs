@@ -7,13 +7,14 @@ mod advertise;
 mod banner;
 mod open_files;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use aforo_cluster::bus::Bus;
 use aforo_cluster::bus::memory::MemoryBus;
@@ -72,7 +73,7 @@ pub enum StartupError {
     Export(#[from] ExportError),
     /// Signals cannot be received.
     #[error("signals cannot be received")]
-    Signals(#[source] std::io::Error),
+    Signals(#[source] io::Error),
     /// An actor died that nobody rebuilds. The node ran until then, and has drained.
     #[error("{actor} died of a fault of ours: the log has the panic. The node has drained; start it again")]
     Died {
@@ -92,8 +93,8 @@ impl From<PublicError> for StartupError {
 
 fn cause(error: &ListenError) -> String {
     match error.source.kind() {
-        std::io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
-        std::io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's".to_owned(),
+        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's".to_owned(),
         _ => error.source.to_string(),
     }
 }
@@ -250,7 +251,7 @@ fn token_keys(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<KeyRing>
 }
 
 /// Runs an HTTP server until it is stopped.
-fn serve(name: &str, server: Server) -> Root {
+fn serve(name: &str, server: impl Future<Output = io::Result<()>> + 'static) -> Root {
     let (line, watch) = lifeline();
     actix_rt::spawn(async move {
         match server.await {
@@ -306,13 +307,7 @@ fn start_control(
         agent: agent.clone().recipient(),
         metrics: Arc::clone(metrics),
     };
-    let meter_watch = keep_alive_on(control, "load_meter", Arc::clone(metrics), move |line| {
-        let meter = meter.clone();
-        actix_rt::spawn(async move {
-            meter.run().await;
-            line.finish();
-        });
-    });
+    let meter = keep_metering(control, metrics, move || meter.clone().run());
     let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
     let rooms = Rooms::start_in_arbiter(control, move |_| {
         Rooms::new(node, links, asked, metrics, directory, rules, of_rooms)
@@ -320,9 +315,28 @@ fn start_control(
     let roots = vec![
         Root { name: "the cluster agent".to_owned(), actor: "cluster_agent", watch: agent_watch },
         Root { name: "the root of rooms".to_owned(), actor: "rooms", watch: rooms_watch },
-        Root { name: "the load meter".to_owned(), actor: "load_meter", watch: meter_watch },
+        meter,
     ];
     Control { rooms, agent, roots }
+}
+
+/// The load meter keeps nothing that matters, so it is rebuilt when it dies. It has finished when `run` has.
+fn keep_metering<F>(
+    control: &ArbiterHandle,
+    metrics: &Arc<Metrics>,
+    run: impl Fn() -> F + Send + 'static,
+) -> Root
+where
+    F: Future<Output = ()> + 'static,
+{
+    let watch = keep_alive_on(control, "load_meter", Arc::clone(metrics), move |line| {
+        let running = run();
+        actix_rt::spawn(async move {
+            running.await;
+            line.finish();
+        });
+    });
+    Root { name: "the load meter".to_owned(), actor: "load_meter", watch }
 }
 
 /// Says that the node is ready, and how to use it.

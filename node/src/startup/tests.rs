@@ -1,18 +1,21 @@
 //! A whole node in this process that loses one of its parts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::process::Command;
 use std::time::Duration;
 
 use actix::Handler;
 use actix::dev::ToEnvelope;
 use aforo_cluster::control::{PLACEMENT_SUBJECT, PlacementRequest, Role};
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::*;
 use crate::actor::fault::Panic;
 use crate::actor::supervise::RESTART_BUDGET;
 use crate::actor::virtual_time;
+use crate::config::LogFormat;
 
 /// Longer than a drain takes, short enough that a failure does not hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,6 +65,66 @@ async fn a_node_that_loses_the_root_of_rooms_drains_and_names_it() {
 #[actix_rt::test]
 async fn a_node_that_loses_its_cluster_agent_drains_and_names_it() {
     assert_eq!(killed("cluster_agent", |node| node.agent.clone()).await, "the cluster agent");
+}
+
+#[actix_rt::test]
+async fn a_node_that_loses_a_listener_drains_and_names_it() {
+    let (config, mut node) = started();
+    let metrics = Arc::clone(&node.metrics);
+    node.roots.push(serve("the third listener", async { Err(io::Error::other("a fault for the test")) }));
+    let ended = timeout(PATIENCE, run(&config, node, drain::StopSignals::new().unwrap())).await;
+    let ended = ended.expect("the node ends");
+    assert!(
+        matches!(&ended, Err(StartupError::Died { actor }) if actor == "the third listener"),
+        "{ended:?}"
+    );
+    assert_eq!(metrics.actor_restarts_total.with_label_values(&["listener", "fatal"]).get(), 1);
+}
+
+#[test]
+fn a_load_meter_that_dies_is_rebuilt_until_its_budget_is_used() {
+    virtual_time::run(async {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let root = keep_metering(&Arbiter::current(), &metrics, || async { panic!("a fault for the test") });
+        assert_eq!(first_death([root]).await.name, "the load meter");
+        let rebuilt = metrics.actor_restarts_total.with_label_values(&["load_meter", "panic"]).get();
+        assert_eq!(rebuilt, RESTART_BUDGET as u64);
+    });
+}
+
+/// Set in the process that the next test starts of itself.
+const LOSES_A_SHARD: &str = "AFORO_TEST_LOSES_A_SHARD";
+
+/// What the binary does when one of its shards dies, up to its exit code; the fault is in tests alone.
+fn lose_a_shard() -> u8 {
+    crate::cli::ended(actix::System::new().block_on(async {
+        let (mut config, node) = started();
+        config.log.format = LogFormat::Json;
+        telemetry::start(&config.log).unwrap();
+        let shard = node.shards[1].addr.clone();
+        let ended = timeout(PATIENCE, run(&config, node, drain::StopSignals::new().unwrap()));
+        tokio::join!(ended, shard.send(Panic)).0.expect("the node ends")
+    }))
+}
+
+#[test]
+fn a_process_that_loses_a_shard_says_so_in_its_log_and_ends_with_70() {
+    if std::env::var_os(LOSES_A_SHARD).is_some() {
+        std::process::exit(lose_a_shard().into());
+    }
+    let name = "startup::tests::a_process_that_loses_a_shard_says_so_in_its_log_and_ends_with_70";
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name, "--nocapture"]).env(LOSES_A_SHARD, "1").env_remove("RUST_BACKTRACE");
+    let output = child.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(70), "{said}");
+    let (log, last) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.starts_with("aforo: shard 1 died"), "{last}");
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let panic = log.iter().find(|line| line["message"] == "a thread panicked").expect("the fault is logged");
+    assert_eq!((&panic["level"], &panic["reason"]), (&"ERROR".into(), &"a fault for the test".into()));
+    assert!(panic["place"].as_str().unwrap().contains("shard/actor/tests.rs"), "{panic}");
+    assert!(log.iter().any(|line| line["actor"] == "shard 1"), "{log:?}");
 }
 
 #[test]

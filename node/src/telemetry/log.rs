@@ -1,7 +1,10 @@
 //! Log lines: text for people on a terminal, one JSON object per line elsewhere, always on standard error.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -29,10 +32,23 @@ pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
         LogFormat::Text => false,
     };
     let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        std::panic::set_hook(Box::new(panicked));
+    }
     // Already started is all that can go wrong here.
     let _ = match json {
         true => logs.json().flatten_event(true).with_current_span(false).try_init(),
         false => logs.with_ansi(terminal).with_target(false).try_init(),
     };
     Ok(())
+}
+
+/// A panic is a line like all others: whoever reads the log by machine would stumble over Rust's own text.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let reason = panic.payload_as_str().unwrap_or("no text");
+    let place = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let thread = std::thread::current().name().map(str::to_owned);
+    error!(reason, place, thread, backtrace, "a thread panicked");
 }
