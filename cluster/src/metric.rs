@@ -185,6 +185,7 @@ metrics! {
     // Signalling.
     counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered; a method that the route does not have is other.";
     histogram http_request_duration_seconds ["method", "route"] buckets HTTP_SECONDS: "Time from request to answer, of methods that the route has.";
+    counter http_connections_total ["result"]: "Connections to the public listener that ended: served, or unserved, as no request could be read on them (malformed, too long, late, or none).";
     counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid.";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 

@@ -8,6 +8,7 @@ mod api;
 mod app;
 mod authorization;
 mod body;
+mod connection;
 mod endpoint;
 mod entity_tag;
 mod events;

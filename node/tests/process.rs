@@ -6,9 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
 
 /// A running `aforo dev` on ports that the system chose; killed when the test fails.
 struct Node {
@@ -17,6 +19,15 @@ struct Node {
     http: String,
     admin: String,
 }
+
+/// A node on ports that the system chooses.
+const DEV: [&str; 9] = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
+
+/// An offer to publish.
+const OFFER: &str = include_str!("../src/signalling/sdp/fixtures/chromium-publish.sdp");
+
+/// Longer than anything here takes, short enough that a failure does not hang.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn aforo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
@@ -37,8 +48,7 @@ impl Node {
 
     /// Does so with these variables in its environment.
     fn start_with(variables: &[(&str, &str)]) -> Self {
-        let arguments = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
-        let mut command = aforo(&arguments);
+        let mut command = aforo(&DEV);
         command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -55,6 +65,18 @@ impl Node {
             }
         }
         Self { child, stdout, http, admin }
+    }
+
+    /// The metrics, as soon as this line is among them.
+    fn metrics_with(&self, line: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let (_, metrics) = get(&self.admin, "/metrics");
+            if metrics.lines().any(|found| found == line) {
+                return metrics;
+            }
+            assert!(start.elapsed() < PATIENCE, "{line} is missing in {metrics}");
+        }
     }
 
     fn signal(&self, name: &str) {
@@ -92,6 +114,20 @@ fn get_with(host: &str, path: &str, headers: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
+/// Offers to publish, with these header lines. Returns the answer.
+fn offer(stream: &mut (impl Read + Write), host: &str, headers: &str) -> String {
+    let length = OFFER.len();
+    write!(
+        stream,
+        "POST /whip/demo HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/sdp\r\n\
+         connection: close\r\ncontent-length: {length}\r\n{headers}\r\n{OFFER}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn a_node_serves_on_the_ports_that_it_prints_and_stops_with_0_on_sigterm() {
     let node = Node::start();
@@ -115,8 +151,7 @@ fn a_node_serves_on_the_ports_that_it_prints_and_stops_with_0_on_sigterm() {
 
 #[test]
 fn the_log_of_a_start_has_our_lines_and_not_those_of_the_http_library() {
-    let arguments = ["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
-    let mut child = aforo(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = aforo(&DEV).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut log = String::new();
     while !log.contains("node is ready") {
@@ -130,6 +165,111 @@ fn the_log_of_a_start_has_our_lines_and_not_those_of_the_http_library() {
     for noise in ["actix_server", "starting service", "runtime found"] {
         assert!(!log.contains(noise), "{noise} in {log}");
     }
+}
+
+/// Starts a node with these variables, lets it stop once it is ready, and returns the lines of its log.
+fn log_of_a_run(variables: &[(&str, &str)]) -> Vec<String> {
+    let mut command = aforo(&DEV);
+    command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("node is ready") {
+            let stop = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            assert!(stop.unwrap().success());
+        }
+        log.push(line);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{log:?}");
+    log
+}
+
+#[test]
+fn off_a_terminal_each_line_of_the_log_is_a_json_object_with_a_constant_message() {
+    let lines = log_of_a_run(&[]);
+    let log: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for line in &log {
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{field} of {line}");
+        }
+    }
+    let said = |message: &str| log.iter().find(|line| line["message"] == message).expect(message);
+    assert!(said("node starts")["version"].is_string());
+    let ready = said("node is ready");
+    assert!(ready["http"].as_str().unwrap().starts_with("127.0.0.1:"), "values are fields: {ready}");
+    assert_eq!(said("stopping")["signal"], "SIGTERM");
+}
+
+#[test]
+fn a_log_can_be_text_wherever_it_goes() {
+    let log = log_of_a_run(&[("AFORO__LOG__FORMAT", "text")]);
+    assert!(log.iter().any(|line| line.contains("INFO node is ready http=127.0.0.1:")), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains('\u{1b}')), "no colours off a terminal: {log:?}");
+}
+
+#[test]
+fn who_was_refused_and_what_is_used_is_in_the_metrics() {
+    let token = "publish-0123456789";
+    let node = Node::start_with(&[
+        ("AFORO__AUTH__PUBLISH_TOKENS", token),
+        ("AFORO__LIMITS__SESSIONS", "7"),
+        ("AFORO__LIMITS__PACKETS_PER_SECOND", "1000"),
+    ]);
+    let publish = |headers: &str| offer(&mut TcpStream::connect(&node.http).unwrap(), &node.http, headers);
+    assert!(publish("").starts_with("HTTP/1.1 401"));
+    assert!(publish("authorization: Bearer somebody-9876543210\r\n").starts_with("HTTP/1.1 401"));
+    let metrics = node.metrics_with("aforo_node_usage{resource=\"sessions\"} 0");
+    for line in [
+        "aforo_auth_failures_total{reason=\"no_token\"} 1",
+        "aforo_auth_failures_total{reason=\"unknown_token\"} 1",
+        "aforo_node_limit{resource=\"sessions\"} 7",
+        "aforo_node_limit{resource=\"packets_per_second\"} 1000",
+        "aforo_node_usage{resource=\"packets_per_second\"} 0",
+        "aforo_node_usage{resource=\"bits_per_second\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in {metrics}");
+    }
+    assert!(publish(&format!("authorization: Bearer {token}\r\n")).starts_with("HTTP/1.1 201"));
+    let metrics = node.metrics_with("aforo_node_usage{resource=\"sessions\"} 1");
+    let used = |line: &str| line.strip_prefix("aforo_node_usage{resource=\"cpu\"} ")?.parse::<f64>().ok();
+    let cpu = metrics.lines().find_map(used).expect("the processors are measured");
+    assert!((0.0..=1.0).contains(&cpu), "{cpu}");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+}
+
+#[test]
+fn requests_that_cannot_be_read_are_a_4xx_and_their_connections_are_counted() {
+    let node = Node::start();
+    let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(200_000));
+    let refused: [(&str, &[u8]); 8] = [
+        ("400", b"nonsense\r\n\r\n"),
+        ("400", b"GET / HTTP/9.9\r\nhost: a\r\n\r\n"),
+        ("400", b"G\0T / HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ("400", "GET /\u{e9} HTTP/1.1\r\nhost: a\r\n\r\n".as_bytes()),
+        ("400", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"),
+        (
+            "400",
+            b"POST /whip/a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        ("400", b"POST /whip/a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n"),
+        ("431", long.as_bytes()),
+    ];
+    for (status, request) in refused {
+        let shown = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
+        let mut stream = TcpStream::connect(&node.http).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), format!("HTTP/1.1 {status}"), "{shown}");
+    }
+    assert!(get(&node.http, "/v1/rooms").0.contains("200"), "others are served");
+    let all = format!("aforo_http_connections_total{{result=\"unserved\"}} {}", refused.len());
+    let metrics = node.metrics_with(&all);
+    assert!(metrics.contains("aforo_http_connections_total{result=\"served\"} 1"), "{metrics}");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
 }
 
 #[test]
@@ -276,17 +416,7 @@ fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
         .with_no_client_auth();
     let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, TcpStream::connect(&node.http).unwrap());
-    let offer = include_str!("../src/signalling/sdp/fixtures/chromium-publish.sdp");
-    let head = "content-type: application/sdp\r\nconnection: close\r\n";
-    let length = offer.len();
-    write!(
-        stream,
-        "POST /whip/demo HTTP/1.1\r\nhost: {}\r\n{head}content-length: {length}\r\n\r\n{offer}",
-        node.http
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = offer(&mut stream, &node.http, "");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains(&format!("location: https://{}/whip/demo/main/", node.http)), "{answer}");
     node.signal("TERM");

@@ -119,6 +119,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
         "aforo_http_request_duration_seconds",
         &[&[READS, READ_ROUTES], &[OFFERS, ENDPOINTS], &[CHANGES, SESSIONS], &[WISHES, EXTENSIONS]],
     ),
+    ("aforo_http_connections_total", &[&[&["served", "unserved"]]]),
     (
         "aforo_auth_failures_total",
         &[&[&[

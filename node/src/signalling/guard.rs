@@ -18,7 +18,7 @@ use aforo_cluster::metric::Metrics;
 
 use super::app::App;
 use super::problem::Problem;
-use super::routes;
+use super::{connection, routes};
 
 /// Headers that a page of another origin must read (standards of WHIP and WHEP clients).
 const EXPOSED: &str = "Location, ETag, Link, Retry-After, Accept-Post, Accept-Patch, WWW-Authenticate";
@@ -35,6 +35,7 @@ pub async fn public(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    connection::serves(&request);
     let Some(app) = request.app_data::<Data<App>>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
