@@ -1,13 +1,13 @@
 /** What a viewer's connection is like, once a second. */
 
 import {
+  bitrateBps,
   codecName,
   numberOf,
-  ratePerSecond,
   type StatsEntry,
   StatsIndex,
   type StatsSource,
-  textOf,
+  toMs,
 } from './report.ts';
 
 /** Counters that the next sample is compared with. */
@@ -59,23 +59,22 @@ export function readPlayback(
   const index = new StatsIndex(report);
   const video = index.find('inbound-rtp', (entry) => entry.kind === 'video');
   const audio = index.find('inbound-rtp', (entry) => entry.kind === 'audio');
-  const { transport, pair } = index.path;
+  const { roundTripSeconds, srtpCipher, protocol } = index.path;
   const counters = countersOf(atMs, video, audio);
   const before = previous?.counters;
-  const roundTrip = numberOf(pair, 'currentRoundTripTime');
   return {
     counters,
     width: numberOf(video, 'frameWidth'),
     height: numberOf(video, 'frameHeight'),
     framesPerSecond: numberOf(video, 'framesPerSecond'),
-    bitrateBps: bitrate(counters, before),
+    bitrateBps: bitrateBps(counters, before),
     jitterBufferMs: jitterBuffer(counters, before),
-    roundTripMs: roundTrip === null ? null : roundTrip * 1000,
+    roundTripMs: toMs(roundTripSeconds),
     lossRatio: lossRatio(counters, before),
     videoCodec: codecName(index.byId(video?.codecId)),
     audioCodec: codecName(index.byId(audio?.codecId)),
-    srtpCipher: textOf(transport, 'srtpCipher'),
-    protocol: textOf(index.byId(pair?.localCandidateId), 'protocol'),
+    srtpCipher,
+    protocol,
     freezeCount: numberOf(video, 'freezeCount'),
     freezeSeconds: numberOf(video, 'totalFreezesDuration'),
     framesDropped: numberOf(video, 'framesDropped'),
@@ -100,11 +99,6 @@ function countersOf(
     jitterDelaySeconds: numberOf(video, 'jitterBufferDelay') ?? 0,
     jitterEmitted: numberOf(video, 'jitterBufferEmittedCount') ?? 0,
   };
-}
-
-function bitrate(now: PlaybackCounters, before: PlaybackCounters | undefined): number | null {
-  const bytesPerSecond = ratePerSecond(now.bytes, before?.bytes, before ? now.atMs - before.atMs : null);
-  return bytesPerSecond === null ? null : bytesPerSecond * 8;
 }
 
 function jitterBuffer(now: PlaybackCounters, before: PlaybackCounters | undefined): number | null {

@@ -1,6 +1,7 @@
 /** What a publisher's connection is like, once a second. */
 
 import {
+  bitrateBps,
   codecName,
   numberOf,
   ratePerSecond,
@@ -8,6 +9,7 @@ import {
   StatsIndex,
   type StatsSource,
   textOf,
+  toMs,
 } from './report.ts';
 
 /** Counters that the next sample is compared with. */
@@ -47,15 +49,13 @@ export function readPublish(
   const index = new StatsIndex(report);
   const videos = index.all('outbound-rtp', (entry) => entry.kind === 'video');
   const audio = index.find('outbound-rtp', (entry) => entry.kind === 'audio');
-  const { transport, pair } = index.path;
+  const { roundTripSeconds, srtpCipher, protocol } = index.path;
   const top = largest(videos);
   const sum = (field: string) =>
     [...videos, ...(audio ? [audio] : [])].reduce((total, entry) => total + (numberOf(entry, field) ?? 0), 0);
   const counters = { atMs, bytes: sum('bytesSent'), framesSent: numberOf(top, 'framesSent') ?? 0 };
   const elapsedMs = previous ? atMs - previous.counters.atMs : null;
-  const bytesPerSecond = ratePerSecond(counters.bytes, previous?.counters.bytes, elapsedMs);
   const remote = index.find('remote-inbound-rtp', (entry) => entry.kind === (top ? 'video' : 'audio'));
-  const roundTrip = numberOf(pair, 'currentRoundTripTime') ?? numberOf(remote, 'roundTripTime');
   return {
     counters,
     sendsVideo: videos.length > 0,
@@ -63,13 +63,13 @@ export function readPublish(
     width: numberOf(top, 'frameWidth'),
     height: numberOf(top, 'frameHeight'),
     framesPerSecond: ratePerSecond(counters.framesSent, previous?.counters.framesSent, elapsedMs),
-    bitrateBps: bytesPerSecond === null ? null : bytesPerSecond * 8,
+    bitrateBps: bitrateBps(counters, previous?.counters),
     lossRatio: numberOf(remote, 'fractionLost'),
-    roundTripMs: roundTrip === null ? null : roundTrip * 1000,
+    roundTripMs: toMs(roundTripSeconds ?? numberOf(remote, 'roundTripTime')),
     limitedBy: textOf(top, 'qualityLimitationReason'),
     videoCodec: codecName(index.byId(top?.codecId)),
-    srtpCipher: textOf(transport, 'srtpCipher'),
-    protocol: textOf(index.byId(pair?.localCandidateId), 'protocol'),
+    srtpCipher,
+    protocol,
   };
 }
 

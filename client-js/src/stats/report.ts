@@ -35,14 +35,43 @@ export class StatsIndex {
     return [...this.#byId.values()].filter((entry) => entry.type === type && matches(entry));
   }
 
-  /** The transport and the candidate pair that carry the media. */
-  get path(): { transport: StatsEntry | undefined; pair: StatsEntry | undefined } {
+  /** Whatever the browser says of the transport and the candidate pair that carry the media. */
+  get path(): PathFigures {
     const transport = this.find('transport');
     const pair =
       this.byId(transport?.selectedCandidatePairId) ??
       this.find('candidate-pair', (entry) => entry.nominated === true && entry.state === 'succeeded');
-    return { transport, pair };
+    return {
+      roundTripSeconds: numberOf(pair, 'currentRoundTripTime'),
+      srtpCipher: textOf(transport, 'srtpCipher'),
+      protocol: textOf(this.byId(pair?.localCandidateId), 'protocol'),
+    };
   }
+}
+
+/** Of the path that the media takes. */
+export interface PathFigures {
+  readonly roundTripSeconds: number | null;
+  readonly srtpCipher: string | null;
+  /** `udp` or `tcp`. */
+  readonly protocol: string | null;
+}
+
+/** Bytes that went by until a moment. */
+export interface ByteCount {
+  readonly atMs: number;
+  readonly bytes: number;
+}
+
+/** Bits per second since the count before; `null` without one or when it was reset. */
+export function bitrateBps(now: ByteCount, before: ByteCount | undefined): number | null {
+  const perSecond = ratePerSecond(now.bytes, before?.bytes, before ? now.atMs - before.atMs : null);
+  return perSecond === null ? null : perSecond * 8;
+}
+
+/** Whole milliseconds and parts of them. */
+export function toMs(seconds: number | null): number | null {
+  return seconds === null ? null : seconds * 1000;
 }
 
 /** A field as a number, or `null`. */

@@ -3,6 +3,7 @@
 mod av1;
 mod h264;
 mod h265;
+mod nal;
 mod picture;
 mod vp8;
 mod vp9;

@@ -3,6 +3,9 @@
 //! The plane asks for space and writes into it; the shard sends whole batches. A batch is a fixed arena, so nothing is
 //! allocated per packet, and small enough that the bytes are still in the L2 cache when the kernel copies them.
 
+#[cfg(test)]
+pub(crate) mod collected;
+
 use crate::media::path::Path;
 
 /// Bytes of one batch: small enough to stay in a core's L2 cache beside the keys, large enough for some hundred

@@ -1,5 +1,7 @@
 //! H264 (RFC 6184): a keyframe starts with a sequence parameter set or the first slice of an IDR picture.
 
+use super::nal::aggregated;
+
 /// NAL unit types (RFC 6184 §5.2, ITU-T H.264 table 7-1).
 const IDR_SLICE: u8 = 5;
 const SEQUENCE_PARAMETERS: u8 = 7;
@@ -10,7 +12,7 @@ const FU_A: u8 = 28;
 pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     let Some((first, rest)) = payload.split_first() else { return false };
     match first & 0x1F {
-        STAP_A => units(rest).any(|(header, data)| begins(header & 0x1F, data)),
+        STAP_A => aggregated(rest).any(|([header], data)| begins(header & 0x1F, data)),
         FU_A => match rest.split_first() {
             Some((header, data)) => header & 0x80 != 0 && begins(header & 0x1F, data),
             None => false,
@@ -27,14 +29,4 @@ fn begins(kind: u8, data: &[u8]) -> bool {
         IDR_SLICE => data.first().is_some_and(|bits| bits & 0x80 != 0),
         _ => false,
     }
-}
-
-/// Header and data of each unit that a STAP-A aggregates; ends at a broken one.
-fn units(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_first_chunk()?;
-        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        rest = after;
-        unit.split_first().map(|(header, data)| (*header, data))
-    })
 }

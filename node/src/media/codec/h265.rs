@@ -2,6 +2,8 @@
 //!
 //! Streams with decoding order numbers (`sprop-max-don-diff` above 0) are not recognised: no live encoder sends them.
 
+use super::nal::aggregated;
+
 /// NAL unit types (RFC 7798 §4.4, ITU-T H.265 table 7-1).
 const IRAP: std::ops::RangeInclusive<u8> = 16..=23;
 const VIDEO_PARAMETERS: u8 = 32;
@@ -13,7 +15,7 @@ const FRAGMENT: u8 = 49;
 pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     let Some(([first, _], rest)) = payload.split_first_chunk() else { return false };
     match unit_type(*first) {
-        AGGREGATION => units(rest).any(|(kind, data)| begins(kind, data)),
+        AGGREGATION => aggregated(rest).any(|([first, _], data)| begins(unit_type(*first), data)),
         FRAGMENT => match rest.split_first() {
             Some((header, data)) => header & 0x80 != 0 && begins(header & 0x3F, data),
             None => false,
@@ -34,14 +36,4 @@ fn begins(kind: u8, data: &[u8]) -> bool {
         kind if IRAP.contains(&kind) => data.first().is_some_and(|bits| bits & 0x80 != 0),
         _ => false,
     }
-}
-
-/// Type and data of each aggregated unit; ends at a broken one.
-fn units(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_first_chunk()?;
-        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        rest = after;
-        unit.split_first_chunk().map(|([first, _], data)| (unit_type(*first), data))
-    })
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::TrackId;
 
 use super::{Forwarded, Plane, PlaneError};
+use crate::media::outbox::collected::Collected;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::rtp;
@@ -30,18 +31,6 @@ struct Rig {
     now: Instant,
     batch: SendBatch,
     sent: Collected,
-}
-
-/// What was sent, datagram by datagram.
-#[derive(Default)]
-struct Collected(Vec<(Path, Vec<u8>)>);
-
-impl Transmit for Collected {
-    fn transmit(&mut self, batch: &SendBatch) {
-        for run in batch.runs() {
-            self.0.extend(batch.datagrams(run).map(|datagram| (run.path, datagram.to_vec())));
-        }
-    }
 }
 
 const VIDEO: TrackId = TrackId(1);

@@ -30,16 +30,54 @@ pub struct OpenedRtp {
     pub index: u64,
 }
 
+/// SSRCs whose packets have authenticated, and which of their packets came.
+struct Sources<const WORDS: usize>(SmallVec<[(u32, ReplayWindow<WORDS>); 1]>);
+
+impl<const WORDS: usize> Sources<WORDS> {
+    /// Where the window of `ssrc` stands, if one of its packets has authenticated.
+    fn find(&self, ssrc: u32) -> Option<usize> {
+        self.0.iter().position(|(known, _)| *known == ssrc)
+    }
+
+    fn window(&self, place: Option<usize>) -> Option<&ReplayWindow<WORDS>> {
+        self.0.get(place?).map(|(_, window)| window)
+    }
+
+    /// Refuses what came before, and one source too many: before it is authenticated, as that is dear.
+    fn check(&self, place: Option<usize>, index: u64) -> Result<(), SrtpError> {
+        match self.window(place) {
+            Some(window) if !window.is_new(index) => Err(SrtpError::Replay),
+            None if self.0.len() >= SOURCES_MAX => Err(SrtpError::TooManySources),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a packet that has authenticated.
+    fn accept(&mut self, place: Option<usize>, ssrc: u32, index: u64) {
+        match place.and_then(|place| self.0.get_mut(place)) {
+            Some((_, window)) => window.accept(index),
+            None => {
+                let mut window = ReplayWindow::new();
+                window.accept(index);
+                self.0.push((ssrc, window));
+            }
+        }
+    }
+}
+
 /// Opens the RTP packets of one peer.
 pub struct RtpOpener {
     cipher: Cipher,
-    sources: Vec<(u32, ReplayWindow<RTP_WINDOW_WORDS>)>,
+    sources: Sources<RTP_WINDOW_WORDS>,
 }
 
 impl RtpOpener {
     /// An opener under the peer's master key.
     pub fn new(profile: SrtpProfile, master: &MasterKey) -> Result<Self, SrtpError> {
-        Ok(Self { cipher: Cipher::new(profile, master, Protocol::Rtp)?, sources: Vec::with_capacity(8) })
+        Ok(Self {
+            cipher: Cipher::new(profile, master, Protocol::Rtp)?,
+            sources: Sources(SmallVec::with_capacity(8)),
+        })
     }
 
     /// Opens `packet` in place. `header_bytes`: bytes of its fixed header, CSRCs and extensions.
@@ -50,25 +88,12 @@ impl RtpOpener {
         }
         let sequence = u16::from_be_bytes(read(packet, 2)?);
         let ssrc = u32::from_be_bytes(read(packet, 8)?);
-        let place = self.sources.iter().position(|(known, _)| *known == ssrc);
-        let window = place.and_then(|place| self.sources.get(place)).map(|(_, window)| window);
-        let index = estimate_index(window.and_then(ReplayWindow::highest), sequence);
-        if window.is_some_and(|window| !window.is_new(index)) {
-            return Err(SrtpError::Replay);
-        }
-        if window.is_none() && self.sources.len() >= SOURCES_MAX {
-            return Err(SrtpError::TooManySources);
-        }
+        let place = self.sources.find(ssrc);
+        let index = estimate_index(self.sources.window(place).and_then(ReplayWindow::highest), sequence);
+        self.sources.check(place, index)?;
         let len = packet.len() - tag_bytes;
         open_rtp(&self.cipher, (ssrc, index), packet, header_bytes, len)?;
-        match place.and_then(|place| self.sources.get_mut(place)) {
-            Some((_, window)) => window.accept(index),
-            None => {
-                let mut window = ReplayWindow::new();
-                window.accept(index);
-                self.sources.push((ssrc, window));
-            }
-        }
+        self.sources.accept(place, ssrc, index);
         Ok(OpenedRtp { len, ssrc, index })
     }
 }
@@ -108,13 +133,13 @@ pub(super) fn estimate_index(highest: Option<u64>, sequence: u16) -> u64 {
 /// Opens the RTCP packets of one peer.
 pub struct RtcpOpener {
     cipher: Cipher,
-    sources: SmallVec<[(u32, ReplayWindow<RTCP_WINDOW_WORDS>); 1]>,
+    sources: Sources<RTCP_WINDOW_WORDS>,
 }
 
 impl RtcpOpener {
     /// An opener under the peer's master key.
     pub fn new(profile: SrtpProfile, master: &MasterKey) -> Result<Self, SrtpError> {
-        Ok(Self { cipher: Cipher::new(profile, master, Protocol::Rtcp)?, sources: SmallVec::new() })
+        Ok(Self { cipher: Cipher::new(profile, master, Protocol::Rtcp)?, sources: Sources(SmallVec::new()) })
     }
 
     /// Opens a compound packet in place and returns its plain part.
@@ -128,23 +153,10 @@ impl RtcpOpener {
         let word: [u8; 4] = read(packet, index_at)?;
         let encrypted = u32::from_be_bytes(word) >> 31 == 1;
         let index = u64::from(u32::from_be_bytes(word) & 0x7FFF_FFFF);
-        let place = self.sources.iter().position(|(known, _)| *known == ssrc);
-        let window = place.and_then(|place| self.sources.get(place)).map(|(_, window)| window);
-        if window.is_some_and(|window| !window.is_new(index)) {
-            return Err(SrtpError::Replay);
-        }
-        if window.is_none() && self.sources.len() >= SOURCES_MAX {
-            return Err(SrtpError::TooManySources);
-        }
+        let place = self.sources.find(ssrc);
+        self.sources.check(place, index)?;
         open_rtcp(&self.cipher, (ssrc, index), encrypted, packet, len)?;
-        match place.and_then(|place| self.sources.get_mut(place)) {
-            Some((_, window)) => window.accept(index),
-            None => {
-                let mut window = ReplayWindow::new();
-                window.accept(index);
-                self.sources.push((ssrc, window));
-            }
-        }
+        self.sources.accept(place, ssrc, index);
         packet.get(..len).ok_or(SrtpError::Malformed)
     }
 }

@@ -6,19 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::media::keys::{MasterKey, SrtpKeys, SrtpProfile};
 use crate::media::negotiated::IceCredentials;
+use crate::media::outbox::collected::Collected;
 use crate::media::path::TcpConnection;
-
-/// Collects what is transmitted.
-#[derive(Default)]
-struct Collected(Vec<(Path, Vec<u8>)>);
-
-impl Transmit for Collected {
-    fn transmit(&mut self, batch: &SendBatch) {
-        for run in batch.runs() {
-            self.0.extend(batch.datagrams(run).map(|datagram| (run.path, datagram.to_vec())));
-        }
-    }
-}
 
 struct Fixture {
     core: ShardCore,
