@@ -244,7 +244,8 @@ fn offer_status(refusal: &Refusal) -> StatusCode {
         | Refusal::Direction { .. }
         | Refusal::IceLite
         | Refusal::NoMedia => StatusCode::BAD_REQUEST,
-        Refusal::TooManyTracks(_)
+        Refusal::OtherMedia { .. }
+        | Refusal::TooManyTracks(_)
         | Refusal::TooManyMediaStreams(_)
         | Refusal::NotBundled { .. }
         | Refusal::NoRtcpMux { .. } => StatusCode::UNPROCESSABLE_ENTITY,

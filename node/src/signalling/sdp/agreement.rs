@@ -63,6 +63,9 @@ pub(super) struct Accepted<'a> {
 /// Decides about every section, in their order. With at least one accepted.
 pub(super) fn plan<'a>(offer: &'a Offer, capabilities: &Capabilities) -> Result<Vec<Plan<'a>>, Refusal> {
     check_tracks(offer)?;
+    if capabilities.direction() == Direction::Publish {
+        check_other_media(offer)?;
+    }
     let mut plans = offer
         .sections
         .iter()
@@ -126,6 +129,18 @@ fn check_tracks(offer: &Offer) -> Result<(), Refusal> {
     match sources::count_media_streams(offer) {
         0 | 1 => Ok(()),
         count => Err(Refusal::TooManyMediaStreams(count)),
+    }
+}
+
+/// What a publisher sends and we do not carry would be lost without a word. A data channel is offered by habit, and is
+/// rejected by itself.
+fn check_other_media(offer: &Offer) -> Result<(), Refusal> {
+    let others = offer.sections.iter().filter(|section| section.kind.is_none() && !section.rejected);
+    match others.filter(|section| section.media != "application").find(|section| section.direction.sends()) {
+        None => Ok(()),
+        Some(section) => {
+            Err(Refusal::OtherMedia { mid: section.name(), media: section.media.chars().take(64).collect() })
+        }
     }
 }
 

@@ -17,6 +17,14 @@ pub enum Refusal {
     /// There is no section of audio or video that is not rejected by the offer itself.
     #[error("the offer has no audio and no video section")]
     NoMedia,
+    /// A section would send media that no stream has here. An answer never takes part of what a publisher sends.
+    #[error("the section {mid:?} sends {media:?}, a stream has audio and video")]
+    OtherMedia {
+        /// The section's `a=mid`.
+        mid: String,
+        /// The first field of its `m=` line.
+        media: String,
+    },
     /// A stream has at most one track of each kind (RFC 9725 §4.4.2).
     #[error("the offer has more than one {} section, a stream has at most one", .0.as_str())]
     TooManyTracks(MediaKind),

@@ -70,6 +70,22 @@ fn an_offer_without_media_is_refused() {
 }
 
 #[test]
+fn media_that_no_stream_has_is_refused_and_not_dropped() {
+    let offer = fixture("chromium-publish");
+    let text = |direction: &str, port| {
+        let lines = ["a=mid:9", direction, "a=rtcp-mux", "a=rtpmap:99 t140/1000"].join("\r\n");
+        format!("{offer}m=text {port} UDP/TLS/RTP/SAVPF 99\r\nc=IN IP4 0.0.0.0\r\n{lines}\r\n")
+    };
+    let expected = Refusal::OtherMedia { mid: "9".to_owned(), media: "text".to_owned() };
+    assert_eq!(refused(&text("a=sendonly", 9)), expected);
+    assert_eq!(refused(&text("a=sendrecv", 9)), expected);
+    for idle in [text("a=recvonly", 9), text("a=inactive", 9), text("a=sendonly", 0)] {
+        let (sdp, _) = publish(&idle).unwrap();
+        assert!(sdp.contains("m=text 0 "), "{sdp}");
+    }
+}
+
+#[test]
 fn unprotected_media_is_refused() {
     let offer = fixture("ffmpeg-publish").replace("UDP/TLS/RTP/SAVPF", "RTP/AVP");
     assert!(matches!(refused(&offer), Refusal::Protocol { .. }));
