@@ -138,6 +138,11 @@ impl App {
         self.tokens.check(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
     }
 
+    /// Whether a request with these headers may change or end a running session of `role` with the stream `target`.
+    pub fn authorize_begun(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
+        self.tokens.check_begun(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
+    }
+
     /// The rooms that a request with these headers may know of.
     pub fn authorize_rooms(&self, headers: &HeaderMap) -> Result<Names<RoomName>, Problem> {
         self.tokens.rooms(headers).inspect_err(|problem| self.count_refusal(problem))

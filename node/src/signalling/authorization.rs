@@ -14,7 +14,7 @@ use super::endpoint::Target;
 use super::problem::Problem;
 use crate::config::{Auth, Secret};
 use crate::room::{Claimant, TokenDigest};
-use crate::token::{Grants, KeyRing, Names};
+use crate::token::{Grants, KeyRing, Names, TokenError};
 
 /// The listed tokens of both sides, as digests: comparing those tells neither where a wrong token differs nor how long a
 /// right one is. And the keys of all others.
@@ -43,6 +43,22 @@ impl Tokens {
 
     /// Whether a request with these headers may do what `role` does with the stream `target`.
     pub fn check(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
+        self.check_by(KeyRing::verify, role, target, headers)
+    }
+
+    /// Whether a request with these headers may change or end a session that runs. An access token that has expired
+    /// meanwhile is still good for that: the session goes on without it, and its address is a secret of its own.
+    pub fn check_begun(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
+        self.check_by(KeyRing::verify_begun, role, target, headers)
+    }
+
+    fn check_by(
+        &self,
+        verify: impl Fn(&KeyRing, &str) -> Result<Grants, TokenError>,
+        role: Role,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         let (guarded, wanted, other) = match role {
             Role::Publisher => (self.guards_publishing, &self.publish, &self.play),
             Role::Viewer => (self.guards_playing, &self.play, &self.publish),
@@ -56,7 +72,8 @@ impl Tokens {
             (true, _) => Ok(()),
             (false, true) => Err(Problem::NoGrant(role)),
             (false, false) => {
-                let admitted = self.grants(token)?.admit(role, &target.room, &target.stream);
+                let grants = verify(self.keys.as_ref().ok_or(Problem::UnknownToken)?, token)?;
+                let admitted = grants.admit(role, &target.room, &target.stream);
                 admitted.then_some(()).ok_or(Problem::NoGrant(role))
             }
         }

@@ -98,7 +98,8 @@ pub async fn listen(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
 /// `DELETE …/sse/{number}`.
 pub async fn close(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session, number) = named(&request)?;
-    app.authorize(Role::Viewer, &Target { room: room.clone(), stream: stream.clone() }, request.headers())?;
+    let target = Target { room: room.clone(), stream: stream.clone() };
+    app.authorize_begun(Role::Viewer, &target, request.headers())?;
     app.ask_room(&room, CloseEvents { session, stream, number }).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -22,7 +22,7 @@ pub const METHODS: &str = "PATCH, DELETE, OPTIONS";
 /// The session that the address names, for those who may. Text that is no session id names no session.
 pub(super) fn named(role: Role, request: &HttpRequest, app: &App) -> Result<(Target, SessionId), Problem> {
     let target = Target::of(request)?;
-    app.authorize(role, &target, request.headers())?;
+    app.authorize_begun(role, &target, request.headers())?;
     let session = request.match_info().query("session").parse();
     Ok((target, session.map_err(|_| Problem::Room(RoomError::NoSession))?))
 }

@@ -224,6 +224,19 @@ impl KeySet {
     ///
     /// See [`TokenError`].
     pub fn verify(&self, token: &str, now: u64) -> Result<Grants, TokenError> {
+        in_time(self.claims(token)?, now)
+    }
+
+    /// What `token` lets its bearer do, or did once: for sessions that it began, which may outlive it.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`]; never that of time.
+    pub fn verify_begun(&self, token: &str) -> Result<Grants, TokenError> {
+        self.claims(token).map(|claims| claims.grants)
+    }
+
+    fn claims(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -242,7 +255,7 @@ impl KeySet {
                 continue;
             }
             match decode::<Claims>(token, &key.decoding, validation) {
-                Ok(token) => return in_time(token.claims, now),
+                Ok(token) => return Ok(token.claims),
                 Err(error) => refusal = refusal_of(error.kind()),
             }
             if refusal != TokenError::Signature {

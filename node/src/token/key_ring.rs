@@ -93,6 +93,15 @@ impl KeyRing {
     pub fn verify(&self, token: &str) -> Result<Grants, TokenError> {
         self.current.load().verify(token, seconds_now())
     }
+
+    /// What `token` lets its bearer do with a session that it began.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeySet::verify_begun`].
+    pub fn verify_begun(&self, token: &str) -> Result<Grants, TokenError> {
+        self.current.load().verify_begun(token)
+    }
 }
 
 /// Seconds since 1970.

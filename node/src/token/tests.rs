@@ -352,3 +352,15 @@ proptest! {
         let _ = verifying_keys(&text);
     }
 }
+
+#[test]
+fn a_session_that_a_token_began_outlives_it_and_no_forgery_does() {
+    let keys = Keys::new();
+    let (token, set) = (signed(&keys.signer("hs"), &claims()), keys.set());
+    let late = NOW + 3_600;
+    assert_eq!(set.verify(&token, late), Err(TokenError::Expired));
+    assert_eq!(set.verify_begun(&token), set.verify(&token, NOW));
+    let (other, _) = issue::new_pair(Some("ed".to_owned())).unwrap();
+    let foreign = signing_key(&other.to_string(), None).unwrap();
+    assert_eq!(set.verify_begun(&signed(&foreign, &claims())), Err(TokenError::Signature));
+}
