@@ -27,7 +27,7 @@ export async function fetchRooms(token: string | null): Promise<RoomSummary[]> {
   return Array.isArray(body?.rooms) ? body.rooms.map(readRoom) : [];
 }
 
-/** One room, or `null` when the server does not know it. */
+/** One room; `null` from an older server that does not know it. */
 export async function fetchRoom(name: string, token: string | null): Promise<RoomSummary | null> {
   const body = await fetchJson(`/v1/rooms/${name}`, token);
   return body === null ? null : readRoom(body);

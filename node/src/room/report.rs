@@ -25,6 +25,13 @@ pub struct RoomReport {
     pub viewers: usize,
 }
 
+impl RoomReport {
+    /// A room that nobody is in.
+    pub fn idle(name: RoomName) -> Self {
+        Self { name, live: false, streams: Vec::new(), viewers: 0 }
+    }
+}
+
 /// One stream of a room.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamReport {

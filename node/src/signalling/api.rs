@@ -30,8 +30,8 @@ pub async fn room(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
     let Target { room, .. } = Target::of(&request)?;
     app.authorize_room(&room, request.headers())?;
     match app.ask_room(&room, GetReport { with_figures: true }).await {
-        // Here an unknown room is simply not found: whoever asks may read the list of rooms beside it.
-        Err(Problem::Room(RoomError::NotLive)) => Err(Problem::NotFound),
+        // Every name is a room. That nothing is in it is an answer: pages ask every other second before they go live.
+        Err(Problem::Room(RoomError::NotLive)) => Ok(json(&RoomReport::idle(room))),
         report => Ok(json(&report?)),
     }
 }

@@ -145,7 +145,11 @@ fn a_publisher_is_answered_with_location_tag_and_candidates() {
         assert_eq!(rooms["rooms"][0]["viewers"], 0);
         assert_eq!(rooms["rooms"][0]["streams"][0]["tracks"][0]["layers"].as_array().unwrap().len(), 1);
         assert_eq!(server.ask("GET", "/v1/rooms/demo", &[], "").await.status, 200);
-        assert_eq!(server.ask("GET", "/v1/rooms/other", &[], "").await.status, 404);
+        let idle = server.ask("GET", "/v1/rooms/other", &[], "").await;
+        assert_eq!(
+            (idle.status, &*idle.body),
+            (200, r#"{"name":"other","live":false,"streams":[],"viewers":0}"#)
+        );
     });
 }
 
