@@ -26,6 +26,10 @@ use crate::actor::instruments::{Handler, Instruments, instrumented};
 use crate::actor::supervise::Lifeline;
 use crate::actor::timer::{Timed, Timer, arm};
 
+/// Questions of rooms and loads of shards that wait for the agent: one for each stream that is claimed or given back at the
+/// moment. Full means that rooms wait for room up to their own deadline.
+const AGENT_MAILBOX_CAPACITY: usize = 1024;
+
 /// How long a client that joins may wait for the coordinator: beyond it, an answer of 503 serves it better.
 const PLACEMENT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -154,6 +158,7 @@ impl Actor for ClusterAgent {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(AGENT_MAILBOX_CAPACITY);
         self.tell(None, context);
     }
 }

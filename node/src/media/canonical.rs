@@ -11,6 +11,7 @@ pub fn canonical_id(kind: ExtensionKind) -> u8 {
 }
 
 /// The kind of a canonical id.
+#[cfg(test)]
 pub fn kind_of(id: u8) -> Option<ExtensionKind> {
     ExtensionKind::ALL.get(usize::from(id.checked_sub(1)?)).copied()
 }

@@ -32,6 +32,7 @@ impl SrtpProfile {
     }
 
     /// Bytes that protection adds to an RTP packet.
+    #[cfg(test)]
     pub fn rtp_overhead_bytes(self) -> usize {
         match self {
             Self::AeadAes128Gcm | Self::AeadAes256Gcm => 16,

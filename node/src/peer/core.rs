@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use super::dtls::{Dtls, DtlsError, DtlsEvent, DtlsIdentity};
 use super::ice::IceLite;
-use super::ice::core::IceCounters;
 use super::message::{EndReason, PeerConfig, PeerInput, PeerOutput};
 use crate::media::path::Path;
 
@@ -109,6 +108,7 @@ impl PeerCore {
     }
 
     /// The path in use.
+    #[cfg(test)]
     pub fn selected_path(&self) -> Option<Path> {
         self.ice.selected()
     }
@@ -116,11 +116,6 @@ impl PeerCore {
     /// Whether ICE and DTLS are done and the connection has not ended.
     pub fn is_connected(&self) -> bool {
         self.state == State::Connected
-    }
-
-    /// What ICE has seen.
-    pub fn ice_counters(&self) -> IceCounters {
-        self.ice.counters()
     }
 
     /// DTLS alerts and hellos that were ignored because anyone could have sent them.

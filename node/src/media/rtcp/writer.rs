@@ -69,6 +69,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The end of `ssrc` (RFC 3550 §6.6).
+    #[cfg(test)]
     pub fn goodbye(&mut self, ssrc: u32) -> Result<(), RtcpError> {
         self.packet(packet_type::GOODBYE, 1, |body| body.u32(ssrc))
     }

@@ -117,6 +117,7 @@ impl Dtls {
     }
 
     /// Whether there is nothing to send.
+    #[cfg(test)]
     pub fn is_quiet(&self) -> bool {
         self.transmits.is_empty()
     }

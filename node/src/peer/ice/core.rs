@@ -27,17 +27,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// nothing, and above the 250 ms at most between two RTCP reports of a client that receives video.
 const UNHEARD_AFTER: Duration = Duration::from_millis(500);
 
-/// What ICE has seen, for the shard's metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct IceCounters {
-    /// Authenticated checks, answered with success.
-    pub answered: u64,
-    /// Checks answered with an error.
-    pub refused: u64,
-    /// Datagrams that were no check at all, dropped without an answer.
-    pub dropped: u64,
-}
-
 /// What checks must be signed with.
 struct Generation {
     /// Ours.
@@ -67,7 +56,6 @@ pub struct IceLite {
     paths: Vec<KnownPath>,
     selected: Option<Path>,
     last_check: Option<Instant>,
-    counters: IceCounters,
 }
 
 impl IceLite {
@@ -79,7 +67,6 @@ impl IceLite {
             paths: Vec::new(),
             selected: None,
             last_check: None,
-            counters: IceCounters::default(),
         }
     }
 
@@ -106,11 +93,6 @@ impl IceLite {
         }
     }
 
-    /// What was seen so far.
-    pub fn counters(&self) -> IceCounters {
-        self.counters
-    }
-
     /// When consent ends unless another check comes; `None` before the first check.
     pub fn consent_deadline(&self) -> Option<Instant> {
         self.last_check.map(|at| at + CONSENT_TIMEOUT)
@@ -118,34 +100,20 @@ impl IceLite {
 
     /// Takes a datagram that looks like STUN.
     pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8], outputs: &mut VecDeque<PeerOutput>) {
-        let Some(check) = Check::parse(datagram) else {
-            self.counters.dropped += 1;
-            return;
-        };
+        let Some(check) = Check::parse(datagram) else { return };
         let bytes = match self.authenticate(&check) {
             Ok((key, restarted)) => match check.acceptable() {
                 Ok(()) => {
-                    self.counters.answered += 1;
                     let bytes = check.success(path.remote(), &key);
                     // Before the answer: the router must know the path when the client's next datagram comes.
                     self.accept(now, path, check.nominates(), restarted, outputs);
                     bytes
                 }
-                Err(error) => self.refuse(&check, error, Some(&key)),
+                Err(error) => check.error(error, Some(&key)),
             },
-            Err(error) => self.refuse(&check, error, None),
+            Err(error) => check.error(error, None),
         };
         outputs.push_back(PeerOutput::Transmit { path, bytes });
-    }
-
-    fn refuse(
-        &mut self,
-        check: &Check<'_>,
-        error: CheckError,
-        key: Option<&aws_lc_rs::hmac::Key>,
-    ) -> bytes::Bytes {
-        self.counters.refused += 1;
-        check.error(error, key)
     }
 
     /// The key that `check` is signed with, and whether it is that of a restart.

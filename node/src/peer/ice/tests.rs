@@ -118,7 +118,6 @@ fn wrong_passwords_and_names_are_unauthorized_and_change_nothing() {
     }
     assert!(session.said.is_empty());
     assert_eq!(session.core.selected_path(), None);
-    assert_eq!(session.core.ice_counters().refused, 3);
 }
 
 #[test]
@@ -187,7 +186,7 @@ fn what_follows_the_signature_is_not_believed() {
     forged.extend_from_slice(&[0x80, 0x28, 0, 4]);
     forged.extend_from_slice(&fingerprint.to_be_bytes());
     session.input(udp(2), Bytes::from(forged));
-    assert_eq!(session.core.ice_counters().answered, 2);
+    assert_eq!(verdict_of_answer(&session.to_client.back().unwrap().1), Some(Verdict::Answered));
     assert_eq!(session.core.selected_path(), Some(udp(1)));
 }
 

@@ -74,6 +74,7 @@ impl SendCounters {
     }
 
     /// Datagrams dropped for any reason.
+    #[cfg(test)]
     pub fn dropped_total(&self) -> u64 {
         self.errors.iter().sum()
     }
