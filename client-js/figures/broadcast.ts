@@ -37,6 +37,15 @@ export async function startBroadcast(seed: number): Promise<Broadcast> {
   };
 }
 
+/** Resolves once `room` can be watched. */
+export async function live(server: Server, room: string): Promise<void> {
+  for (;;) {
+    const answer = await fetch(`${server.url}/v1/rooms/${room}`);
+    if (answer.ok && ((await answer.json()) as { live: boolean }).live) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** Packets of a room's tracks that no repair brought to the server. */
 export async function lostOnIngest(server: Server, room: string): Promise<number> {
   const answer = await fetch(`${server.url}/v1/rooms/${room}`);

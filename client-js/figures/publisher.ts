@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { BINARY, type Server } from '../e2e/server.ts';
+import { live } from './broadcast.ts';
 
 /** A stream that is being published into the room `{prefix}-0`. */
 export interface Synthetic {
@@ -24,15 +25,6 @@ export async function publishSynthetic(
     once(child, 'exit').then(() => Promise.reject(new Error('the load generator ended at its start'))),
   ]);
   return { room, stop: () => end(child) };
-}
-
-/** Resolves once `room` can be watched. */
-export async function live(server: Server, room: string): Promise<void> {
-  for (;;) {
-    const answer = await fetch(`${server.url}/v1/rooms/${room}`);
-    if (answer.ok && ((await answer.json()) as { live: boolean }).live) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 async function end(child: ChildProcess): Promise<void> {
