@@ -56,6 +56,8 @@ impl ExactTimer {
             match self.descriptor.get_ref().0.wait() {
                 Ok(()) => {
                     self.armed = None;
+                    // It fires once: there is nothing more to read, and no need to ask.
+                    guard.clear_ready();
                     return Ok(());
                 }
                 // It was set anew after it had fired.
