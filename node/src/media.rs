@@ -14,6 +14,7 @@ pub mod gather;
 pub mod keys;
 pub mod leg;
 pub mod negotiated;
+pub mod numbering;
 pub mod outbox;
 pub mod path;
 pub mod plane;

@@ -1,14 +1,17 @@
 //! All that the rest of the plane knows of codecs: which there are, and (per codec) where a keyframe starts.
 
 mod av1;
+pub mod dependency;
 mod h264;
 mod h265;
 mod nal;
 mod picture;
+mod scalability;
 mod vp8;
 mod vp9;
 
 pub use picture::{PictureNumbers, PictureShift, picture_numbers};
+pub use scalability::{Point, Position, Reader};
 
 /// Whether a decoder can begin with the frame whose first packet has this payload (header and padding taken off).
 ///
@@ -30,6 +33,15 @@ pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
 pub fn dimensions(kind: CodecKind, payload: &[u8]) -> Option<(u16, u16)> {
     match kind {
         CodecKind::Vp8 => vp8::dimensions(payload),
+        CodecKind::Vp9 => vp9::spatial_size(payload, None),
+        _ => None,
+    }
+}
+
+/// Width and height in pixels of one spatial layer, where a keyframe's first packet says it.
+pub fn spatial_size(kind: CodecKind, payload: &[u8], spatial: u8) -> Option<(u16, u16)> {
+    match kind {
+        CodecKind::Vp9 => vp9::spatial_size(payload, Some(spatial)),
         _ => None,
     }
 }

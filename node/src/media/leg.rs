@@ -5,19 +5,32 @@
 
 use std::time::Duration;
 
-use crate::media::codec::PictureShift;
+use crate::media::codec::{PictureShift, Point};
 use crate::media::negotiated::SsrcPair;
-use crate::media::selection::Selection;
+use crate::media::numbering::Place;
+use crate::media::selection::{Pick, Selection};
 
 /// Layers whose timestamps lie this far apart at a switch still share a clock: a switch that waits for a keyframe takes
 /// less, and clocks that have nothing to do with each other come so close once in 5,000 times.
 const SHARED_CLOCK_STEP: Duration = Duration::from_secs(10);
 
+/// Whether packets of the layer that is played go to the viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Flow {
+    /// Nothing is played yet.
+    Waiting,
+    Live,
+    /// What is played is far beyond what the path carries: nothing until the keyframe of a layer to go on with.
+    Paused,
+}
+
 /// How a leg's packet indices and timestamps follow from those of the layer that it plays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Mapping {
-    /// Leg index minus source index, wrapping.
+    /// Leg index minus the source packet's number, wrapping. The number is its index, but for parts of scalable layers,
+    /// where it is what `numbering` says.
     offset: u64,
     /// The first source index that belongs to this mapping; older packets came before the leg.
     first_source: u64,
@@ -25,17 +38,21 @@ pub struct Mapping {
     timestamp_offset: u32,
     /// Added to picture numbers.
     picture: PictureShift,
-    /// Index of the layer within its track.
-    layer: u8,
+    /// Added to frame numbers of dependency descriptors, wrapping.
+    frame_shift: u16,
+    pick: Pick,
+    flow: Flow,
 }
 
 /// The packet that a leg begins a layer with: the first one of a keyframe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// Index of the layer within its track.
-    pub layer: u8,
-    /// Of the packet, in the layer's numbers.
+    /// What is played from here on.
+    pub pick: Pick,
+    /// Of the packet, in the layer's sequence numbers.
     pub index: u64,
+    /// Its number among the packets that are played.
+    pub number: u64,
     /// Of the packet.
     pub timestamp: u32,
     /// What [`Self::timestamp`] would be on the clock of the layer that was played before, as far as is known.
@@ -46,7 +63,13 @@ impl Mapping {
     /// Index of the layer within its track.
     #[inline]
     pub fn layer(&self) -> u8 {
-        self.layer
+        self.pick.layer
+    }
+
+    /// What is played.
+    #[inline]
+    pub fn pick(&self) -> Pick {
+        self.pick
     }
 
     /// The first source index that belongs to it.
@@ -55,10 +78,10 @@ impl Mapping {
         self.first_source
     }
 
-    /// The leg's index of a source packet; `None` for one from before the mapping.
+    /// The leg's index of the source packet `source`, which has this number; `None` for one from before the mapping.
     #[inline]
-    pub fn out_index(&self, source: u64) -> Option<u64> {
-        (source >= self.first_source).then(|| source.wrapping_add(self.offset))
+    pub fn out_index(&self, source: u64, number: u64) -> Option<u64> {
+        (source >= self.first_source).then(|| number.wrapping_add(self.offset))
     }
 
     /// The leg's timestamp of a source packet.
@@ -73,9 +96,17 @@ impl Mapping {
         self.picture
     }
 
-    /// The source index of what the leg calls `out`; `None` if that is from before the mapping.
-    pub fn source(&self, out: u64) -> Option<u64> {
-        (out >= self.first_source.wrapping_add(self.offset)).then(|| out.wrapping_sub(self.offset))
+    /// What is added to frame numbers of dependency descriptors.
+    #[inline]
+    pub fn frame_shift(&self) -> u16 {
+        self.frame_shift
+    }
+
+    /// The source index of what the leg calls `out`; `None` if that is from before the mapping. `find` tells which packet has
+    /// a number.
+    pub fn source(&self, out: u64, find: impl Fn(Pick, u64) -> Option<u64>) -> Option<u64> {
+        let source = find(self.pick, out.wrapping_sub(self.offset))?;
+        (source.wrapping_sub(self.first_source).cast_signed() >= 0).then_some(source)
     }
 }
 
@@ -86,17 +117,6 @@ pub struct SentReport {
     pub middle_ntp: u32,
     /// When it was sent, in ms since the plane began.
     pub at_ms: u32,
-}
-
-/// Whether packets of the layer that is played go to the viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Flow {
-    /// Nothing is played yet.
-    Waiting,
-    Live,
-    /// What is played is far beyond what the path carries: nothing until the keyframe of a layer to go on with.
-    Paused,
 }
 
 /// See the module. Everything that a packet needs lies in the first cache line, the rest in the second.
@@ -116,10 +136,9 @@ pub struct Leg {
     pub octets: u32,
     /// Place of its class in the track's list.
     pub class: u16,
-    flow: Flow,
-    /// The layer that it shall play: another one than it plays until that one's next keyframe. The track counts it, so it is
+    /// What it shall play: something else than it plays until a packet comes that lets it. The track counts it, so it is
     /// changed by `Track::want` alone.
-    pub wanted: u8,
+    pub wanted: Pick,
     /// The one before the last switch: what a NACK for an older packet is answered by.
     previous: Option<Mapping>,
     /// SSRC of its retransmissions.
@@ -130,6 +149,8 @@ pub struct Leg {
     pub sent_report: SentReport,
     /// What the wanted layer follows from.
     pub selection: Selection,
+    /// What the selection chose last; what the viewer does not want is taken off it.
+    pub chosen: Pick,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
 }
@@ -143,16 +164,24 @@ impl Leg {
             class,
             ssrc: ssrcs.primary,
             rtx_ssrc: ssrcs.rtx,
-            mapping: Mapping::default(),
+            mapping: Mapping {
+                offset: 0,
+                first_source: 0,
+                timestamp_offset: 0,
+                picture: PictureShift::default(),
+                frame_shift: 0,
+                pick: Pick::whole(0),
+                flow: Flow::Waiting,
+            },
             previous: None,
-            flow: Flow::Waiting,
             highest_out: u64::from(first_out & 0x7FFF),
             last_timestamp: 0,
             rtx_next: u64::from(first_rtx & 0x7FFF),
             packets: 0,
             octets: 0,
             sent_report: SentReport::default(),
-            wanted: 0,
+            wanted: Pick::whole(0),
+            chosen: Pick::whole(0),
             selection: Selection::default(),
             fraction_lost: 0,
         }
@@ -161,19 +190,19 @@ impl Leg {
     /// Whether a layer is played.
     #[inline]
     pub fn is_live(&self) -> bool {
-        self.flow != Flow::Waiting
+        self.mapping.flow != Flow::Waiting
     }
 
     /// Whether nothing is sent until the next [`Self::play_from`].
     #[inline]
     pub fn is_paused(&self) -> bool {
-        self.flow == Flow::Paused
+        self.mapping.flow == Flow::Paused
     }
 
     /// The path carries far less than the layer that is played.
     pub fn pause(&mut self) {
-        if self.flow == Flow::Live {
-            self.flow = Flow::Paused;
+        if self.mapping.flow == Flow::Live {
+            self.mapping.flow = Flow::Paused;
         }
     }
 
@@ -211,18 +240,35 @@ impl Leg {
         }
         let first_out = self.highest_out + 1;
         self.mapping = Mapping {
-            offset: first_out.wrapping_sub(start.index),
+            offset: first_out.wrapping_sub(start.number),
             first_source: start.index,
             timestamp_offset,
-            picture: self.mapping.picture,
-            layer: start.layer,
+            pick: start.pick,
+            flow: Flow::Live,
+            ..self.mapping
         };
-        self.flow = Flow::Live;
     }
 
-    /// From the last [`Self::play_from`] on, picture numbers are shifted by `shift`.
-    pub fn shift_pictures(&mut self, shift: PictureShift) {
-        self.mapping.picture = shift;
+    /// From the last [`Self::play_from`] on, picture numbers are shifted by `picture`.
+    pub fn shift_pictures(&mut self, picture: PictureShift) {
+        self.mapping.picture = picture;
+    }
+
+    /// From the last [`Self::play_from`] on, frame numbers of dependency descriptors are shifted by `shift`.
+    pub fn shift_frames(&mut self, shift: u16) {
+        self.mapping.frame_shift = shift;
+    }
+
+    /// From the source packet `index` on, more or less of the same layer is played. The packet stands at `before` as numbered
+    /// so far and at `after` from now on; what is missing before it stays missing.
+    pub fn go_over(&mut self, point: Point, index: u64, before: Place, after: Place) {
+        let out = before.number.wrapping_add(self.mapping.offset);
+        let shift = self.mapping.picture;
+        self.previous = Some(self.mapping);
+        self.mapping.offset = out.wrapping_sub(after.number);
+        self.mapping.first_source = index;
+        self.mapping.picture.id = shift.id.wrapping_sub(before.pictures).wrapping_add(after.pictures);
+        self.mapping.pick.point = point;
     }
 
     /// Notes that a packet was sent.
@@ -236,18 +282,20 @@ impl Leg {
         self.octets = self.octets.wrapping_add(payload_bytes);
     }
 
-    /// The leg's index, the mapping and the source index of the packet that a viewer calls `sequence`.
-    pub fn find(&self, sequence: u16) -> Option<(u64, Mapping, u64)> {
+    /// The leg's index, the mapping and the source index of the packet that a viewer calls `sequence`. `find` tells which
+    /// packet has a number.
+    pub fn find(
+        &self,
+        sequence: u16,
+        find: impl Fn(Pick, u64) -> Option<u64>,
+    ) -> Option<(u64, Mapping, u64)> {
         if !self.is_live() {
             return None;
         }
         let distance = i64::from(sequence.wrapping_sub(self.highest_out as u16) as i16);
         let out = self.highest_out.checked_add_signed(distance).filter(|out| *out <= self.highest_out)?;
-        if let Some(source) = self.mapping.source(out) {
-            return Some((out, self.mapping, source));
-        }
-        let previous = self.previous?;
-        Some((out, previous, previous.source(out)?))
+        let mut mappings = [Some(self.mapping), self.previous].into_iter().flatten();
+        mappings.find_map(|mapping| Some((out, mapping, mapping.source(out, &find)?)))
     }
 
     /// Takes the index of the next retransmission.
@@ -265,8 +313,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    fn whole(_: Pick, number: u64) -> Option<u64> {
+        Some(number)
+    }
+
     fn start(layer: u8, index: u64, timestamp: u32) -> Start {
-        Start { layer, index, timestamp, timestamp_before: timestamp }
+        Start { pick: Pick::whole(layer), index, number: index, timestamp, timestamp_before: timestamp }
     }
 
     fn leg(first: u16) -> Leg {
@@ -283,30 +335,31 @@ mod tests {
     fn gaps_stay_gaps_and_late_packets_fill_them() {
         let mut leg = leg(100);
         leg.play_from(start(0, 5_000, 0), 90_000, Duration::ZERO);
-        assert_eq!(leg.mapping().out_index(5_000), Some(101));
-        assert_eq!(leg.mapping().out_index(5_003), Some(104));
-        assert_eq!(leg.mapping().out_index(5_001), Some(102));
-        assert_eq!(leg.mapping().out_index(4_999), None);
+        assert_eq!(leg.mapping().out_index(5_000, 5_000), Some(101));
+        assert_eq!(leg.mapping().out_index(5_003, 5_003), Some(104));
+        assert_eq!(leg.mapping().out_index(5_001, 5_001), Some(102));
+        assert_eq!(leg.mapping().out_index(4_999, 4_999), None);
     }
 
     #[test]
     fn a_switch_goes_on_in_number_and_time_and_old_packets_are_still_found() {
         let mut leg = leg(0x7FFF);
         leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
-        (10..20)
-            .for_each(|source| leg.sent(leg.mapping().out_index(source).unwrap(), 1_000 + source as u32, 1));
-        let before = leg.find(0x8005).unwrap();
+        (10..20).for_each(|source| {
+            leg.sent(leg.mapping().out_index(source, source).unwrap(), 1_000 + source as u32, 1)
+        });
+        let before = leg.find(0x8005, whole).unwrap();
         leg.play_from(start(2, 70_000, 3_000_000_000), 90_000, Duration::ZERO);
-        let out = leg.mapping().out_index(70_000).unwrap();
+        let out = leg.mapping().out_index(70_000, 70_000).unwrap();
         assert_eq!(out, 0x8000 + 10);
         assert_eq!(leg.mapping().timestamp(3_000_000_000), 1_019 + 3_000);
         leg.sent(out, 4_019, 1);
-        assert_eq!(leg.find(0x8005), Some(before));
+        assert_eq!(leg.find(0x8005, whole), Some(before));
         assert_eq!(
-            leg.find(out as u16).map(|(_, mapping, source)| (mapping.layer(), source)),
+            leg.find(out as u16, whole).map(|(_, mapping, source)| (mapping.layer(), source)),
             Some((2, 70_000))
         );
-        assert_eq!(leg.find(out as u16 + 1), None, "not sent yet");
+        assert_eq!(leg.find(out as u16 + 1, whole), None, "not sent yet");
     }
 
     #[test]
@@ -345,10 +398,10 @@ mod tests {
                     leg.play_from(start(layer, *source, *source as u32), 90_000, Duration::ZERO);
                 }
                 if leg.mapping().layer() == layer {
-                    let out = leg.mapping().out_index(*source).unwrap();
+                    let out = leg.mapping().out_index(*source, *source).unwrap();
                     prop_assert!(taken.insert(out, (layer, *source)).is_none());
                     leg.sent(out, *source as u32, 1);
-                    let (found, mapping, origin) = leg.find(out as u16).unwrap();
+                    let (found, mapping, origin) = leg.find(out as u16, whole).unwrap();
                     prop_assert_eq!((found, mapping.layer(), origin), (out, layer, *source));
                 }
             }

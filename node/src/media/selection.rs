@@ -1,4 +1,4 @@
-//! Which layer a viewer gets: from what the publisher sends now, what the viewer asked for and what its network carries.
+//! Which layer a viewer gets, and how much of a scalable one: from what the publisher sends now, what the viewer asked for and what its network carries.
 //!
 //! In: a [`Ladder`] (all layers of a track, worst first), a [`LayerWish`], a budget in bit/s. Out: a layer. A budget that
 //! shrinks is obeyed at once. One that grows has to leave a margin for a while first, and for longer each time that
@@ -6,7 +6,25 @@
 
 mod ladder;
 
+use crate::media::codec::Point;
+
 pub use ladder::{LADDER_CAPACITY, Ladder, Rung};
+
+/// What a viewer plays, or shall play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Index of the layer within its track.
+    pub layer: u8,
+    /// How much of it.
+    pub point: Point,
+}
+
+impl Pick {
+    /// All of a layer.
+    pub fn whole(layer: u8) -> Self {
+        Self { layer, point: Point::WHOLE }
+    }
+}
 
 /// What a viewer asked for (WHEP's layer extension).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,10 +98,10 @@ impl Default for Selection {
 /// What one look over the ladder found, as ranks with their layers.
 #[derive(Default)]
 struct Survey {
-    lowest: Option<(usize, u8)>,
-    top: Option<(usize, u8)>,
-    fits: Option<(usize, u8)>,
-    roomy: Option<(usize, u8)>,
+    lowest: Option<(usize, Pick)>,
+    top: Option<(usize, Pick)>,
+    fits: Option<(usize, Pick)>,
+    roomy: Option<(usize, Pick)>,
     /// The rank of the layer that is played, and whether it may go on.
     here: Option<(usize, bool)>,
 }
@@ -99,30 +117,30 @@ impl Selection {
         self.budget_bps = budget_bps;
     }
 
-    /// The layer to play from now on, where `current` is the one that is played or has been chosen already; `None` while no
-    /// layer is known.
-    pub fn choose(&mut self, now_ms: u32, ladder: &Ladder, current: Option<u8>) -> Option<u8> {
+    /// What to play from now on, where `current` is what is played or has been chosen already; `None` while no layer is
+    /// known. See [`Self::within_wish`] for what is left of it.
+    pub fn choose(&mut self, now_ms: u32, ladder: &Ladder, current: Option<Pick>) -> Option<Pick> {
         let survey = self.survey(ladder, current);
-        let layer = |place: Option<(usize, u8)>| place.map(|(_, layer)| layer);
+        let pick = |place: Option<(usize, Pick)>| place.map(|(_, pick)| pick);
         if survey.top.is_none() {
             self.room_since_ms = None;
-            return current.or_else(|| ladder.rungs().first().map(|rung| rung.layer));
+            return current.or_else(|| ladder.rungs().first().map(Rung::pick));
         }
         if self.budget_bps.is_none() {
             self.room_since_ms = None;
-            return layer(survey.top);
+            return pick(survey.top);
         }
         let best = survey.fits.or(survey.lowest);
         let Some((rank, enough)) = survey.here else {
             self.room_since_ms = None;
-            return layer(best);
+            return pick(best);
         };
         if !enough {
             self.room_since_ms = None;
-            if layer(best) != current {
+            if pick(best) != current {
                 self.lowered(now_ms);
             }
-            return layer(best);
+            return pick(best);
         }
         let Some((_, better)) = survey.roomy.filter(|(roomy, _)| *roomy > rank) else {
             self.room_since_ms = None;
@@ -149,12 +167,12 @@ impl Selection {
         ladder.rungs().get(rank)
     }
 
-    fn survey(&self, ladder: &Ladder, current: Option<u8>) -> Survey {
+    fn survey(&self, ladder: &Ladder, current: Option<Pick>) -> Survey {
         let mut survey = Survey::default();
         let budget_bps = self.budget_bps.unwrap_or(u64::MAX);
         let highest = self.highest_rank(ladder);
         for (rank, rung) in ladder.rungs().iter().enumerate().filter(|(_, rung)| rung.active) {
-            let place = Some((rank, rung.layer));
+            let place = Some((rank, rung.pick()));
             survey.lowest = survey.lowest.or(place);
             if rank > highest || !self.is_within(rung) {
                 continue;
@@ -167,7 +185,7 @@ impl Selection {
             if share_bps(ROOM_TO_GO_UP_PERCENT) <= budget_bps {
                 survey.roomy = place;
             }
-            if current == Some(rung.layer) {
+            if current == Some(rung.pick()) {
                 survey.here = Some((rank, share_bps(ENOUGH_TO_STAY_PERCENT) <= budget_bps));
             }
         }
@@ -178,13 +196,19 @@ impl Selection {
 
     fn highest_rank(&self, ladder: &Ladder) -> usize {
         let LayerWish::AtMost(LayerLimit { layer: Some(layer), .. }) = self.wish else { return usize::MAX };
-        ladder.rungs().iter().position(|rung| rung.layer == layer).unwrap_or(usize::MAX)
+        ladder.rungs().iter().rposition(|rung| rung.layer == layer).unwrap_or(usize::MAX)
     }
 
     fn is_within(&self, rung: &Rung) -> bool {
         let LayerWish::AtMost(limit) = self.wish else { return true };
         let within = |size: u16, max: Option<u16>| max.is_none_or(|max| size <= max);
         within(rung.width, limit.max_width) && within(rung.height, limit.max_height)
+    }
+
+    /// `pick` without the spatial and temporal layers that the viewer does not want.
+    pub fn within_wish(&self, pick: Pick) -> Pick {
+        let LayerWish::AtMost(limit) = self.wish else { return pick };
+        Pick { point: pick.point.within(Point::new(limit.spatial, limit.temporal)), ..pick }
     }
 
     fn lowered(&mut self, now_ms: u32) {

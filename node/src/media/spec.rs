@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aforo_cluster::id::TrackId;
 
+use crate::media::codec::Point;
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::{Path, PeerKey, ShardId};
@@ -72,6 +73,8 @@ pub enum PlaneEvent {
         track: TrackId,
         /// Index of the layer within the track.
         layer: u8,
+        /// How much of it, if it is scalable.
+        point: Point,
     },
 }
 

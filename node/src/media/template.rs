@@ -75,7 +75,7 @@ impl LegClass {
     fn write(&self, payload_type: u8, packet: &[u8], header: &RtpHeader, send_time: u32) -> HeaderTemplate {
         let [_, send_time @ ..] = send_time.to_be_bytes();
         let mut list: SmallVec<[(u8, &[u8]); MAX_WRITTEN_EXTENSIONS]> = SmallVec::new();
-        let mut twcc_place = None;
+        let (mut twcc_place, mut descriptor_place) = (None, None);
         if let Some(id) = self.extensions.id(ExtensionKind::Mid).filter(|_| !self.mid.is_empty()) {
             list.push((id, &self.mid));
         }
@@ -91,6 +91,9 @@ impl LegClass {
             for kind in END_TO_END {
                 let value = header.extension(packet, canonical_id(kind));
                 if let (Some(id), Some(value)) = (self.extensions.id(kind), value) {
+                    if kind == ExtensionKind::DependencyDescriptor {
+                        descriptor_place = Some(list.len());
+                    }
                     list.push((id, value));
                 }
             }
@@ -103,13 +106,18 @@ impl LegClass {
             timestamp: header.timestamp,
             ssrc: 0,
         };
-        let mut template = HeaderTemplate { bytes: [0; HEADER_MAX_BYTES], len: 0, twcc_at: 0 };
+        let mut template =
+            HeaderTemplate { bytes: [0; HEADER_MAX_BYTES], len: 0, twcc_at: 0, descriptor_at: 0 };
         // A header that is too long for us loses what came from the publisher; ours always fits.
         let written = write_header(&mut template.bytes, &fields, &list)
             .or_else(|_| write_header(&mut template.bytes, &fields, list.get(..ours).unwrap_or_default()));
         if let Ok(written) = written {
             template.len = written.len as u16;
-            template.twcc_at = twcc_place.and_then(|place| written.value_offset(place)).unwrap_or(0) as u16;
+            let offset = |place: Option<usize>| {
+                place.and_then(|place| written.value_offset(place)).unwrap_or(0) as u16
+            };
+            template.twcc_at = offset(twcc_place);
+            template.descriptor_at = offset(descriptor_place);
         }
         template
     }
@@ -122,6 +130,8 @@ pub struct HeaderTemplate {
     len: u16,
     /// Offset of the transport-wide sequence number; 0 without one.
     twcc_at: u16,
+    /// Offset of the dependency descriptor; 0 without one.
+    descriptor_at: u16,
 }
 
 /// What a leg puts into a copy of a [`HeaderTemplate`].
@@ -135,6 +145,10 @@ pub struct LegFields {
     pub ssrc: u32,
     /// Of the peer, if the class has the extension.
     pub transport_sequence: u16,
+    /// Whether the marker bit is set even if the publisher's packet has none.
+    pub ends_picture: bool,
+    /// Added to the frame number of the dependency descriptor, wrapping.
+    pub frame_shift: u16,
 }
 
 impl HeaderTemplate {
@@ -170,6 +184,15 @@ impl HeaderTemplate {
         if self.twcc_at != 0 {
             let at = usize::from(self.twcc_at);
             out.get_mut(at..at + 2)?.copy_from_slice(&fields.transport_sequence.to_be_bytes());
+        }
+        if fields.ends_picture {
+            *out.get_mut(1)? |= 0x80;
+        }
+        if fields.frame_shift != 0 && self.descriptor_at != 0 {
+            // The frame number follows on the two flags and the template's id.
+            let at = usize::from(self.descriptor_at) + 1;
+            let number = out.get_mut(at..)?.first_chunk_mut::<2>()?;
+            *number = u16::from_be_bytes(*number).wrapping_add(fields.frame_shift).to_be_bytes();
         }
         Some(())
     }

@@ -171,6 +171,8 @@ proptest! {
     fn no_descriptor_panics(payload in prop::collection::vec(any::<u8>(), 0..24), id in any::<u16>(), base in any::<u8>()) {
         for kind in CodecKind::ALL {
             dimensions(kind, &payload);
+            spatial_size(kind, &payload, 1);
+            Reader::default().read(kind, &payload, Some(&payload));
             if let Some(numbers) = picture_numbers(kind, &payload) {
                 let mut changed = payload.clone();
                 numbers.rewrite(PictureShift { id, base }, &mut changed);
@@ -178,4 +180,40 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn vp9_says_layers_and_sizes() {
+    // I, L, B, E and V; picture id 5; layer T1 U S2, TL0PICIDX; two more spatial layers with sizes.
+    let mut payload = vec![0x80 | 0x20 | 0x08 | 0x04 | 0x02, 5, 1 << 5 | 0x10 | 2 << 1, 9, 2 << 5 | 0x10];
+    for (width, height) in [(320_u16, 180_u16), (640, 360), (1_280, 720)] {
+        payload.extend(width.to_be_bytes());
+        payload.extend(height.to_be_bytes());
+    }
+    assert_eq!(dimensions(CodecKind::Vp9, &payload), Some((1_280, 720)));
+    assert_eq!(spatial_size(CodecKind::Vp9, &payload, 1), Some((640, 360)));
+    assert_eq!(spatial_size(CodecKind::Vp9, &payload, 3), None);
+    let position = Reader::default().read(CodecKind::Vp9, &payload, None).unwrap();
+    assert_eq!((position.spatial, position.temporal, position.ends_layer), (2, 1, true));
+    let point = |spatial, temporal| Point::new(Some(spatial), Some(temporal));
+    assert!(position.is_part_of(Point::WHOLE, None) && position.is_part_of(point(2, 1), None));
+    assert!(!position.is_part_of(point(1, 2), None) && !position.is_part_of(point(2, 0), None));
+    // From T1 on, T2 depends on nothing older; a viewer of T0 alone has not seen this frame.
+    assert!(position.lets_over(point(2, 1), Point::new(Some(2), None), None));
+    assert!(!position.lets_over(point(2, 0), point(2, 1), None));
+    assert!(position.lets_over(point(2, 2), point(1, 1), None), "down at any picture");
+    assert!(!position.lets_over(point(1, 2), point(2, 2), None), "up by a keyframe");
+}
+
+#[test]
+fn vp8_says_temporal_layers() {
+    let payload = |layer: u8| [0x90, 0xE0, 0x80, 1, 7, layer, 0];
+    let sync = Reader::default().read(CodecKind::Vp8, &payload(2 << 6 | 0x20), None).unwrap();
+    assert_eq!((sync.spatial, sync.temporal, sync.closes_up), (0, 2, true));
+    let (lowest, whole) = (Point::new(None, Some(0)), Point::WHOLE);
+    assert!(sync.lets_over(lowest, whole, None));
+    let other = Reader::default().read(CodecKind::Vp8, &payload(1 << 6), None).unwrap();
+    assert!(!other.lets_over(lowest, whole, None));
+    assert_eq!(Reader::default().read(CodecKind::Vp8, &[0x10, 0, 0], None), None);
+    assert_eq!(lowest.within(Point::new(Some(1), None)), Point::new(Some(1), Some(0)));
 }

@@ -48,3 +48,14 @@ pub(super) fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {
     };
     Some((u16::from_le_bytes([w0, w1]) & 0x3FFF, u16::from_le_bytes([h0, h1]) & 0x3FFF))
 }
+
+/// The temporal layer, and whether the frame depends on the lowest one only (RFC 7741 §4.2: TID and Y).
+pub(super) fn temporal_layer(payload: &[u8]) -> Option<(u8, bool)> {
+    let (first, present) = (*payload.first()?, *payload.get(1)?);
+    if first & 0x80 == 0 || present & 0x20 == 0 {
+        return None;
+    }
+    let id_end = if present & 0x80 == 0 { 2 } else { read_id(payload, 2)?.2 };
+    let layer = payload.get(id_end + usize::from(present & 0x40 != 0))?;
+    Some((layer >> 6, layer & 0x20 != 0))
+}

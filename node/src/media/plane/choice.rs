@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::track::{Source, Track};
+use super::track::{Layer, Source, Track};
 use super::viewer::LegPlace;
 use super::{Plane, Role};
 use crate::media::path::PeerKey;
-use crate::media::selection::{Ladder, LayerWish, Selection};
+use crate::media::selection::{Ladder, LayerWish, Pick, Selection};
 use crate::media::spec::{Layers, ShardMessage};
 
 /// How often layers are measured: a layer that its publisher turned off is noticed within this time of being silent.
@@ -49,7 +49,8 @@ impl Plane {
     pub(super) fn look_at_layers(&mut self, now: Instant, place: usize) {
         let Some(track) = self.tracks.get_mut(place) else { return };
         let enters_here = !matches!(track.source, Source::Shard(_));
-        if track.layers.len() < 2 || !enters_here || now < track.measured_at + MEASURE_INTERVAL {
+        let has_choice = track.layers.len() > 1 || track.layers.iter().any(Layer::is_scalable);
+        if !has_choice || !enters_here || now < track.measured_at + MEASURE_INTERVAL {
             return;
         }
         let changed = track.measure(now);
@@ -110,20 +111,20 @@ impl Track {
     /// Chooses for the leg at `place`. The layer of which it needs a keyframe to go on with.
     fn choose_for(&mut self, place: usize, now_ms: u32) -> Layers {
         let Some(leg) = self.legs.get_mut(place) else { return Layers::NONE };
-        let current = leg.is_live().then_some(leg.wanted);
-        let chosen = leg.selection.choose(now_ms, &self.ladder, current).unwrap_or(leg.wanted);
-        let (changed, playing) =
-            (chosen != leg.wanted, leg.is_live() && !leg.is_paused() && leg.mapping().layer() == chosen);
-        let played = leg.mapping().layer();
-        if played != chosen && self.ladder.rung(played).is_some_and(|rung| leg.selection.is_overrun_by(rung))
-        {
+        let current = leg.is_live().then_some(leg.chosen);
+        leg.chosen = leg.selection.choose(now_ms, &self.ladder, current).unwrap_or(leg.chosen);
+        let wanted = leg.selection.within_wish(leg.chosen);
+        let played = leg.mapping().pick();
+        let overrun = self.ladder.rung(played).is_some_and(|rung| leg.selection.is_overrun_by(rung));
+        if played.layer != wanted.layer && overrun {
             leg.pause();
         }
-        if changed {
-            self.want(place, chosen);
-        }
-        // One that begins in this window needs no other keyframe.
-        let begins = self.layers.get(usize::from(chosen)).is_some_and(|layer| layer.start().is_some());
-        if playing || begins { Layers::NONE } else { Layers::of(chosen) }
+        let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
+        self.want(place, wanted);
+        // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.
+        let begins = self.layers.get(usize::from(wanted.layer)).is_some_and(|layer| layer.start().is_some());
+        let goes_over = |from: Pick| from.layer == wanted.layer && !wanted.point.is_larger_than(from.point);
+        let needless = begins || playing.is_some_and(goes_over);
+        if needless { Layers::NONE } else { Layers::of(wanted.layer) }
     }
 }

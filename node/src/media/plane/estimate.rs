@@ -176,7 +176,7 @@ impl Plane {
             let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { continue };
             let Some(leg) = track.legs.get(place.leg) else { continue };
             let Some(best) = leg.selection.best(&track.ladder) else { continue };
-            lacks |= leg.is_live() && leg.wanted != best.layer;
+            lacks |= leg.is_live() && leg.chosen != best.pick();
             video_bps += best.bitrate_bps;
         }
         lacks.then(|| video_bps * WANTED_PERCENT / 100 + self.audio_bps(now, peer))

@@ -16,6 +16,7 @@ use crate::media::codec::CodecKind;
 use crate::media::keys::SrtpKeys;
 use crate::media::leg::Leg;
 use crate::media::path::{Path, PeerKey, ShardId};
+use crate::media::selection::Pick;
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
@@ -77,7 +78,7 @@ impl Plane {
             }
         }
         let wanted =
-            |leg: &LegPlace| Some((leg.track, self.tracks.get(leg.track)?.legs.get(leg.leg)?.wanted));
+            |leg: &LegPlace| Some((leg.track, self.tracks.get(leg.track)?.legs.get(leg.leg)?.wanted.layer));
         let places: smallvec::SmallVec<[(usize, u8); 2]> = viewer.legs.iter().filter_map(wanted).collect();
         self.install(spec.peer, transport, Role::Viewer(Box::new(viewer)));
         let phase =
@@ -124,10 +125,11 @@ impl Plane {
                 ShardMessage::Subscribe { track: egress.id, from: self.shard, layers: Layers::ALL };
             self.shard_messages.push_back((egress.origin, subscribe));
         }
-        let wanted = track.best_layer();
+        let wanted = Pick::whole(track.best_layer());
         let leg = track.add_leg(LegClass::of(&egress.media), |class| {
             let mut leg = Leg::new(peer.index, class, ssrcs, first, first_rtx);
             leg.wanted = wanted;
+            leg.chosen = wanted;
             leg
         });
         Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::track::Track;
-use super::transport::{Outgoing, SendTime};
+use super::transport::{Outgoing, Rewrite, SendTime};
 use super::viewer::Resend;
 use super::{Plane, Role};
-use crate::media::codec::{CodecKind, picture_numbers};
-use crate::media::leg::Mapping;
+use crate::media::codec::picture_numbers;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::rtp::RtpHeader;
+use crate::media::selection::Pick;
 use crate::media::template::HeaderTemplate;
 
 /// Bytes of the original sequence number before the payload of a retransmission (RFC 4588 §4).
@@ -22,6 +22,8 @@ struct Prepared {
     index: u64,
     timestamp: u32,
     payload_bytes: usize,
+    /// But for the payload, in which it is done.
+    rewrite: Rewrite,
 }
 
 impl Plane {
@@ -55,8 +57,9 @@ impl Plane {
         let Some(place) = viewer.leg(resend.ssrc) else { return false };
         let Some(track) = self.tracks.get(place.track) else { return false };
         let Some(leg) = track.legs.get(place.leg) else { return false };
-        let layer = leg.find(resend.sequence).map(|(_, mapping, _)| mapping.layer());
-        let left = layer.filter(|layer| *layer != leg.wanted).and_then(|layer| track.ladder.rung(layer));
+        let find = |pick: Pick, number| track.layers.get(usize::from(pick.layer))?.find(pick.point, number);
+        let pick = leg.find(resend.sequence, find).map(|(_, mapping, _)| mapping.pick());
+        let left = pick.filter(|pick| *pick != leg.wanted).and_then(|pick| track.ladder.rung(pick));
         left.is_some_and(|rung| leg.selection.is_overrun_by(rung))
     }
 
@@ -82,7 +85,7 @@ impl Plane {
             index: prepared.index,
             timestamp: prepared.timestamp,
             payload: self.scratch.get(..prepared.payload_bytes)?,
-            picture: None,
+            rewrite: prepared.rewrite,
             at_micros: send_time.micros,
         };
         let Some(bytes) = transport.send(&outgoing, batch, transmit) else {
@@ -107,36 +110,55 @@ fn prepare(
 ) -> Option<Prepared> {
     let codec = track.codec?;
     let leg = track.legs.get_mut(place)?;
-    let (out, mapping, source) = leg.find(sequence)?;
-    let packet = track.layers.get(usize::from(mapping.layer()))?.ring.as_ref()?.get(source)?;
+    let layers = &track.layers;
+    let find = |pick: Pick, number| layers.get(usize::from(pick.layer))?.find(pick.point, number);
+    let (out, mapping, source) = leg.find(sequence, find)?;
+    let layer = layers.get(usize::from(mapping.layer()))?;
+    let packet = layer.ring.as_ref()?.get(source)?;
+    let place = layer.place(mapping.pick().point, source)?;
     let header = RtpHeader::parse(packet).ok()?;
     let payload = packet.get(header.header_len()..)?;
+    let whole = Rewrite::of(&mapping, &place, picture_numbers(codec, payload));
+    let rewrite = Rewrite { picture: None, ..whole };
     let class = &track.classes.get(usize::from(leg.class))?.class;
     let timestamp = mapping.timestamp(header.timestamp);
     match (leg.rtx_ssrc, class.rtx_header(packet, &header, send_time)) {
         (Some(ssrc), Some(rtx)) => {
             let (osn, rest) = scratch.split_first_chunk_mut::<OSN_BYTES>()?;
             *osn = (out as u16).to_be_bytes();
-            copy_as_sent(codec, &mapping, payload, rest)?;
+            copy_as_sent(&whole, payload, rest)?;
             let payload_bytes = OSN_BYTES + payload.len();
-            Some(Prepared { header: rtx, ssrc, index: leg.take_rtx_index(), timestamp, payload_bytes })
+            Some(Prepared {
+                header: rtx,
+                ssrc,
+                index: leg.take_rtx_index(),
+                timestamp,
+                payload_bytes,
+                rewrite,
+            })
         }
         _ if class.is_verbatim() => {
-            copy_as_sent(codec, &mapping, payload, scratch)?;
+            copy_as_sent(&whole, payload, scratch)?;
             let header = class.header(packet, &header, send_time);
-            Some(Prepared { header, ssrc: leg.ssrc, index: out, timestamp, payload_bytes: payload.len() })
+            Some(Prepared {
+                header,
+                ssrc: leg.ssrc,
+                index: out,
+                timestamp,
+                payload_bytes: payload.len(),
+                rewrite,
+            })
         }
         _ => None,
     }
 }
 
 /// Puts `payload` at the start of `out`, with the picture numbers that it went out with.
-fn copy_as_sent(codec: CodecKind, mapping: &Mapping, payload: &[u8], out: &mut [u8]) -> Option<()> {
+fn copy_as_sent(rewrite: &Rewrite, payload: &[u8], out: &mut [u8]) -> Option<()> {
     let out = out.get_mut(..payload.len())?;
     out.copy_from_slice(payload);
-    let numbers = picture_numbers(codec, payload).filter(|_| !mapping.picture().is_none());
-    if let Some(numbers) = numbers {
-        numbers.rewrite(mapping.picture(), out);
+    if let Some((numbers, shift)) = rewrite.picture {
+        numbers.rewrite(shift, out);
     }
     Some(())
 }

@@ -10,6 +10,7 @@ mod forwarding;
 mod gathering;
 mod republish;
 mod retransmission;
+mod scalable;
 mod shards;
 mod simulcast;
 

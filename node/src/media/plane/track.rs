@@ -2,6 +2,7 @@
 
 mod audience;
 mod layer;
+mod points;
 mod succession;
 
 use std::time::{Duration, Instant};
@@ -10,12 +11,12 @@ use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::departure::Company;
-use crate::media::codec::{CodecKind, MediaKind, dimensions, picture_numbers, starts_keyframe};
+use crate::media::codec::{CodecKind, MediaKind, Point, dimensions, picture_numbers, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
 use crate::media::ring::{Ring, Stored};
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::{LADDER_CAPACITY, Ladder};
+use crate::media::selection::{LADDER_CAPACITY, Ladder, Pick};
 use crate::media::spec::Layers;
 use crate::media::template::{HeaderTemplate, LegClass};
 pub(super) use audience::Audience;
@@ -184,6 +185,10 @@ impl Track {
         let header_bytes = header.header_len();
         let payload = packet.get(header.payload()).unwrap_or_default();
         let starts_keyframe = starts_keyframe(codec, payload);
+        // Padding only keeps numbers going; the encoder may be off.
+        let flows = header.padding_len == 0;
+        let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
+        let position = layer.position(now, codec, packet, &header, starts_keyframe);
         layer.window.push(WindowPacket {
             index,
             header,
@@ -191,11 +196,10 @@ impl Track {
             payload_len: packet.len().saturating_sub(header_bytes) as u32,
             starts_keyframe,
             late,
+            begins_picture,
+            position,
             picture: picture_numbers(codec, payload),
         });
-        // Padding only keeps numbers going; the encoder may be off.
-        let flows = header.padding_len == 0;
-        let begins_frame = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
         if flows && !late {
             layer.newest = Some((now, header.timestamp));
         }
@@ -218,7 +222,7 @@ impl Track {
         self.pause = begun_after.map_or(self.pause, |newest| succession::silence(now, newest));
         self.keyframes += u64::from(keyframe);
         if flows && self.layers.len() > 1 {
-            self.note_frame(layer_index, begins_frame);
+            self.note_frame(layer_index, begins_picture);
         }
         Arrived::New { keyframe, waited }
     }
@@ -237,7 +241,9 @@ impl Track {
     /// Takes stock of the layers that flow. Whether the order or what flows has changed.
     pub(super) fn measure(&mut self, now: Instant) -> bool {
         self.measured_at = now;
-        let measured = self.layers.iter().zip(0_u8..).filter_map(|(layer, index)| layer.measure(now, index));
+        let alone = self.layers.len() == 1;
+        let layers = self.layers.iter_mut().zip(0_u8..);
+        let measured = layers.flat_map(|(layer, index)| layer.measure(now, index, alone));
         self.ladder.update(measured)
     }
 
@@ -255,6 +261,12 @@ impl Track {
     /// abs-send-time.
     pub(super) fn prepare(&mut self, send_time: u32) {
         let audience = &self.audience;
+        for (layer, index) in self.layers.iter_mut().zip(0_u8..) {
+            let needed = audience.plays(index) || audience.expects(index);
+            if let Some(points) = layer.points.as_mut().filter(|_| needed) {
+                points.place(&layer.reader, &layer.window);
+            }
+        }
         for class in self.classes.iter_mut().filter(|class| class.legs > 0) {
             for ((headers, layer), index) in class.headers.iter_mut().zip(&self.layers).zip(0_u8..) {
                 headers.clear();
@@ -314,11 +326,16 @@ impl Track {
         self.legs.len() - 1
     }
 
-    /// The leg at `place` shall play `layer` from its next keyframe on.
-    pub(super) fn want(&mut self, place: usize, layer: u8) {
-        if let Some(leg) = self.legs.get_mut(place) {
+    /// The leg at `place` shall play `pick` from the next packet on that lets it.
+    pub(super) fn want(&mut self, place: usize, mut pick: Pick) {
+        let layer = self.layers.get_mut(usize::from(pick.layer));
+        let points = layer.and_then(|layer| layer.points.as_mut());
+        if pick.point != Point::WHOLE && !points.is_some_and(|points| points.play(pick.point)) {
+            pick.point = Point::WHOLE;
+        }
+        if let Some(leg) = self.legs.get_mut(place).filter(|leg| leg.wanted != pick) {
             self.audience.leave(leg);
-            leg.wanted = layer;
+            leg.wanted = pick;
             self.audience.enter(leg);
         }
     }

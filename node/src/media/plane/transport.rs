@@ -2,6 +2,8 @@
 
 use crate::media::codec::{PictureNumbers, PictureShift};
 use crate::media::estimate::SentLog;
+use crate::media::leg::Mapping;
+use crate::media::numbering::Place;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey};
 use crate::media::srtp::{RtcpSealer, RtpSealer};
@@ -40,10 +42,31 @@ pub(super) struct Outgoing<'a> {
     pub(super) index: u64,
     pub(super) timestamp: u32,
     pub(super) payload: &'a [u8],
-    /// The picture numbers of the payload and what is added to them, if they change.
-    pub(super) picture: Option<(PictureNumbers, PictureShift)>,
     /// When it is sent, in µs on the plane's clock; wraps.
     pub(super) at_micros: u32,
+    pub(super) rewrite: Rewrite,
+}
+
+/// What of a packet is not as its publisher wrote it, beyond what differs between viewers anyway.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rewrite {
+    /// The picture numbers of the payload and what is added to them.
+    pub(super) picture: Option<(PictureNumbers, PictureShift)>,
+    /// Added to the frame number of the dependency descriptor.
+    pub(super) frame_shift: u16,
+    /// Whether it ends its picture, though its publisher's picture goes on.
+    pub(super) ends_picture: bool,
+}
+
+impl Rewrite {
+    /// That of a packet that stands at `place` of what a leg plays.
+    #[inline]
+    pub(super) fn of(mapping: &Mapping, place: &Place, numbers: Option<PictureNumbers>) -> Self {
+        let shift = mapping.picture();
+        let shift = PictureShift { id: shift.id.wrapping_sub(place.pictures), ..shift };
+        let picture = numbers.filter(|_| !shift.is_none()).map(|numbers| (numbers, shift));
+        Self { picture, frame_shift: mapping.frame_shift(), ends_picture: place.ends_picture }
+    }
 }
 
 impl Transport {
@@ -80,6 +103,8 @@ impl Transport {
             timestamp: packet.timestamp,
             ssrc: packet.ssrc,
             transport_sequence: self.next_transport_sequence,
+            ends_picture: packet.rewrite.ends_picture,
+            frame_shift: packet.rewrite.frame_shift,
         };
         if packet.header.has_transport_sequence() {
             self.next_transport_sequence = self.next_transport_sequence.wrapping_add(1);
@@ -89,7 +114,7 @@ impl Transport {
         }
         let nonce = (packet.ssrc, packet.index);
         let written = packet.header.write(out, &fields);
-        let sealed = match packet.picture {
+        let sealed = match packet.rewrite.picture {
             None => self.rtp.seal(nonce, out, header_bytes, packet.payload),
             Some((numbers, shift)) => {
                 // One copy more, of bytes that sealing reads anyway; only viewers that changed layers pay for it.

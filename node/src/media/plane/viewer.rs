@@ -195,7 +195,7 @@ impl Plane {
         self.counters.keyframe_requests_received += 1;
         let Some(place) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) else { return };
         let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
-        let layer = leg.map(|leg| if leg.is_live() { leg.mapping().layer() } else { leg.wanted });
+        let layer = leg.map(|leg| if leg.is_live() { leg.mapping().layer() } else { leg.wanted.layer });
         if let Some(layer) = layer {
             self.want_keyframe(now, place.track, layer);
         }

@@ -1,6 +1,9 @@
 //! All layers of a track, in the order of their quality.
 
-/// Layers of one track at most: what a browser sends is 3.
+use super::Pick;
+use crate::media::codec::Point;
+
+/// Rungs of one track at most: three simulcast layers, or three spatial and as many temporal ones.
 pub const LADDER_CAPACITY: usize = 8;
 
 /// How much more than another a layer of unknown size must send to be taken for the better one, in percent: two encoders
@@ -10,11 +13,13 @@ const CLEARLY_MORE_PERCENT: u64 = 125;
 /// Each measurement's share in a layer's bitrate, as a divisor: at four a second, the last second or so counts.
 const SMOOTHING: u64 = 4;
 
-/// One layer as it is sent now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// One layer as it is sent now, or a part of it that can be played alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rung {
     /// Its index within the track.
     pub layer: u8,
+    /// How much of it.
+    pub point: Point,
     /// Whether it flows.
     pub active: bool,
     /// In pixels; 0 while unknown.
@@ -25,8 +30,22 @@ pub struct Rung {
     pub bitrate_bps: u64,
 }
 
+impl Default for Rung {
+    fn default() -> Self {
+        Self { layer: 0, point: Point::WHOLE, active: false, width: 0, height: 0, bitrate_bps: 0 }
+    }
+}
+
 impl Rung {
+    /// What a viewer plays on it.
+    pub fn pick(&self) -> Pick {
+        Pick { layer: self.layer, point: self.point }
+    }
+
     fn is_clearly_better_than(&self, other: &Self) -> bool {
+        if self.layer == other.layer {
+            return self.point > other.point;
+        }
         let area = |rung: &Self| u32::from(rung.width) * u32::from(rung.height);
         match (area(self), area(other)) {
             (0, _) | (_, 0) => {}
@@ -50,9 +69,9 @@ impl Ladder {
         self.rungs.get(..self.len).unwrap_or_default()
     }
 
-    /// The rung of `layer`.
-    pub fn rung(&self, layer: u8) -> Option<&Rung> {
-        self.rungs().iter().find(|rung| rung.layer == layer)
+    /// The rung on which `pick` is played.
+    pub fn rung(&self, pick: Pick) -> Option<&Rung> {
+        self.rungs().iter().find(|rung| rung.pick() == pick)
     }
 
     /// Takes over what was measured; layers that are not among `measured` stay as they are. Whether another layer flows now
@@ -60,7 +79,7 @@ impl Ladder {
     pub fn update(&mut self, measured: impl IntoIterator<Item = Rung>) -> bool {
         let before = *self;
         for new in measured {
-            let known = self.rungs.iter_mut().take(self.len).find(|rung| rung.layer == new.layer);
+            let known = self.rungs.iter_mut().take(self.len).find(|rung| rung.pick() == new.pick());
             match known {
                 Some(rung) => {
                     let bitrate_bps = match (rung.bitrate_bps, new.active) {
@@ -79,7 +98,7 @@ impl Ladder {
             }
         }
         self.sort();
-        let shape = |ladder: &Self| ladder.rungs.map(|rung| (rung.layer, rung.active));
+        let shape = |ladder: &Self| ladder.rungs.map(|rung| (rung.pick(), rung.active));
         self.len != before.len || shape(self) != shape(&before)
     }
 

@@ -3,6 +3,10 @@
 use super::*;
 use proptest::prelude::*;
 
+fn pick(layer: u8) -> Option<Pick> {
+    Some(Pick::whole(layer))
+}
+
 fn rung(layer: u8, kbps: u64) -> Rung {
     Rung { layer, active: true, bitrate_bps: kbps * 1_000, ..Rung::default() }
 }
@@ -37,20 +41,20 @@ fn without_an_estimate_the_best_within_the_wish_is_played() {
     let ladder = ladder();
     let mut selection = Selection::default();
     assert_eq!(selection.choose(0, &Ladder::default(), None), None);
-    assert_eq!(selection.choose(0, &ladder, None), Some(1));
+    assert_eq!(selection.choose(0, &ladder, None), pick(1));
     selection.wish(LayerWish::AtMost(LayerLimit { layer: Some(0), ..LayerLimit::default() }));
-    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(0));
+    assert_eq!(selection.choose(0, &ladder, pick(1)), pick(0));
     selection.wish(LayerWish::AtMost(LayerLimit { max_height: Some(100), ..LayerLimit::default() }));
-    assert_eq!(selection.choose(0, &ladder, Some(0)), Some(1), "sizes are unknown");
+    assert_eq!(selection.choose(0, &ladder, pick(0)), pick(1), "sizes are unknown");
     let mut sized = ladder;
     sized.update([720, 1_080, 360].into_iter().zip(0..).map(|(height, layer)| Rung {
         width: height,
         height,
         ..rung(layer, u64::from(height))
     }));
-    assert_eq!(selection.choose(0, &sized, Some(0)), Some(2), "nothing is that small: the smallest");
+    assert_eq!(selection.choose(0, &sized, pick(0)), pick(2), "nothing is that small: the smallest");
     selection.wish(LayerWish::AtMost(LayerLimit { max_height: Some(720), ..LayerLimit::default() }));
-    assert_eq!(selection.choose(0, &sized, Some(2)), Some(0));
+    assert_eq!(selection.choose(0, &sized, pick(2)), pick(0));
 }
 
 #[test]
@@ -58,36 +62,36 @@ fn a_layer_that_stops_is_left_at_once_and_taken_up_again() {
     let mut ladder = ladder();
     let mut selection = Selection::default();
     assert!(ladder.update([Rung { active: false, ..rung(1, 0) }]));
-    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(0));
+    assert_eq!(selection.choose(0, &ladder, pick(1)), pick(0));
     assert!(ladder.update([rung(1, 1_500)]));
-    assert_eq!(selection.choose(100, &ladder, Some(0)), Some(1));
+    assert_eq!(selection.choose(100, &ladder, pick(0)), pick(1));
     let all_off = [0, 1, 2].map(|layer| Rung { active: false, ..rung(layer, 0) });
     ladder.update(all_off);
-    assert_eq!(selection.choose(200, &ladder, Some(1)), Some(1), "a pause is no reason to change");
+    assert_eq!(selection.choose(200, &ladder, pick(1)), pick(1), "a pause is no reason to change");
 }
 
 #[test]
 fn a_smaller_budget_is_obeyed_at_once_and_a_larger_one_after_a_while() {
     let ladder = ladder();
     let mut selection = limited(400);
-    assert_eq!(selection.choose(0, &ladder, Some(1)), Some(2));
+    assert_eq!(selection.choose(0, &ladder, pick(1)), pick(2));
     selection.limit(Some(20_000));
     assert_eq!(
-        selection.choose(5, &ladder, Some(2)),
-        Some(2),
+        selection.choose(5, &ladder, pick(2)),
+        pick(2),
         "less than all: it lowers, and is still played"
     );
     selection.limit(Some(3_000_000));
-    assert_eq!(selection.choose(1_000, &ladder, Some(2)), Some(2));
-    assert_eq!(selection.choose(1_900, &ladder, Some(2)), Some(2));
-    assert_eq!(selection.choose(2_000, &ladder, Some(2)), Some(1), "straight to the top");
+    assert_eq!(selection.choose(1_000, &ladder, pick(2)), pick(2));
+    assert_eq!(selection.choose(1_900, &ladder, pick(2)), pick(2));
+    assert_eq!(selection.choose(2_000, &ladder, pick(2)), pick(1), "straight to the top");
     // That was too much: the next step up takes twice as long.
     selection.limit(Some(600_000));
-    assert_eq!(selection.choose(3_000, &ladder, Some(1)), Some(0));
+    assert_eq!(selection.choose(3_000, &ladder, pick(1)), pick(0));
     selection.limit(Some(3_000_000));
-    assert_eq!(selection.choose(4_000, &ladder, Some(0)), Some(0));
-    assert_eq!(selection.choose(5_500, &ladder, Some(0)), Some(0));
-    assert_eq!(selection.choose(6_000, &ladder, Some(0)), Some(1));
+    assert_eq!(selection.choose(4_000, &ladder, pick(0)), pick(0));
+    assert_eq!(selection.choose(5_500, &ladder, pick(0)), pick(0));
+    assert_eq!(selection.choose(6_000, &ladder, pick(0)), pick(1));
 }
 
 proptest! {
@@ -103,7 +107,7 @@ proptest! {
         let (mut current, mut moves) = (begin, 0);
         for (step, wobble) in wobbles.into_iter().enumerate() {
             selection.limit(Some((centre * 1_000).saturating_add_signed(centre as i64 * wobble)));
-            let chosen = selection.choose(step as u32 * 50, &ladder, Some(current)).unwrap();
+            let chosen = selection.choose(step as u32 * 50, &ladder, pick(current)).unwrap().layer;
             moves += usize::from(chosen != current);
             current = chosen;
         }
@@ -121,7 +125,7 @@ proptest! {
             now = now.wrapping_add(pause);
             ladder.update([Rung { active: flows, ..rung(1, 1_500) }]);
             selection.limit(Some(kbps * 1_000));
-            let chosen = selection.choose(now, &ladder, Some(current)).unwrap();
+            let chosen = selection.choose(now, &ladder, pick(current)).unwrap().layer;
             let rank = |layer| ladder.rungs().iter().position(|rung| rung.layer == layer).unwrap();
             prop_assert!(ladder.rungs()[rank(chosen)].active);
             if rank(chosen) > rank(current) {

@@ -34,8 +34,14 @@ fn packet(extensions: &[(ExtensionKind, &[u8])], marker: bool) -> Vec<u8> {
     bytes
 }
 
-const FIELDS: LegFields =
-    LegFields { sequence: 0xFFFE, timestamp: 77, ssrc: 0xCAFE, transport_sequence: 0x1234 };
+const FIELDS: LegFields = LegFields {
+    sequence: 0xFFFE,
+    timestamp: 77,
+    ssrc: 0xCAFE,
+    transport_sequence: 0x1234,
+    ends_picture: false,
+    frame_shift: 0,
+};
 
 fn rewritten(class: &LegClass, packet: &[u8]) -> (Vec<u8>, RtpHeader) {
     let template = class.header(packet, &RtpHeader::parse(packet).unwrap(), 0x01_02_03);

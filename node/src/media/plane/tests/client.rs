@@ -43,7 +43,8 @@ impl Default for Setup {
 }
 
 /// Ids that the publisher gave to its extensions.
-pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 6] = [
+pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 7] = [
+    (ExtensionKind::DependencyDescriptor, 12),
     (ExtensionKind::Mid, 9),
     (ExtensionKind::Rid, 10),
     (ExtensionKind::RepairedRid, 11),
@@ -53,7 +54,8 @@ pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 6] = [
 ];
 
 /// Ids that viewers gave to theirs.
-pub(super) const VIEWER_IDS: [(ExtensionKind, u8); 4] = [
+pub(super) const VIEWER_IDS: [(ExtensionKind, u8); 5] = [
+    (ExtensionKind::DependencyDescriptor, 6),
     (ExtensionKind::Mid, 4),
     (ExtensionKind::TransportWideCc, 5),
     (ExtensionKind::VideoOrientation, 2),
@@ -180,6 +182,8 @@ pub(super) struct Publisher {
     pub(super) transport_sequence: u16,
     /// Whether its packets say that they end a frame.
     pub(super) marker: bool,
+    /// The dependency descriptor of its packets.
+    pub(super) descriptor: Vec<u8>,
 }
 
 pub(super) const PUBLISHER_VIDEO_SSRC: u32 = 0xA000;
@@ -212,7 +216,12 @@ pub(super) fn vp8(sent: &Sent) -> Vec<u8> {
 
 impl Publisher {
     pub(super) fn new(index: u32, setup: &Setup) -> Self {
-        Self { client: Client::new(index, setup), transport_sequence: 100, marker: true }
+        Self {
+            client: Client::new(index, setup),
+            transport_sequence: 100,
+            marker: true,
+            descriptor: Vec::new(),
+        }
     }
 
     pub(super) fn spec(&self, setup: &Setup) -> IngestSpec {
@@ -273,6 +282,9 @@ impl Publisher {
         self.transport_sequence = self.transport_sequence.wrapping_add(1);
         let mut list = list.to_vec();
         list.push((3, &transport_sequence));
+        if !self.descriptor.is_empty() {
+            list.push((12, &self.descriptor));
+        }
         let mut packet = vec![0; 100];
         let len = write_header(&mut packet, &fields, &list).unwrap().len;
         packet.truncate(len);

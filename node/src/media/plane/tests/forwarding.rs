@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::codec::Point;
 use crate::media::extension::ExtensionKind;
 use crate::media::keys::SrtpProfile;
 
@@ -76,7 +77,7 @@ fn video_begins_with_a_keyframe_and_sound_at_once_on_one_transport_numbering() {
             PlaneEvent::KeyframeWaited(Duration::ZERO),
             PlaneEvent::FirstKeyframe(publisher),
             PlaneEvent::FirstKeyframe(viewer),
-            PlaneEvent::LayerPlayed { peer: viewer, track: VIDEO, layer: 0 },
+            PlaneEvent::LayerPlayed { peer: viewer, track: VIDEO, layer: 0, point: Point::WHOLE },
         ]
     );
 }

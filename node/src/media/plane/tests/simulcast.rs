@@ -1,4 +1,5 @@
 use super::*;
+use crate::media::codec::dependency::frame_number;
 use crate::media::codec::{CodecKind, picture_numbers};
 use crate::media::keys::SrtpProfile;
 use crate::media::rtcp;
@@ -150,6 +151,8 @@ fn numbered(publisher: &mut Publisher, step: u16, layer: usize, keyframe: bool) 
     payload.resize(if layer == 0 { 200 } else { 1_000 }, step as u8);
     let sequence = step + 500 * layer as u16;
     let sent = Sent { sequence, timestamp: u32::from(step) * 3_000, keyframe, layer, size: 0 };
+    let [high, low] = (step + 7_000 * layer as u16).to_be_bytes();
+    publisher.descriptor = vec![0xC0, high, low];
     publisher.video_payload(&sent, &payload)
 }
 
@@ -184,6 +187,10 @@ fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
             all.windows(2).all(|pair| pair[1] == ((pair[0].0 + 1) & 0x7FFF, pair[0].1.wrapping_add(1))),
             "{all:?}"
         );
+        let frame =
+            |(header, packet): &(RtpHeader, Vec<u8>)| frame_number(header.extension(packet, 6).unwrap());
+        let frames: Vec<_> = packets.iter().map(|packet| frame(packet).unwrap()).collect();
+        assert!(frames.windows(2).all(|pair| pair[1] == pair[0] + 1), "{frames:?}");
         // A repair is the packet that was sent, whichever layer it is of.
         let newest = packets.len() - 1;
         let switch = packets.iter().rposition(|(header, _)| header.payload().len() == 1_000).unwrap();

@@ -28,7 +28,7 @@ impl Audience {
         } else {
             change(&mut self.waiting);
         }
-        self.wanting.get_mut(usize::from(leg.wanted)).map(&change);
+        self.wanting.get_mut(usize::from(leg.wanted.layer)).map(&change);
     }
 
     /// Legs that play `layer`.
@@ -63,21 +63,20 @@ mod tests {
     use super::*;
     use crate::media::leg::Start;
     use crate::media::negotiated::SsrcPair;
+    use crate::media::selection::Pick;
 
     #[test]
     fn legs_are_counted_where_they_are_and_where_they_go() {
         let mut audience = Audience::default();
         let mut leg = Leg::new(0, 0, SsrcPair { primary: 1, rtx: None }, 0, 0);
-        leg.wanted = 2;
+        leg.wanted = Pick::whole(2);
         audience.enter(&leg);
         assert!(audience.expects(0) && audience.expects(2) && !audience.plays(2));
         assert_eq!(audience.layers(), Layers::of(2));
         audience.leave(&leg);
-        leg.play_from(
-            Start { layer: 1, index: 5, timestamp: 0, timestamp_before: 0 },
-            90_000,
-            Duration::ZERO,
-        );
+        let pick = Pick::whole(1);
+        let start = Start { pick, index: 5, number: 5, timestamp: 0, timestamp_before: 0 };
+        leg.play_from(start, 90_000, Duration::ZERO);
         audience.enter(&leg);
         assert!(audience.plays(1) && audience.expects(2) && !audience.expects(0));
         assert_eq!(audience.layers(), Layers::of(1) | Layers::of(2));

@@ -4,11 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::super::clock::SenderClock;
 use super::super::keyframe::KeyframeRequests;
-use crate::media::codec::PictureNumbers;
+use super::points::Points;
+use crate::media::canonical::canonical_id;
+use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, spatial_size};
+use crate::media::extension::ExtensionKind;
+use crate::media::numbering::Place;
 use crate::media::rate::RateMeter;
 use crate::media::ring::Ring;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::Rung;
+use smallvec::SmallVec;
 
 /// How long a publisher may take to its first sender report (RFC 3550 §6.2: 5 s between two of them at most) before viewers
 /// get reports on our clock: they need some for their round trip.
@@ -43,6 +48,10 @@ pub(in super::super) struct WindowPacket {
     pub(in super::super) starts_keyframe: bool,
     /// Whether it fills a gap.
     pub(in super::super) late: bool,
+    /// Whether it is the first of a picture, as far as can be told.
+    pub(in super::super) begins_picture: bool,
+    /// Where it stands in a scalable stream.
+    pub(in super::super) position: Option<Position>,
     /// What a leg that changed layers has to rewrite.
     pub(in super::super) picture: Option<PictureNumbers>,
 }
@@ -68,6 +77,9 @@ pub(in super::super) struct Layer {
     /// In pixels; 0 while unknown.
     pub(in super::super) height: u16,
     pub(in super::super) keyframes: u64,
+    pub(super) reader: Reader,
+    /// Of a scalable layer.
+    pub(super) points: Option<Box<Points>>,
     /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
     pub(in super::super) numbering_start: u64,
     /// Of a mirror: the first packet that came in its turn. `None` before it.
@@ -94,6 +106,8 @@ impl Layer {
             width: 0,
             height: 0,
             keyframes: 0,
+            reader: Reader::default(),
+            points: None,
             numbering_start: 0,
             mirror_start: None,
             packets: 0,
@@ -143,16 +157,84 @@ impl Layer {
         !self.gone && self.newest.is_some_and(|newest| !silent(newest))
     }
 
-    /// What the choice of layers needs to know; `None` before the first packet.
-    pub(super) fn measure(&self, now: Instant, index: u8) -> Option<Rung> {
-        let lived = now.saturating_duration_since(self.first_at?);
+    /// What the choice of layers needs to know; nothing before the first packet. `alone`: whether the track has no other
+    /// layer, so that parts of this one are worth playing.
+    pub(super) fn measure(&mut self, now: Instant, index: u8, alone: bool) -> SmallVec<[Rung; 8]> {
+        let Some(first_at) = self.first_at else { return SmallVec::new() };
+        let lived = now.saturating_duration_since(first_at);
         let bitrate_bps = if lived < Duration::from_secs(1) {
             (self.bytes as f64 * 8.0 / lived.max(FIRST_RATE_MIN).as_secs_f64()) as u64
         } else {
             self.bitrate_bps(now)
         };
         let Self { width, height, .. } = *self;
-        Some(Rung { layer: index, active: self.is_active(now), width, height, bitrate_bps })
+        let active = self.is_active(now);
+        let whole = Rung { layer: index, point: Point::WHOLE, active, width, height, bitrate_bps };
+        let parts = self.points.as_mut().filter(|_| alone);
+        let mut rungs = parts.map(|points| points.measure(now, whole)).unwrap_or_default();
+        rungs.push(whole);
+        rungs
+    }
+
+    /// Reads where a packet stands in a scalable stream. `keyframe`: whether one starts with it.
+    pub(super) fn position(
+        &mut self,
+        now: Instant,
+        codec: CodecKind,
+        packet: &[u8],
+        header: &RtpHeader,
+        keyframe: bool,
+    ) -> Option<Position> {
+        let payload = packet.get(header.payload()).unwrap_or_default();
+        let descriptor = header.extension(packet, canonical_id(ExtensionKind::DependencyDescriptor));
+        let position = self.reader.read(codec, payload, descriptor)?;
+        if self.points.is_none() && position.spatial == 0 && position.temporal == 0 {
+            return Some(position);
+        }
+        let points = self.points.get_or_insert_with(|| Box::new(Points::new(now)));
+        points.take(now, &position, packet.len() as u64);
+        if keyframe {
+            let reader = &self.reader;
+            points
+                .set_sizes(|spatial| spatial_size(codec, payload, spatial).or_else(|| reader.size(spatial)));
+        }
+        Some(position)
+    }
+
+    /// Whether parts of it can be played.
+    pub(in super::super) fn is_scalable(&self) -> bool {
+        self.points.is_some()
+    }
+
+    /// Where the window's packets stand for legs at `point`; `None` for all as they are.
+    pub(in super::super) fn places(&self, point: Point) -> Option<&[Place]> {
+        self.points.as_ref().filter(|_| point != Point::WHOLE)?.places(point)
+    }
+
+    /// Where the packet of `index` stands at `point`.
+    pub(in super::super) fn place(&self, point: Point, index: u64) -> Option<Place> {
+        if point == Point::WHOLE {
+            return Some(Place { number: index, kept: true, ..Place::default() });
+        }
+        self.points.as_ref()?.numbering(point)?.place(index)
+    }
+
+    /// The packet that legs at `point` know by `number`.
+    pub(in super::super) fn find(&self, point: Point, number: u64) -> Option<u64> {
+        if point == Point::WHOLE {
+            return Some(number);
+        }
+        Some(self.points.as_ref()?.numbering(point)?.find(number)?.0)
+    }
+
+    /// The first packet of the window with which a leg can go over from one point to another, by its place in the window.
+    pub(in super::super) fn crossing(&self, from: Point, to: Point, first: u64) -> Option<usize> {
+        let target = self.reader.target(to);
+        self.window.iter().position(|packet| {
+            let lets_over = || packet.position.is_none_or(|position| position.lets_over(from, to, target));
+            let begins = packet.begins_picture && !packet.late && packet.index >= first;
+            begins && (packet.starts_keyframe || lets_over())
+        })
     }
 
     /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it

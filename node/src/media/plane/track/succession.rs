@@ -18,6 +18,7 @@ impl Track {
         let layers = rids.len().max(1);
         for layer in &mut self.layers {
             layer.requests = layer.requests.begin_anew();
+            layer.points.iter_mut().for_each(|points| points.begin_anew(now));
         }
         for gone in self.layers.iter_mut().skip(layers) {
             gone.bytes_rate = RateMeter::new(now);

@@ -1,0 +1,267 @@
+//! The dependency descriptor (AV1 RTP specification, appendix A): what a packet's frame is to a scalable stream, whatever
+//! its codec, and readable where the payload is encrypted end to end.
+//!
+//! Keyframes carry the [`Structure`] that later descriptors refer to. Everything in it is bounded, and a reader that meets
+//! nonsense says so and keeps what it had.
+
+mod bits;
+
+use bits::Bits;
+
+/// Templates of a structure at most: their ids have 6 bits.
+const TEMPLATES_MAX: usize = 64;
+
+/// Decode targets at most: their count has 5 bits.
+const TARGETS_MAX: usize = 32;
+
+/// The highest spatial or temporal layer that we believe: AV1 has 4 and 8 of them, VP9 8 and 8.
+const LAYER_ID_MAX: u8 = 7;
+
+/// Spatial layers at most.
+pub(super) const SPATIAL_LAYERS_MAX: usize = LAYER_ID_MAX as usize + 1;
+
+/// Decode target indications, two bits each.
+const NOT_PRESENT: u32 = 0;
+const SWITCH: u32 = 2;
+
+/// A set of decode targets, one bit each.
+type Targets = u32;
+
+/// What frames of one template have in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Template {
+    spatial: u8,
+    temporal: u8,
+    /// Targets that need the frame, or can use it.
+    present: Targets,
+    /// Targets that a viewer can go over to with this frame.
+    switch: Targets,
+    /// Whether it depends on other frames.
+    depends: bool,
+}
+
+/// What a keyframe says of the stream that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Structure {
+    template_id_offset: u8,
+    templates: [Template; TEMPLATES_MAX],
+    template_count: usize,
+    target_count: usize,
+    /// Highest spatial and temporal layer of each target.
+    targets: [(u8, u8); TARGETS_MAX],
+    chain_count: u32,
+    /// Width and height of each spatial layer in pixels; 0 if it does not say.
+    pub sizes: [(u16, u16); SPATIAL_LAYERS_MAX],
+}
+
+/// One packet's descriptor, as far as forwarding needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Whether the packet is the first of its frame.
+    pub starts_frame: bool,
+    /// Whether it is the last.
+    pub ends_frame: bool,
+    /// Counts frames; wraps.
+    pub frame_number: u16,
+    /// Spatial layer of the frame.
+    pub spatial: u8,
+    /// Temporal layer of the frame.
+    pub temporal: u8,
+    /// Decode targets that the frame is part of.
+    pub present: Targets,
+    /// Decode targets that a viewer can go over to here.
+    pub switch: Targets,
+    /// Whether the frame depends on no other.
+    pub independent: bool,
+    /// Decode targets that the encoder sends now, if the packet says it.
+    pub active: Option<Targets>,
+}
+
+/// Why a descriptor cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DependencyError {
+    /// It ends too early.
+    #[error("the dependency descriptor is cut off")]
+    CutOff,
+    /// It has more templates or layers than there can be.
+    #[error("the dependency structure is too large")]
+    TooLarge,
+    /// It names a template that its structure does not have, or comes before any structure.
+    #[error("the dependency descriptor names no known template")]
+    UnknownTemplate,
+}
+
+/// Reads the descriptor in `value`, the value of its header extension. A structure in it replaces `structure`.
+pub fn read(value: &[u8], structure: &mut Option<Box<Structure>>) -> Result<Descriptor, DependencyError> {
+    let mut bits = Bits::new(value);
+    let starts_frame = bits.flag()?;
+    let ends_frame = bits.flag()?;
+    let template_id = bits.take(6)? as u8;
+    let frame_number = bits.take(16)? as u16;
+    let (mut active, mut custom_targets, mut custom_diffs) = (None, false, false);
+    if value.len() > 3 {
+        let has_structure = bits.flag()?;
+        let has_active = bits.flag()?;
+        custom_targets = bits.flag()?;
+        custom_diffs = bits.flag()?;
+        // Chains tell when something is missing; who watches finds that out by sequence numbers.
+        bits.flag()?;
+        if has_structure {
+            let new = Structure::read(&mut bits)?;
+            match structure {
+                Some(known) => **known = new,
+                None => *structure = Some(Box::new(new)),
+            }
+        }
+        let known = structure.as_deref().ok_or(DependencyError::UnknownTemplate)?;
+        if has_active {
+            active = Some(bits.take(known.target_count as u32)?);
+        }
+    }
+    let known = structure.as_deref().ok_or(DependencyError::UnknownTemplate)?;
+    let mut template = *known.template(template_id).ok_or(DependencyError::UnknownTemplate)?;
+    if custom_targets {
+        (template.present, template.switch) = read_indications(&mut bits, known.target_count)?;
+    }
+    if custom_diffs {
+        template.depends = read_custom_diffs(&mut bits)?;
+    }
+    let Template { spatial, temporal, present, switch, depends } = template;
+    let independent = !depends;
+    Ok(Descriptor {
+        starts_frame,
+        ends_frame,
+        frame_number,
+        spatial,
+        temporal,
+        present,
+        switch,
+        independent,
+        active,
+    })
+}
+
+/// The frame number of the descriptor in `value`, for which no structure is needed.
+pub fn frame_number(value: &[u8]) -> Option<u16> {
+    value.get(1..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+/// Indications of one frame: who it is there for, and who can go over to it.
+fn read_indications(bits: &mut Bits<'_>, targets: usize) -> Result<(Targets, Targets), DependencyError> {
+    let (mut present, mut switch) = (0, 0);
+    for target in 0..targets {
+        let indication = bits.take(2)?;
+        present |= u32::from(indication != NOT_PRESENT) << target;
+        switch |= u32::from(indication == SWITCH) << target;
+    }
+    Ok((present, switch))
+}
+
+/// Whether a frame with differences of its own has any.
+fn read_custom_diffs(bits: &mut Bits<'_>) -> Result<bool, DependencyError> {
+    let mut any = false;
+    loop {
+        let size = bits.take(2)?;
+        if size == 0 {
+            return Ok(any);
+        }
+        bits.take(4 * size)?;
+        any = true;
+    }
+}
+
+impl Structure {
+    fn read(bits: &mut Bits<'_>) -> Result<Self, DependencyError> {
+        let mut structure = Self {
+            template_id_offset: bits.take(6)? as u8,
+            templates: [Template::default(); TEMPLATES_MAX],
+            template_count: 0,
+            target_count: bits.take(5)? as usize + 1,
+            targets: [(0, 0); TARGETS_MAX],
+            chain_count: 0,
+            sizes: [(0, 0); SPATIAL_LAYERS_MAX],
+        };
+        let spatial_max = structure.read_layers(bits)?;
+        for template in structure.templates.iter_mut().take(structure.template_count) {
+            (template.present, template.switch) = read_indications(bits, structure.target_count)?;
+        }
+        for template in structure.templates.iter_mut().take(structure.template_count) {
+            while bits.flag()? {
+                bits.take(4)?;
+                template.depends = true;
+            }
+        }
+        structure.read_chains(bits)?;
+        structure.find_targets();
+        if bits.flag()? {
+            for size in structure.sizes.iter_mut().take(usize::from(spatial_max) + 1) {
+                let (width, height) = (bits.take(16)? as u16, bits.take(16)? as u16);
+                *size = (width.saturating_add(1), height.saturating_add(1));
+            }
+        }
+        Ok(structure)
+    }
+
+    /// Reads the layer of each template; returns the highest spatial one.
+    fn read_layers(&mut self, bits: &mut Bits<'_>) -> Result<u8, DependencyError> {
+        let (mut spatial, mut temporal) = (0, 0);
+        loop {
+            let template = self.templates.get_mut(self.template_count).ok_or(DependencyError::TooLarge)?;
+            (template.spatial, template.temporal) = (spatial, temporal);
+            self.template_count += 1;
+            match bits.take(2)? {
+                0 => {}
+                1 => temporal += 1,
+                2 => (spatial, temporal) = (spatial + 1, 0),
+                _ => return Ok(spatial),
+            }
+            if spatial > LAYER_ID_MAX || temporal > LAYER_ID_MAX {
+                return Err(DependencyError::TooLarge);
+            }
+        }
+    }
+
+    fn read_chains(&mut self, bits: &mut Bits<'_>) -> Result<(), DependencyError> {
+        self.chain_count = bits.non_symmetric(self.target_count as u32 + 1)?;
+        if self.chain_count == 0 {
+            return Ok(());
+        }
+        for _ in 0..self.target_count {
+            bits.non_symmetric(self.chain_count)?;
+        }
+        for _ in 0..self.template_count as u32 * self.chain_count {
+            bits.take(4)?;
+        }
+        Ok(())
+    }
+
+    fn find_targets(&mut self) {
+        for (target, layers) in self.targets.iter_mut().take(self.target_count).enumerate() {
+            let parts = self.templates.iter().take(self.template_count);
+            for part in parts.filter(|part| part.present >> target & 1 == 1) {
+                *layers = (layers.0.max(part.spatial), layers.1.max(part.temporal));
+            }
+        }
+    }
+
+    fn template(&self, id: u8) -> Option<&Template> {
+        let index = usize::from((id + TEMPLATES_MAX as u8 - self.template_id_offset) % TEMPLATES_MAX as u8);
+        self.templates.get(..self.template_count)?.get(index)
+    }
+
+    /// Highest spatial and temporal layer of any target.
+    pub fn highest(&self) -> (u8, u8) {
+        let targets = self.targets.iter().take(self.target_count);
+        targets.fold((0, 0), |highest, target| (highest.0.max(target.0), highest.1.max(target.1)))
+    }
+
+    /// The best decode target with no layer above these.
+    pub fn target(&self, spatial: u8, temporal: u8) -> Option<u8> {
+        let targets = self.targets.iter().take(self.target_count).zip(0_u8..);
+        let within = targets.filter(|(target, _)| target.0 <= spatial && target.1 <= temporal);
+        within.max_by_key(|(target, _)| **target).map(|(_, index)| index)
+    }
+}
+
+#[cfg(test)]
+mod tests;

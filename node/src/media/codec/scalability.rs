@@ -1,0 +1,157 @@
+//! Where a packet stands in a scalable stream, whichever way its codec says it.
+
+use super::dependency::{self, Structure};
+use super::{CodecKind, vp8, vp9};
+
+/// How much of a layer a viewer gets: its spatial and temporal layers up to these. An ordinary layer is played whole.
+///
+/// Ordered by spatial layers, then temporal ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point(u8);
+
+impl Point {
+    /// All of it.
+    pub const WHOLE: Self = Self(u8::MAX);
+
+    /// Layers up to these; `None` and everything from 15 on means all.
+    pub fn new(spatial: Option<u8>, temporal: Option<u8>) -> Self {
+        Self(spatial.unwrap_or(15).min(15) << 4 | temporal.unwrap_or(15).min(15))
+    }
+
+    /// The highest spatial layer; `None` without a bound.
+    pub fn spatial(self) -> Option<u8> {
+        Some(self.0 >> 4).filter(|spatial| *spatial < 15)
+    }
+
+    /// The highest temporal layer; `None` without a bound.
+    pub fn temporal(self) -> Option<u8> {
+        Some(self.0 & 15).filter(|temporal| *temporal < 15)
+    }
+
+    /// Both bounds as numbers, for comparison.
+    fn bounds(self) -> (u8, u8) {
+        (self.0 >> 4, self.0 & 15)
+    }
+
+    /// Whether it has spatial layers that `other` has not.
+    pub fn is_larger_than(self, other: Self) -> bool {
+        self.bounds().0 > other.bounds().0
+    }
+
+    /// The lower of both, for each kind of layer.
+    pub fn within(self, other: Self) -> Self {
+        let ((spatial, temporal), (others_spatial, others_temporal)) = (self.bounds(), other.bounds());
+        Self(spatial.min(others_spatial) << 4 | temporal.min(others_temporal))
+    }
+}
+
+/// How a viewer gets to more of the temporal layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rise {
+    /// Not here.
+    Never,
+    /// What follows depends on nothing above this frame's layer that came before it (VP9's U).
+    After,
+    /// This frame depends on the lowest layer only, so a viewer can begin its layer here (VP8's Y).
+    Into,
+    /// To these decode targets.
+    Targets(u32),
+}
+
+/// What one packet's frame is to the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its spatial layer.
+    pub spatial: u8,
+    /// Its temporal layer.
+    pub temporal: u8,
+    /// Whether the packet is the last of its frame within its spatial layer.
+    pub ends_layer: bool,
+    /// Whether pictures are numbered without gaps, so that numbers close up over those that are left out.
+    pub closes_up: bool,
+    /// Decode targets that it is part of, if a dependency descriptor says so.
+    targets: Option<u32>,
+    rise: Rise,
+}
+
+impl Position {
+    /// Whether a viewer at `point`, which is decode target `target`, needs it.
+    pub fn is_part_of(&self, point: Point, target: Option<u8>) -> bool {
+        match (self.targets, target) {
+            (Some(targets), Some(target)) => targets >> target & 1 == 1,
+            _ => {
+                let (spatial, temporal) = point.bounds();
+                self.spatial <= spatial && self.temporal <= temporal
+            }
+        }
+    }
+
+    /// Whether a viewer may go from one point over to another with this frame, where the new one is decode target `target`.
+    /// Not asked at keyframes, where every viewer may go anywhere.
+    pub fn lets_over(&self, from: Point, to: Point, target: Option<u8>) -> bool {
+        let ((from_spatial, from_temporal), (to_spatial, to_temporal)) = (from.bounds(), to.bounds());
+        if to_spatial > from_spatial {
+            return matches!((self.rise, target), (Rise::Targets(targets), Some(target)) if targets >> target & 1 == 1);
+        }
+        if to_temporal <= from_temporal {
+            return true;
+        }
+        match (self.rise, target) {
+            (Rise::Targets(targets), Some(target)) => targets >> target & 1 == 1,
+            (Rise::After, _) => self.temporal <= from_temporal,
+            (Rise::Into, _) => self.temporal > from_temporal,
+            _ => false,
+        }
+    }
+}
+
+/// What is known of one layer's stream, and reads its packets.
+#[derive(Debug, Default)]
+pub struct Reader {
+    structure: Option<Box<Structure>>,
+}
+
+impl Reader {
+    /// The position of a packet with this payload (header and padding taken off) and dependency descriptor; `None` if it says
+    /// nothing of layers.
+    pub fn read(&mut self, kind: CodecKind, payload: &[u8], descriptor: Option<&[u8]>) -> Option<Position> {
+        let read = descriptor.and_then(|value| dependency::read(value, &mut self.structure).ok());
+        let closes_up = kind == CodecKind::Vp8;
+        if let Some(read) = read {
+            return Some(Position {
+                spatial: read.spatial,
+                temporal: read.temporal,
+                ends_layer: read.ends_frame,
+                closes_up,
+                targets: Some(read.present),
+                rise: Rise::Targets(read.switch),
+            });
+        }
+        match kind {
+            CodecKind::Vp8 => {
+                let (temporal, from_lowest) = vp8::temporal_layer(payload)?;
+                let rise = if from_lowest { Rise::Into } else { Rise::Never };
+                Some(Position { spatial: 0, temporal, ends_layer: false, closes_up, targets: None, rise })
+            }
+            CodecKind::Vp9 => {
+                let layer = vp9::layer(payload)?;
+                let rise = if layer.switching_up { Rise::After } else { Rise::Never };
+                let vp9::Layer { spatial, temporal, ends, .. } = layer;
+                Some(Position { spatial, temporal, ends_layer: ends, closes_up, targets: None, rise })
+            }
+            _ => None,
+        }
+    }
+
+    /// The decode target of `point`, if descriptors tell.
+    pub fn target(&self, point: Point) -> Option<u8> {
+        let (spatial, temporal) = point.bounds();
+        self.structure.as_deref()?.target(spatial, temporal)
+    }
+
+    /// Width and height of a spatial layer, if descriptors tell.
+    pub fn size(&self, spatial: u8) -> Option<(u16, u16)> {
+        let size = self.structure.as_deref()?.sizes.get(usize::from(spatial)).copied()?;
+        (size.0 > 0).then_some(size)
+    }
+}

@@ -1,0 +1,184 @@
+//! How a leg goes on with another layer, or with more or less of the one that it plays.
+
+use aforo_cluster::id::TrackId;
+
+use super::super::track::{Class, Layer};
+use super::super::transport::Transport;
+use super::{Outlet, Passage};
+use crate::media::canonical::canonical_id;
+use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, dependency, picture_numbers};
+use crate::media::extension::ExtensionKind;
+use crate::media::leg::{Leg, Start};
+use crate::media::outbox::Transmit;
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::{Ladder, Pick};
+use crate::media::spec::PlaneEvent;
+
+/// How far back the last picture numbers that a leg was sent are looked for: padding has none.
+const LOOK_BACK_PACKETS: u64 = 32;
+
+/// The parts of a track that sending to a leg needs beside the leg.
+pub(super) struct Material<'a> {
+    pub(super) id: TrackId,
+    pub(super) layers: &'a [Layer],
+    pub(super) classes: &'a [Class],
+    pub(super) ladder: &'a Ladder,
+}
+
+impl Passage {
+    /// Lets a leg go on with what it shall play, if it can in this window. `cut_off`: what it plays is of a numbering that has
+    /// ended.
+    #[cold]
+    pub(super) fn change<T: Transmit>(
+        &mut self,
+        leg: &mut Leg,
+        cut_off: bool,
+        material: &Material<'_>,
+        outlet: &mut Outlet<'_, T>,
+    ) {
+        let before = leg.is_live().then(|| leg.mapping().pick());
+        let goes_on =
+            before.is_some_and(|before| before.layer == leg.wanted.layer && !leg.is_paused() && !cut_off);
+        let changed = if goes_on {
+            self.go_over(leg, material, outlet)
+        } else {
+            self.begin(leg, cut_off, material, outlet)
+        };
+        let after = leg.mapping().pick();
+        let Some(transport) = outlet.transports.get_mut(leg.peer).filter(|_| changed.is_some()) else {
+            return;
+        };
+        tell(transport, self.video, outlet.events);
+        if self.video && before != Some(after) {
+            let (peer, track, Pick { layer, point }) = (transport.key, material.id, after);
+            outlet.events.push_back(PlaneEvent::LayerPlayed { peer, track, layer, point });
+        }
+    }
+
+    /// Goes on with more or less of the same layer.
+    fn go_over<T: Transmit>(
+        &mut self,
+        leg: &mut Leg,
+        material: &Material<'_>,
+        outlet: &mut Outlet<'_, T>,
+    ) -> Option<()> {
+        let (from, to) = (leg.mapping().pick().point, leg.wanted.point);
+        let layer = material.layers.get(usize::from(leg.wanted.layer))?;
+        let at = layer.crossing(from, to, leg.mapping().first_source())?;
+        let index = layer.window.get(at)?.index;
+        let (before, after) = (layer.place(from, index)?, layer.place(to, index)?);
+        let transport = outlet.transports.get_mut(leg.peer)?;
+        self.send_window(leg, material, transport, &mut outlet.exit, |packet| packet.index < index);
+        leg.go_over(to, index, before, after);
+        Some(())
+    }
+
+    /// Begins another layer with a keyframe.
+    fn begin<T: Transmit>(
+        &mut self,
+        leg: &mut Leg,
+        cut_off: bool,
+        material: &Material<'_>,
+        outlet: &mut Outlet<'_, T>,
+    ) -> Option<()> {
+        let start = self.start_for(leg, cut_off, material)?;
+        let transport = outlet.transports.get_mut(leg.peer)?;
+        if leg.is_live() && !leg.is_paused() && !cut_off {
+            // What the old layer shows before the new one's keyframe still goes out; numbers follow on it.
+            self.send_window(leg, material, transport, &mut outlet.exit, |packet| {
+                start.timestamp_before.wrapping_sub(packet.header.timestamp).cast_signed() > 0
+            });
+        }
+        let (picture, frames) = match self.codec {
+            Some(codec) if leg.is_live() => material.shifts(codec, leg, &start),
+            _ => (None, None),
+        };
+        leg.play_from(start, self.clock_rate_hz, self.pause);
+        picture.into_iter().for_each(|shift| leg.shift_pictures(shift));
+        frames.into_iter().for_each(|shift| leg.shift_frames(shift));
+        Some(())
+    }
+
+    /// Where a leg that shall play another layer begins with one, if it can in this window. One to which nothing flows
+    /// takes a lower layer than it shall have rather than wait.
+    fn start_for(&self, leg: &Leg, cut_off: bool, material: &Material<'_>) -> Option<Start> {
+        let waits = !leg.is_live() || cut_off;
+        let pick = if self.starts.contains(leg.wanted.layer) {
+            leg.wanted
+        } else if (waits || leg.is_paused()) && !self.starts.is_empty() {
+            Pick::whole(self.lower_layer(leg.wanted.layer, material.ladder)?)
+        } else {
+            return None;
+        };
+        let known = material.layers.get(usize::from(pick.layer))?;
+        let (packet, before) = (known.start()?, material.layers.get(usize::from(leg.mapping().layer())));
+        let timestamp = packet.header.timestamp;
+        let timestamp_before = before
+            .filter(|_| !waits)
+            .and_then(|before| known.timestamp_on_clock_of(before, timestamp, self.clock_rate_hz));
+        let number = known.place(pick.point, packet.index)?.number;
+        let timestamp_before = timestamp_before.unwrap_or(timestamp);
+        Some(Start { pick, index: packet.index, number, timestamp, timestamp_before })
+    }
+
+    /// The best layer below `wanted` that can begin in this window.
+    fn lower_layer(&self, wanted: u8, ladder: &Ladder) -> Option<u8> {
+        let rungs = ladder.rungs();
+        let rank = rungs.iter().position(|rung| rung.layer == wanted);
+        let lower = rungs.get(..rank.unwrap_or(0)).unwrap_or_default();
+        let lower = lower.iter().rev().map(|rung| rung.layer);
+        // While nothing is known of the layers, any will do.
+        let any = self.starts.iter().filter(|_| rank.is_none());
+        lower.chain(any).find(|layer| self.starts.contains(*layer))
+    }
+}
+
+impl Material<'_> {
+    /// How picture numbers and frame numbers of the layer that a leg begins follow on the last ones that it was sent.
+    fn shifts(&self, codec: CodecKind, leg: &Leg, start: &Start) -> (Option<PictureShift>, Option<u16>) {
+        let mapping = leg.mapping();
+        let find = |pick: Pick, number| self.layers.get(usize::from(pick.layer))?.find(pick.point, number);
+        let Some(newest) = mapping.source(leg.highest_out(), find) else { return (None, None) };
+        let sent = (0..LOOK_BACK_PACKETS).filter_map(|back| newest.checked_sub(back));
+        let sent = sent.filter_map(|index| self.picture_numbers(codec, mapping.pick(), index)).next();
+        let pictures = sent.zip(self.picture_numbers(codec, start.pick, start.index));
+        let shift = pictures.map(|((last, left_out), (next, left_out_next))| {
+            let kept = |shift: PictureShift, left_out: u16| PictureShift {
+                id: shift.id.wrapping_sub(left_out),
+                ..shift
+            };
+            let follows = PictureShift::following(last.shifted(kept(mapping.picture(), left_out)), next);
+            PictureShift { id: follows.id.wrapping_add(left_out_next), ..follows }
+        });
+        let frames =
+            self.frame_number(mapping.layer(), newest).zip(self.frame_number(start.pick.layer, start.index));
+        let frame_shift = frames
+            .map(|(last, next)| last.wrapping_add(mapping.frame_shift()).wrapping_add(1).wrapping_sub(next));
+        (shift, frame_shift)
+    }
+
+    /// Picture numbers of a packet, and how many pictures were left out before it.
+    fn picture_numbers(&self, codec: CodecKind, pick: Pick, index: u64) -> Option<(PictureNumbers, u16)> {
+        let layer = self.layers.get(usize::from(pick.layer))?;
+        let packet = layer.ring.as_ref()?.get(index)?;
+        let payload = packet.get(RtpHeader::parse(packet).ok()?.header_len()..)?;
+        Some((picture_numbers(codec, payload)?, layer.place(pick.point, index)?.pictures))
+    }
+
+    /// The frame number of a packet's dependency descriptor.
+    fn frame_number(&self, layer: u8, index: u64) -> Option<u16> {
+        let packet = self.layers.get(usize::from(layer))?.ring.as_ref()?.get(index)?;
+        let header = RtpHeader::parse(packet).ok()?;
+        dependency::frame_number(header.extension(packet, canonical_id(ExtensionKind::DependencyDescriptor))?)
+    }
+}
+
+#[cold]
+fn tell(transport: &mut Transport, video: bool, events: &mut std::collections::VecDeque<PlaneEvent>) {
+    if !std::mem::replace(&mut transport.media_told, true) {
+        events.push_back(PlaneEvent::FirstMedia(transport.key));
+    }
+    if video && !std::mem::replace(&mut transport.keyframe_told, true) {
+        events.push_back(PlaneEvent::FirstKeyframe(transport.key));
+    }
+}

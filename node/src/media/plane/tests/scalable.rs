@@ -1,0 +1,256 @@
+use super::*;
+use crate::media::codec::{CodecKind, Point, picture_numbers};
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::{LayerLimit, LayerWish};
+
+/// A descriptor's structure: two decode targets; templates of a keyframe, a lower frame (two frames after its reference) and an
+/// upper one that nobody needs; no chains, no sizes. By bits:
+/// `1000 0` structure and nothing of its own; `000000` first template; `00001` two targets; `00 01 11` layers of templates;
+/// `1010 1010 0001` indications; `0`, `1 0001 0`, `1 0000 0` differences; `0 0` chains (of three counts), `0` sizes.
+const L1T2_STRUCTURE: [u8; 7] =
+    [0b1000_0000, 0b0000_0001, 0b0001_1110, 0b1010_1000, 0b0101_0001, 0b0100_0000, 0b0000_0000];
+
+/// A publisher that sends one packet per frame, with the packets' own numbering.
+struct Source {
+    publisher: Publisher,
+    sequence: u16,
+    picture: u16,
+}
+
+impl Source {
+    fn new(rig: &mut Rig, setup: &Setup) -> Self {
+        Self { publisher: rig.publisher(0, setup), sequence: 0x7FF0, picture: 0 }
+    }
+
+    /// The next packet, sealed.
+    fn packet(&mut self, payload: &[u8], marker: bool) -> Vec<u8> {
+        self.publisher.marker = marker;
+        let sent = Sent {
+            sequence: self.sequence,
+            timestamp: u32::from(self.picture) * 3_000,
+            keyframe: false,
+            layer: 0,
+            size: 0,
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        let packet = self.publisher.video_payload(&sent, payload);
+        self.publisher.client.seal(&packet)
+    }
+
+    /// The packets of the next picture: VP9 of two spatial and two temporal layers, 200 and 1,000 bytes.
+    fn vp9(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+        let temporal = (self.picture % 2) as u8;
+        let packets = [(0_u8, 200), (1, 1_000)].map(|(spatial, size)| {
+            let predicted = if keyframe { 0 } else { 0x40 };
+            let id = (self.picture | 0x8000).to_be_bytes();
+            let indices = temporal << 5 | 0x10 | spatial << 1 | u8::from(spatial > 0);
+            let mut payload = vec![0x80 | predicted | 0x20 | 0x08 | 0x04, id[0], id[1], indices, 3];
+            payload.resize(size, self.picture as u8);
+            self.packet(&payload, spatial == 1)
+        });
+        self.picture += 1;
+        packets.into()
+    }
+
+    /// The packet of the next picture: VP8 of two temporal layers.
+    fn vp8(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+        let temporal = (self.picture % 2) as u8;
+        let id = (self.picture | 0x8000).to_be_bytes();
+        let mut payload =
+            vec![0x90, 0xE0, id[0], id[1], (self.picture / 2) as u8, temporal << 6 | temporal << 5];
+        payload.extend([u8::from(!keyframe), 0, 0, 0x9D, 0x01, 0x2A, 0, 5, 0xD0, 2]);
+        payload.resize(500, self.picture as u8);
+        let packet = self.packet(&payload, true);
+        self.picture += 1;
+        vec![packet]
+    }
+
+    /// The packet of the next picture: AV1 of two temporal layers, as descriptors say; the payload says nothing of them.
+    fn av1(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+        let template = if keyframe { 0 } else { 1 + self.picture % 2 };
+        let [high, low] = self.picture.to_be_bytes();
+        self.publisher.descriptor = vec![0xC0 | template as u8, high, low];
+        if keyframe {
+            self.publisher.descriptor.extend(L1T2_STRUCTURE);
+        }
+        let mut payload = vec![if keyframe { 0x18 } else { 0x10 }, 0x30];
+        payload.resize(400, self.picture as u8);
+        let packet = self.packet(&payload, true);
+        self.picture += 1;
+        vec![packet]
+    }
+
+    fn show(&mut self, rig: &mut Rig, viewers: &mut [&mut Viewer], packets: Vec<Vec<u8>>) {
+        for packet in packets {
+            rig.receive(&self.publisher.client, packet);
+            rig.flush(&mut [&mut self.publisher], viewers);
+        }
+        rig.wait(Duration::from_millis(33), &mut [&mut self.publisher], viewers);
+    }
+}
+
+type Packets = Vec<(RtpHeader, Vec<u8>)>;
+
+fn dense(packets: &Packets) -> bool {
+    packets.windows(2).all(|pair| pair[1].0.sequence == pair[0].0.sequence.wrapping_add(1))
+}
+
+fn sizes(packets: &Packets) -> Vec<usize> {
+    let mut sizes: Vec<_> = packets.iter().map(|(header, _)| header.payload().len()).collect();
+    sizes.dedup();
+    sizes
+}
+
+fn played(rig: &mut Rig, peer: PeerKey) -> Vec<Point> {
+    let points = rig.events().into_iter().filter_map(|event| match event {
+        PlaneEvent::LayerPlayed { peer: of, point, layer: 0, .. } if of == peer => Some(point),
+        _ => None,
+    });
+    points.collect()
+}
+
+/// Every packet is found again by its number and is what it was.
+fn repairs_match(rig: &mut Rig, viewer: &mut Viewer, packets: &Packets) {
+    for (header, packet) in packets {
+        let nack = viewer.nack(&[header.sequence]);
+        rig.receive(&viewer.client, nack);
+        rig.flush(&mut [], &mut [viewer]);
+        rig.now += Duration::from_millis(200);
+        let repair = viewer.client.packets().pop().expect("still in the ring");
+        assert_eq!(repair.1[repair.0.payload()][2..], packet[header.payload()]);
+        assert_eq!(repair.0.marker, header.marker);
+    }
+}
+
+#[test]
+fn a_viewer_on_a_thin_line_gets_the_lower_spatial_layer_without_gaps() {
+    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let (mut rich, mut poor) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
+    let mut run = |rig: &mut Rig, rich: &mut Viewer, poor: &mut Viewer, keyframe_at: u16| {
+        for step in 0..60 {
+            let packets = source.vp9(step == keyframe_at);
+            source.show(rig, &mut [rich, poor], packets);
+        }
+        (rich.client.packets(), poor.client.packets())
+    };
+    let (mut all, mut part) = run(&mut rig, &mut rich, &mut poor, 0);
+    assert_eq!((all.len(), part.len()), (120, 120));
+    rig.plane.limit_bitrate(rig.now, poor.client.peer, Some(150_000));
+    let (more, low) = run(&mut rig, &mut rich, &mut poor, 99);
+    assert_eq!((sizes(&low), low.len()), (vec![200], 60), "at once, without a keyframe");
+    assert!(low.iter().all(|(header, _)| header.marker), "each picture ends where it ends for this viewer");
+    repairs_match(&mut rig, &mut poor, &low[30..].to_vec());
+    all.extend(more);
+    part.extend(low);
+    rig.plane.limit_bitrate(rig.now, poor.client.peer, Some(5_000_000));
+    let (more, high) = run(&mut rig, &mut rich, &mut poor, 50);
+    assert_eq!(sizes(&high)[..2], [200, 1_000]);
+    assert_eq!(high.len(), 60 + 10, "the larger picture from the keyframe on");
+    all.extend(more);
+    part.extend(high);
+    assert!(dense(&all) && dense(&part));
+    let lower = Point::new(Some(0), None);
+    assert_eq!(played(&mut rig, poor.client.peer), [Point::WHOLE, lower, Point::WHOLE]);
+    assert_eq!(poor.client.refused + rich.client.refused, 0);
+}
+
+#[test]
+fn what_is_missing_keeps_its_number_and_fills_it_late() {
+    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    for step in 0..60 {
+        let packets = source.vp9(step == 0);
+        source.show(&mut rig, &mut [&mut viewer], packets);
+    }
+    rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(150_000));
+    for _ in 0..4 {
+        let packets = source.vp9(false);
+        source.show(&mut rig, &mut [&mut viewer], packets);
+    }
+    viewer.client.packets();
+    // Of three pictures, the upper layer of the first and the lower of the second come late.
+    let pictures: Vec<_> = (0..3).map(|_| source.vp9(false)).collect();
+    let order = [(0, 0), (1, 1), (2, 0), (2, 1), (0, 1), (1, 0)];
+    for (picture, layer) in order {
+        let packet = pictures[picture][layer].clone();
+        rig.receive(&source.publisher.client, packet);
+        rig.flush(&mut [&mut source.publisher], &mut [&mut viewer]);
+    }
+    let packets = viewer.client.packets();
+    let first = packets[0].0.sequence;
+    let seen: Vec<_> = packets
+        .iter()
+        .map(|(header, packet)| (header.sequence.wrapping_sub(first), packet[header.payload()].len()))
+        .collect();
+    // The one that might have been for this viewer has its number and goes out, so that nothing stays missing.
+    assert_eq!(seen, [(0, 200), (3, 200), (1, 1_000), (2, 200)]);
+    repairs_match(&mut rig, &mut viewer, &packets);
+}
+
+#[test]
+fn temporal_layers_come_and_go_without_keyframes_and_picture_ids_close_up() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut packets = Vec::new();
+    let mut counts = Vec::new();
+    for limit in [None, Some(0), None] {
+        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
+        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
+        for _ in 0..60 {
+            let shown = source.vp8(source.picture == 0);
+            source.show(&mut rig, &mut [&mut viewer], shown);
+        }
+        let came = viewer.client.packets();
+        counts.push(came.len());
+        packets.extend(came);
+    }
+    assert_eq!(counts, [60, 30, 60], "half of the pictures");
+    assert!(dense(&packets));
+    let ids: Vec<_> = packets
+        .iter()
+        .map(|(header, packet)| picture_numbers(CodecKind::Vp8, &packet[header.payload()]).unwrap())
+        .collect();
+    assert!(ids.windows(2).all(|pair| pair[1].id == pair[0].id + 1));
+    assert!(ids.windows(2).all(|pair| pair[1].base.wrapping_sub(pair[0].base) <= 1));
+    repairs_match(&mut rig, &mut viewer, &packets[70..].to_vec());
+    let keyframes = rig.plane.track_report(rig.now, VIDEO).unwrap().keyframes;
+    assert_eq!(keyframes, 1);
+}
+
+#[test]
+fn a_dependency_descriptor_is_enough() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut packets = Vec::new();
+    let mut counts = Vec::new();
+    for limit in [None, Some(0), None] {
+        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
+        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
+        for _ in 0..60 {
+            let shown = source.av1(source.picture == 0);
+            source.show(&mut rig, &mut [&mut viewer], shown);
+        }
+        let came = viewer.client.packets();
+        counts.push(came.len());
+        packets.extend(came);
+    }
+    // The first picture of each part is of the lower layer, with which a viewer may go over either way.
+    assert_eq!(counts, [60, 30, 60]);
+    assert!(dense(&packets));
+    let frame = |(header, packet): &(RtpHeader, Vec<u8>)| {
+        let value = header.extension(packet, 6).unwrap();
+        u16::from_be_bytes([value[1], value[2]])
+    };
+    let frames: Vec<_> = packets[60..90].iter().map(frame).collect();
+    assert!(frames.windows(2).all(|pair| pair[1] == pair[0] + 2), "{frames:?}");
+    assert!(packets.iter().all(|(header, _)| header.marker));
+    repairs_match(&mut rig, &mut viewer, &packets[100..].to_vec());
+}
