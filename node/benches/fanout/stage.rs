@@ -23,7 +23,11 @@ const FIRST_VIEWER: PeerKey = PeerKey { index: 1, generation: 1 };
 /// SSRC of the first viewer's video.
 pub const FIRST_VIEWER_SSRC: u32 = 2;
 
+/// SSRC of the publisher's first layer; those of further layers follow.
 const PUBLISHER_SSRC: u32 = 0xA000;
+
+/// Id of the RID in what the publisher sends.
+const RID_ID: u8 = 10;
 
 /// Bytes of the header that viewers get: fixed part, MID and transport-wide sequence number.
 pub const HEADER_BYTES: usize = 24;
@@ -39,7 +43,8 @@ pub struct Stage {
     sealer: RtpSealer,
     viewer_sealer: RtcpSealer,
     payload_bytes: usize,
-    sequence: u64,
+    /// The newest sequence number of each layer.
+    sequences: Vec<u64>,
 }
 
 /// Sends nothing and counts.
@@ -99,13 +104,27 @@ fn media(payload_type: u8, mid_id: u8, transport_id: u8) -> NegotiatedMedia {
     }
 }
 
+fn rid(layer: usize) -> String {
+    char::from(b'a' + layer as u8).to_string()
+}
+
 impl Stage {
     /// `viewers` viewers, and packets that have `packet_bytes` when they leave, tags not counted.
     pub fn new(profile: SrtpProfile, viewers: u32, packet_bytes: usize) -> Self {
+        Self::with_layers(profile, viewers, packet_bytes, 1)
+    }
+
+    /// The same with `layers` simulcast layers. Only the first one flows unless [`Self::forward_layer`] is called.
+    pub fn with_layers(profile: SrtpProfile, viewers: u32, packet_bytes: usize, layers: usize) -> Self {
         let now = Instant::now();
         let mut plane = Plane::new(ShardId(0), 1, now);
         let mut ingest = media(96, 9, 3);
-        ingest.remote_ssrcs = vec![SsrcPair { primary: PUBLISHER_SSRC, rtx: None }];
+        if layers > 1 {
+            ingest.extensions.set(ExtensionKind::Rid, RID_ID);
+            ingest.rids = (0..layers).map(rid).collect();
+        } else {
+            ingest.remote_ssrcs = vec![SsrcPair { primary: PUBLISHER_SSRC, rtx: None }];
+        }
         let spec = IngestSpec {
             peer: PUBLISHER,
             path: path(0),
@@ -129,7 +148,8 @@ impl Stage {
         let viewer_sealer = RtcpSealer::new(profile, &master(profile, FIRST_VIEWER.index, 0x60)).unwrap();
         let payload_bytes = packet_bytes - HEADER_BYTES;
         let batch = SendBatch::new();
-        let mut stage = Self { plane, now, batch, sealer, viewer_sealer, payload_bytes, sequence: 0 };
+        let sequences = vec![0; layers];
+        let mut stage = Self { plane, now, batch, sealer, viewer_sealer, payload_bytes, sequences };
         // The keyframe that all legs begin with.
         stage.forward(1, &mut Nowhere::default());
         stage
@@ -137,27 +157,32 @@ impl Stage {
 
     /// The publisher's next `count` datagrams. Every packet is a keyframe of its own.
     pub fn publish(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.datagram()).collect()
+        (0..count).map(|_| self.datagram(0)).collect()
     }
 
-    fn datagram(&mut self) -> Vec<u8> {
-        self.sequence += 1;
+    fn datagram(&mut self, layer: usize) -> Vec<u8> {
+        self.sequences[layer] += 1;
+        let (sequence, ssrc) = (self.sequences[layer], PUBLISHER_SSRC + layer as u32);
         let fields = HeaderFields {
             marker: false,
             padding: false,
             payload_type: 96,
-            sequence: self.sequence as u16,
-            timestamp: self.sequence as u32 * 300,
-            ssrc: PUBLISHER_SSRC,
+            sequence: sequence as u16,
+            timestamp: sequence as u32 * 300,
+            ssrc,
         };
-        let transport_sequence = (self.sequence as u16).to_be_bytes();
+        let (transport_sequence, rid) = ((sequence as u16).to_be_bytes(), rid(layer));
+        let mut extensions = vec![(9, b"1".as_slice()), (3, &transport_sequence)];
+        if self.sequences.len() > 1 {
+            extensions.push((RID_ID, rid.as_bytes()));
+        }
         let mut packet = vec![0; 64];
-        let header = write_header(&mut packet, &fields, &[(9, b"1"), (3, &transport_sequence)]).unwrap().len;
+        let header = write_header(&mut packet, &fields, &extensions).unwrap().len;
         packet.truncate(header);
         let mut payload = vec![0x10, 0, 0, 0, 0x9D, 0x01, 0x2A];
-        payload.resize(self.payload_bytes, self.sequence as u8);
+        payload.resize(self.payload_bytes, sequence as u8);
         packet.resize(header + payload.len() + self.sealer.overhead_bytes(), 0);
-        self.sealer.seal((PUBLISHER_SSRC, self.sequence), &mut packet, header, &payload).unwrap();
+        self.sealer.seal((ssrc, sequence), &mut packet, header, &payload).unwrap();
         packet
     }
 
@@ -174,6 +199,12 @@ impl Stage {
     pub fn forward(&mut self, count: usize, transmit: &mut impl Transmit) {
         let mut datagrams = self.publish(count);
         self.run(&mut datagrams, transmit);
+    }
+
+    /// Publishes one packet of `layer` and forwards it.
+    pub fn forward_layer(&mut self, layer: usize, transmit: &mut impl Transmit) {
+        let mut datagram = [self.datagram(layer)];
+        self.run(&mut datagram, transmit);
     }
 
     /// The first viewer asks for `sequences` again; nothing is allocated for it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::delay_trend::{DelayTrend, Usage};
-use super::delivered::DeliveredRate;
+use super::delivered::{DeliveredRate, FullPath};
 use super::loss::LossControl;
 use super::probe::Prober;
 use super::rate_control::{Observation, RateControl};
@@ -93,6 +93,7 @@ impl Estimator {
         conditions: Conditions,
     ) -> Reading {
         let (mut packets, mut lost, mut late) = (0, 0, 0);
+        let mut full = FullPath::default();
         for (sequence, arrival) in feedback.packets() {
             let received = arrival != Arrival::Lost;
             let Some(packet) = log.report(sequence, received) else { continue };
@@ -106,16 +107,23 @@ impl Estimator {
                 arrived = Some(at_micros);
                 self.delivered.add(at_micros, packet.bytes.into());
                 self.trend.packet(sent, at_micros);
+                full.add(at_micros, packet.bytes.into(), self.trend.newest_queue_micros());
             }
             self.prober.reported(sequence, &packet, (sent, arrived));
         }
         self.loss.add(packets, lost as i32 - late as i32);
         let newest = feedback.base_sequence.wrapping_add(feedback.status_count).wrapping_sub(1);
-        let probe = self.follow(now_micros, newest, conditions);
+        let probe = self.follow(now_micros, newest, full.bps(), conditions);
         Reading { lost, probe }
     }
 
-    fn follow(&mut self, now: i64, newest: u16, conditions: Conditions) -> Option<ProbeEnd> {
+    fn follow(
+        &mut self,
+        now: i64,
+        newest: u16,
+        full_bps: Option<f64>,
+        conditions: Conditions,
+    ) -> Option<ProbeEnd> {
         let delivered_bps = self.delivered.bps();
         let (queue_micros, judged) = (self.trend.queue_micros(), self.trend.judge_feedback());
         let disturbed = self.prober.disturbs(now) && queue_micros < PROBE_QUEUE_MICROS;
@@ -125,7 +133,7 @@ impl Estimator {
             usage,
             queue_micros,
             delivered_bps,
-            recent_bps: self.delivered.recent_bps(),
+            recent_bps: full_bps.or_else(|| self.delivered.recent_bps()),
             round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
             can_probe: conditions.can_probe,
         });

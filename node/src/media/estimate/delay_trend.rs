@@ -126,6 +126,11 @@ impl DelayTrend {
         self.usage
     }
 
+    /// How long the newest packet waited, in µs.
+    pub(super) fn newest_queue_micros(&self) -> i64 {
+        self.newest_queue_micros
+    }
+
     /// All packets of a feedback were added: what the queue does now.
     pub(super) fn judge_feedback(&mut self) -> Usage {
         let before = std::mem::replace(&mut self.judged_queue_micros, self.newest_queue_micros);

@@ -65,10 +65,61 @@ impl DeliveredRate {
     }
 }
 
+/// A packet that waited this long, in µs, found the path full, and the path has been full since the one before it.
+const FULL_QUEUE_MICROS: i64 = 50_000;
+
+/// The least time and packets that say how fast a full path is.
+const FULL_MICROS: i64 = 30_000;
+const FULL_PACKETS: u32 = 3;
+
+/// What arrived of one feedback's packets while the path was full: how fast the path is now, whatever it was just before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FullPath {
+    packets: u32,
+    bytes: u32,
+    first: i64,
+    newest: i64,
+}
+
+impl FullPath {
+    /// `bytes` arrived `at`, in µs on the viewer's clock, after waiting for `queue_micros`.
+    pub(super) fn add(&mut self, at: i64, bytes: u32, queue_micros: i64) {
+        if queue_micros < FULL_QUEUE_MICROS {
+            *self = Self::default();
+            return;
+        }
+        if self.packets == 0 {
+            self.first = at;
+        } else {
+            self.bytes += bytes;
+        }
+        self.packets += 1;
+        self.newest = self.newest.max(at);
+    }
+
+    /// What the path carries, in bits per second, if it was full until the last packet.
+    pub(super) fn bps(&self) -> Option<f64> {
+        let passed = self.newest - self.first;
+        (self.packets >= FULL_PACKETS && passed >= FULL_MICROS)
+            .then(|| f64::from(self.bytes) * 8e6 / passed as f64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_full_path_says_how_fast_it_is() {
+        let mut path = FullPath::default();
+        path.add(0, 9_000, 10_000);
+        assert_eq!(path.bps(), None);
+        (0..5).for_each(|step| path.add(100_000 + step * 20_000, 1_000, 60_000));
+        assert!((path.bps().unwrap() - 4e5).abs() < 1.0);
+        path.add(210_000, 1_000, 20_000);
+        assert_eq!(path.bps(), None, "it is not full any more");
+    }
 
     #[test]
     fn follows_what_arrives_and_begins_anew_after_silence() {

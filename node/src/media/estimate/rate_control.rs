@@ -41,7 +41,7 @@ pub(super) struct Observation {
     pub(super) queue_micros: i64,
     /// Bits per second that arrive.
     pub(super) delivered_bps: Option<f64>,
-    /// Bits per second that arrived just now.
+    /// Bits per second that arrived just now, if possible while the path was full.
     pub(super) recent_bps: Option<f64>,
     pub(super) round_trip_micros: i64,
     pub(super) can_probe: bool,

@@ -4,6 +4,7 @@
 mod interceptor;
 mod link;
 
+use crate::media::estimate::{Estimator, SentLog};
 use interceptor::Interceptor;
 use link::{Ours, Sample, Setup, run};
 
@@ -117,4 +118,11 @@ fn a_path_with_room_is_found_by_probes_and_one_without_is_left_alone() {
         on_middle as f64 / 57e3
     );
     assert!(on_middle >= 56_000 && queue_ms <= 50.0, "{on_middle} ms, queue {queue_ms}");
+}
+
+#[test]
+fn a_viewer_costs_little_memory() {
+    let bytes = size_of::<Estimator>() + size_of::<SentLog>();
+    println!("estimator and log: {bytes} bytes");
+    assert!(bytes <= 10 * 1024, "{bytes}");
 }
