@@ -125,9 +125,17 @@ test('the studio tells in plain words how the broadcast goes, and ends it', asyn
   );
   const viewer = await watch(name);
   await waitForState(viewer, 'playing');
+  // The server hears the DELETE before the connection says goodbye, and so knows that the end was meant.
+  const deleted = async () => {
+    const metrics = await (await fetch(`${server.admin}/metrics`)).text();
+    const line = /^aforo_session_ends_total\{reason="deleted",role="publisher"\} (\d+)$/m;
+    return Number(line.exec(metrics)?.[1] ?? 0);
+  };
+  const before = await deleted();
   await publisher.click('#golive');
   await waitForState(publisher, 'ended');
   await waitForState(viewer, 'stalled');
+  await expect.poll(deleted).toBe(before + 1);
   const rooms = (await (await fetch(`${server.url}/v1/rooms`)).json()) as {
     rooms: Array<{ name: string; live: boolean }>;
   };
