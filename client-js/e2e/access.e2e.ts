@@ -109,3 +109,30 @@ test('the first page keeps the names of rooms until it has a token, which then o
   await expectMovingPicture(home);
   expect(pageErrors(home)).toEqual([]);
 });
+
+test('a second studio with the same token takes over: viewers play on, and the first one is told', async () => {
+  const studio = async () => {
+    const { page } = await openWatched('/studio/contested');
+    await goLiveWith(page, PUBLISH);
+    return page;
+  };
+  const first = await studio();
+  const { page: viewer } = await openWatched('/watch/contested');
+  await give(viewer, PLAY);
+  await waitForState(viewer, 'playing');
+  await expectMovingPicture(viewer);
+  const session = () =>
+    viewer.evaluate(() => {
+      const { srcObject } = document.querySelector('aforo-player')?.video ?? {};
+      return (srcObject as MediaStream | null)?.id;
+    });
+  const before = await session();
+  const second = await studio();
+  await waitForState(first, 'failed');
+  await first.getByText('Another studio has taken over').waitFor();
+  await expectMovingPicture(viewer);
+  await waitForState(viewer, 'playing');
+  expect(await session()).toBe(before);
+  expect(await second.evaluate(() => document.body.dataset.state)).toBe('live');
+  expect([first, viewer, second].flatMap(pageErrors)).toEqual([]);
+});

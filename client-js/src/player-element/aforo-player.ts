@@ -6,13 +6,15 @@ import type { SessionFailure } from '../session/failure.ts';
 import type { TransportChoice } from '../session/sdp.ts';
 import type { Flow } from '../stats/stall.ts';
 import { noticeFor } from './notice.ts';
+import { qualityChoices } from './quality-menu.ts';
 import { PlayerView } from './view.ts';
 
 /**
  * Attributes: `src` (a WHEP endpoint), or `room` and optionally `stream` on `server` (this page's own unless given);
  * `token`; `transport` (`any`, `udp`, `tcp`). A change of any starts it anew; leaving the document stops it.
  *
- * Events: `aforo-state`, `aforo-stats`, `aforo-firstframe` and `aforo-failure`, each with the payload of the event of
+ * Events: `aforo-state`, `aforo-stats`, `aforo-firstframe`, `aforo-layers`, `aforo-viewers`, `aforo-moved` and
+ * `aforo-failure`, each with the payload of the event of
  * {@link Player} as its `detail`. The sound is off until a person turns it on, because browsers play nothing else
  * unasked. `--aforo-accent`, `--aforo-live` and `--aforo-radius` fit it to the page.
  */
@@ -38,8 +40,10 @@ export class AforoPlayerElement extends HTMLElement {
       togglePictureInPicture: () => void this.#togglePictureInPicture(),
       toggleFullscreen: () => void this.#toggleFullscreen(),
       retry: () => this.#restart(),
+      chooseQuality: (rid) => void this.#chooseQuality(rid),
     });
     this.video.addEventListener('volumechange', () => this.#render());
+    this.video.addEventListener('resize', () => this.#showQuality());
     this.addEventListener('fullscreenchange', () =>
       this.#view.showFullscreen(document.fullscreenElement === this),
     );
@@ -101,13 +105,33 @@ export class AforoPlayerElement extends HTMLElement {
       this.#flow = flow;
       this.#render();
     });
+    player.on('layers', (layers) => {
+      this.#showQuality();
+      this.#announce('aforo-layers', layers);
+    });
+    player.on('viewers', (viewers) => this.#announce('aforo-viewers', viewers));
+    player.on('moved', () => this.#announce('aforo-moved', undefined));
     player.on('firstframe', (detail) => this.#announce('aforo-firstframe', detail));
     player.on('failure', (detail) => {
       this.#failure = detail.failure;
       this.#changed(player, 'aforo-failure', detail);
     });
     player.start();
+    this.#showQuality();
     this.#render();
+  }
+
+  #showQuality(): void {
+    const { layers = [], selectedLayer = null } = this.#player ?? {};
+    const shownHeight = Math.min(this.video.videoHeight, this.video.videoWidth);
+    this.#view.showQuality(qualityChoices({ layers, selected: selectedLayer, shownHeight }));
+  }
+
+  async #chooseQuality(rid: string | null): Promise<void> {
+    const wished = this.#player?.selectLayer(rid);
+    this.#showQuality();
+    await wished;
+    this.#showQuality();
   }
 
   #endpoint(): string | null {

@@ -3,6 +3,7 @@
 import { type IconName, icon } from '../icons.ts';
 import type { Notice } from './notice.ts';
 import css from './player.css?inline';
+import { type QualityChoice, QualityMenu } from './quality-menu.ts';
 
 /** What a person did. */
 export interface ViewActions {
@@ -12,6 +13,8 @@ export interface ViewActions {
   readonly togglePictureInPicture: () => void;
   readonly toggleFullscreen: () => void;
   readonly retry: () => void;
+  /** `null` leaves the choice to the server. */
+  readonly chooseQuality: (rid: string | null) => void;
 }
 
 /** How long the controls stay after the last sign of a pointer. */
@@ -30,6 +33,7 @@ export class PlayerView {
   readonly #bar = element('div', 'bar');
   readonly #mute: HTMLButtonElement;
   readonly #volume = document.createElement('input');
+  readonly #quality: QualityMenu;
   readonly #pip: HTMLButtonElement;
   readonly #fullscreen: HTMLButtonElement;
   #quietTimer: ReturnType<typeof setTimeout> | undefined;
@@ -40,6 +44,7 @@ export class PlayerView {
     this.#sound = button('sound', 'Turn the sound on', actions.unmute, 'soundOff');
     this.#sound.append('Tap for sound');
     this.#mute = button('mute', 'Mute', actions.toggleMute, 'soundOn');
+    this.#quality = new QualityMenu(actions.chooseQuality);
     this.#pip = button('pip', 'Picture in picture', actions.togglePictureInPicture, 'pictureInPicture');
     this.#fullscreen = button('fullscreen', 'Full screen', actions.toggleFullscreen, 'fullscreen');
     this.#volume.type = 'range';
@@ -77,6 +82,10 @@ export class PlayerView {
     this.#volume.style.setProperty('--level', `${percent}%`);
   }
 
+  showQuality(choices: readonly QualityChoice[]): void {
+    this.#quality.show(choices);
+  }
+
   showFullscreen(active: boolean): void {
     setIcon(
       this.#fullscreen,
@@ -99,7 +108,8 @@ export class PlayerView {
     this.#sound.hidden = true;
     this.#pip.hidden = !document.pictureInPictureEnabled;
     this.#fullscreen.hidden = !document.fullscreenEnabled;
-    this.#bar.append(this.#mute, this.#volume, element('span', 'gap'), this.#pip, this.#fullscreen);
+    const [gap, quality] = [element('span', 'gap'), this.#quality.element];
+    this.#bar.append(this.#mute, this.#volume, gap, quality, this.#pip, this.#fullscreen);
     this.#frame.append(this.video, this.#notice, this.#sound, this.#badge, this.#bar);
     root.append(this.#frame);
   }

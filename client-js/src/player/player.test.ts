@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { created, FakeConnection, FakeServer } from '../session/fake-connection.ts';
 import type { StatsEntry } from '../stats/report.ts';
+import { FakeEventSource } from './fake-event-source.ts';
 import { Player } from './player.ts';
 
 /** A connection whose server sends as many packets a second as it is told. */
@@ -84,5 +85,126 @@ test('the server ends a silence: the player asks again until the stream is live'
   await vi.advanceTimersByTimeAsync(10_000);
   expect(server.of('POST').length).toBeGreaterThan(2);
   expect(states).toEqual(['connecting', 'playing', 'stalled', 'reconnecting', 'waiting']);
+  player.stop();
+});
+
+const EXTENSIONS =
+  '</s/sse>; rel="urn:ietf:params:whep:ext:core:server-sent-events", </s/layer>; rel="urn:ietf:params:whep:ext:core:layer"';
+
+/** Answers offers with sessions that have extensions, and what is posted to these with what they answer. */
+function extended(layer: () => Response = () => new Response()) {
+  let sessions = 0;
+  const asked: Array<readonly [string, string]> = [];
+  const fetch = (async (url: string, { method, body }: RequestInit) => {
+    if (method !== 'POST') return new Response();
+    const { pathname } = new URL(url);
+    asked.push([pathname, String(body)]);
+    if (pathname === '/s/sse') return new Response(null, { status: 201, headers: { Location: '/s/sse/1' } });
+    if (pathname === '/s/layer') return layer();
+    sessions += 1;
+    const response = created(String(sessions))();
+    response.headers.set('Link', EXTENSIONS);
+    return response;
+  }) as unknown as typeof globalThis.fetch;
+  return { fetch, asked };
+}
+
+/** A player whose media flows and which listens to its server. */
+async function listening(layer?: () => Response) {
+  const { fetch, asked } = extended(layer);
+  const connections: FlowingConnection[] = [];
+  const sources: FakeEventSource[] = [];
+  const player = new Player({
+    url: 'https://host/whep/room',
+    fetch,
+    createConnection: () => {
+      const connection = new FlowingConnection();
+      if (connections.length > 0) connection.packetsPerSecond = 0;
+      connections.push(connection);
+      return connection as unknown as RTCPeerConnection;
+    },
+    createEventSource: (url) => {
+      const source = new FakeEventSource(url);
+      sources.push(source);
+      return source as unknown as EventSource;
+    },
+  });
+  player.start();
+  await vi.advanceTimersByTimeAsync(0);
+  connections[0]?.become('connected');
+  sources[0]?.open();
+  await vi.advanceTimersByTimeAsync(2_000);
+  return { player, asked, connections, sources };
+}
+
+test('what the server tells is passed on: off air, on air, how many watch', async () => {
+  const { player, sources } = await listening();
+  const viewers: Array<number | null> = [];
+  player.on('viewers', (count) => viewers.push(count));
+  expect(player.state).toBe('playing');
+  sources[0]?.say('inactive', '{}');
+  expect(player.state).toBe('stalled');
+  sources[0]?.say('active', '{}');
+  expect(player.state).toBe('playing');
+  sources[0]?.say('viewercount', '{"viewercount":7}');
+  sources[0]?.say('inactive', '{}');
+  sources[0]?.fail(2);
+  expect(viewers).toEqual([7, null]);
+  expect(player.state).toBe('playing');
+  player.stop();
+  expect(sources[0]?.closed).toBe(true);
+});
+
+const TWO_LAYERS = JSON.stringify({
+  '1': [
+    { rid: 'f', width: 1280, height: 720, bitrate: 1_500_000 },
+    { rid: 'q', width: 320, height: 180, bitrate: 90_000 },
+  ],
+});
+
+test('a layer is asked for, also of the session that follows', async () => {
+  const { player, asked, connections, sources } = await listening();
+  sources[0]?.say('layers', TWO_LAYERS);
+  expect(player.layers.map(({ rid }) => rid)).toEqual(['f', 'q']);
+  const wishes = () => asked.filter(([path]) => path === '/s/layer').map(([, body]) => body);
+  await player.selectLayer('q');
+  expect([player.selectedLayer, wishes()]).toEqual(['q', ['{"rid":"q"}']]);
+  connections[0]?.become('closed');
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(wishes()).toEqual(['{"rid":"q"}', '{"rid":"q"}']);
+  await player.selectLayer(null);
+  expect(wishes().at(-1)).toBe('{}');
+  player.stop();
+});
+
+test('a layer that is not there any more is not insisted on', async () => {
+  const { player, sources } = await listening(() => new Response('', { status: 400 }));
+  sources[0]?.say('layers', TWO_LAYERS);
+  await player.selectLayer('q');
+  expect(player.selectedLayer).toBeNull();
+  sources[0]?.say('layers', '{"1":[{"rid":"f","bitrate":1}]}');
+  expect(player.layers).toEqual([]);
+  player.stop();
+});
+
+test('told to move, it plays from there before it stops playing from here', async () => {
+  const { player, asked, connections, sources } = await listening();
+  const states: string[] = [];
+  player.on('state', (state) => states.push(state));
+  let moved = 0;
+  player.on('moved', () => (moved += 1));
+  sources[0]?.say('reconnect', '{"url":"https://host/whep/elsewhere"}');
+  await vi.advanceTimersByTimeAsync(0);
+  expect(asked.at(-1)?.[0]).toBe('/whep/elsewhere');
+  expect([connections.length, connections[0]?.closed, moved]).toEqual([2, false, 0]);
+  connections[1]?.become('connected');
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(connections[0]?.closed).toBe(false);
+  if (connections[1] !== undefined) connections[1].packetsPerSecond = 50;
+  await vi.advanceTimersByTimeAsync(100);
+  expect([connections[0]?.closed, connections[1]?.closed, moved]).toEqual([true, false, 1]);
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(states.filter((state) => state === 'reconnecting')).toEqual([]);
+  expect(player.state).toBe('playing');
   player.stop();
 });

@@ -2,6 +2,7 @@
 
 import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
+import { postLayer } from '../session/endpoint.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
@@ -11,6 +12,8 @@ import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { type Flow, StallWatch } from '../stats/stall.ts';
 import { HoldBack } from './hold-back.ts';
+import { mediaArrival } from './media-arrival.ts';
+import { type OpenEventSource, type VideoLayer, ViewerEvents } from './viewer-events.ts';
 
 /**
  * - `waiting`: the stream is not live; the player asks again by itself
@@ -37,6 +40,7 @@ export interface PlayerOptions {
   readonly transport?: TransportChoice;
   readonly fetch?: typeof fetch;
   readonly createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
+  readonly createEventSource?: OpenEventSource;
 }
 
 /** What a player tells. */
@@ -49,6 +53,12 @@ export interface PlayerEvents {
   stats: PlaybackSample;
   /** Whether the picture moves. */
   flow: Flow;
+  /** The layers that may be chosen, best first; none without simulcast. See {@link Player.selectLayer}. */
+  layers: readonly VideoLayer[];
+  /** How many watch; `null` while the server does not tell by itself. */
+  viewers: number | null;
+  /** The player plays from another server now, or with another connection, because the server asked it to. */
+  moved: undefined;
   /** The network path was mended by an ICE restart. */
   restarted: undefined;
   /** An attempt failed or a session was lost; `retryMs` is `null` when the player gave up. */
@@ -61,12 +71,25 @@ const NOT_LIVE_RETRY_MS = 2_000;
 /** When a stream ends, all who watched it lose it at one moment; they ask again spread over this time. */
 const CROWD_SPREAD_MS = 1_000;
 
+/** How often, and how long apart, a player tries to move when the server asks it to, before it lets things happen. */
+const MOVE_TRIES = 6;
+const MOVE_RETRY_MS = 400;
+
 /** Make it, listen to `stream`, {@link start} it, {@link stop} it. */
 export class Player extends Emitter<PlayerEvents> {
   readonly #options: PlayerOptions;
   readonly #keeper: SessionKeeper;
   #sampler: StatsSampler<PlaybackSample> | null = null;
   #watches: Unsubscribe[] = [];
+  /** Where to ask for a session: where the page said, or where the server has sent us since. */
+  #url: string;
+  readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
+  #events: ViewerEvents | null = null;
+  #layers: readonly VideoLayer[] = [];
+  #wanted: string | null = null;
+  #moving = false;
+  /** Whether the server said that nobody publishes at the moment. */
+  #offAir = false;
   #state: PlayerState = 'idle';
   #flow: Flow = 'flowing';
   #media: MediaStream | null = null;
@@ -78,6 +101,7 @@ export class Player extends Emitter<PlayerEvents> {
   constructor(options: PlayerOptions) {
     super();
     this.#options = options;
+    this.#url = options.url;
     this.#keeper = new SessionKeeper({ open: (signal) => this.#open(signal), judge: judgePlayer });
     this.#keeper.on('session', (session) => this.#adopt(session));
     this.#keeper.on('state', () => this.#update());
@@ -94,6 +118,23 @@ export class Player extends Emitter<PlayerEvents> {
   /** The media of the present session. */
   get stream(): MediaStream | null {
     return this.#media;
+  }
+
+  /** The layers that may be chosen, best first. */
+  get layers(): readonly VideoLayer[] {
+    return this.#layers;
+  }
+
+  /** The layer that was chosen, by its `rid`; `null` leaves the choice to the server. */
+  get selectedLayer(): string | null {
+    return this.#wanted;
+  }
+
+  /** Asks for a layer, in this session and those that follow; `null` leaves the choice to the server. */
+  async selectLayer(rid: string | null): Promise<void> {
+    this.#wanted = rid;
+    const session = this.#keeper.session;
+    if (session !== null) await this.#wish(session);
   }
 
   /** Starts, or starts again after `failed` or `closed`. */
@@ -131,8 +172,12 @@ export class Player extends Emitter<PlayerEvents> {
   }
 
   async #open(signal: AbortSignal): Promise<WhipWhepSession> {
-    const { url, token, transport, iceServers, createConnection } = this.#options;
-    const endpoint = { url, role: 'whep' as const, fetch: this.#options.fetch ?? globalThis.fetch };
+    const { token, transport, iceServers, createConnection } = this.#options;
+    const endpoint = {
+      url: this.#url,
+      role: 'whep' as const,
+      fetch: this.#options.fetch ?? globalThis.fetch,
+    };
     const media = new MediaStream();
     const session = await WhipWhepSession.open(
       {
@@ -148,14 +193,16 @@ export class Player extends Emitter<PlayerEvents> {
       },
       signal,
     );
-    this.#media = media;
+    this.#mediaOf.set(session, media);
     return session;
   }
 
   #adopt(session: WhipWhepSession): void {
+    this.#media = this.#mediaOf.get(session) ?? null;
     this.#sampler?.stop();
     this.#flow = 'flowing';
     this.#mediaCame = false;
+    this.#listen(session);
     const stall = new StallWatch(Date.now());
     const holdBack = new HoldBack();
     const hasVideo = this.#media?.getVideoTracks().length !== 0;
@@ -172,6 +219,76 @@ export class Player extends Emitter<PlayerEvents> {
     });
     session.on('restarted', () => this.emit('restarted', undefined));
     if (this.#media !== null) this.emit('stream', this.#media);
+  }
+
+  /** Hears what the server tells of the session from now on. */
+  #listen(session: WhipWhepSession): void {
+    this.#deafen();
+    const { events: url, layer } = session.extensions ?? { events: null, layer: null };
+    if (layer !== null && this.#wanted !== null) void this.#wish(session);
+    if (url === null) return;
+    const events = new ViewerEvents(this.#options.createEventSource);
+    this.#events = events;
+    events.on('open', (open) => {
+      if (open) return;
+      // What it said last may be long past.
+      this.#offAir = false;
+      this.emit('viewers', null);
+      this.#update();
+    });
+    events.on('viewers', (viewers) => this.emit('viewers', viewers));
+    events.on('live', (live) => {
+      this.#offAir = !live;
+      this.#update();
+    });
+    // One layer is no choice.
+    if (layer !== null) events.on('layers', (layers) => this.#showLayers(layers.length > 1 ? layers : []));
+    events.on('reconnect', (target) => void this.#move(target));
+    void events.start(session.endpoint, url);
+  }
+
+  #deafen(): void {
+    if (this.#events === null) return;
+    const events = this.#events;
+    this.#events = null;
+    this.#offAir = false;
+    events.close();
+    this.#showLayers([]);
+  }
+
+  #showLayers(layers: readonly VideoLayer[]): void {
+    if (layers.length === 0 && this.#layers.length === 0) return;
+    this.#layers = layers;
+    this.emit('layers', layers);
+  }
+
+  async #wish(session: WhipWhepSession): Promise<void> {
+    const url = session.extensions?.layer ?? null;
+    if (url === null) return;
+    try {
+      await postLayer(session.endpoint, url, this.#wanted === null ? {} : { rid: this.#wanted });
+    } catch {
+      // The publisher has no such layer any more: what the server chooses is better than what is not there.
+      this.#wanted = null;
+      this.emit('layers', this.#layers);
+    }
+  }
+
+  /** Plays from `url` before it stops playing from where it does, so that nothing is missed. */
+  async #move(url: string | null): Promise<void> {
+    this.#url = url ?? this.#url;
+    if (this.#moving) return;
+    this.#moving = true;
+    for (let tries = 0; tries < MOVE_TRIES && this.#keeper.session !== null; tries += 1) {
+      const moved = await this.#keeper.handOver((signal) => this.#open(signal), mediaArrival);
+      if (moved) {
+        this.emit('moved', undefined);
+        break;
+      }
+      // Until it works, or until the server ends this session and a new one is made as after any loss.
+      await new Promise((resolve) => setTimeout(resolve, MOVE_RETRY_MS * (1 + Math.random())));
+    }
+    this.#moving = false;
   }
 
   #mediaFlows(): void {
@@ -195,7 +312,7 @@ export class Player extends Emitter<PlayerEvents> {
    */
   #connectedState(): PlayerState {
     if (!this.#mediaCame) return this.#mediaEverCame ? 'stalled' : 'connecting';
-    return this.#flow === 'silent' ? 'stalled' : 'playing';
+    return this.#flow === 'silent' || this.#offAir ? 'stalled' : 'playing';
   }
 
   #update(): void {
@@ -205,6 +322,7 @@ export class Player extends Emitter<PlayerEvents> {
     if (this.#keeper.session === null) {
       this.#sampler?.stop();
       this.#flow = 'flowing';
+      this.#deafen();
     }
     const state = keeper === 'connected' ? this.#connectedState() : PLAYER_STATES[keeper];
     if (state === this.#state) return;

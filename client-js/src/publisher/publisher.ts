@@ -10,6 +10,7 @@ import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PublishSample, readPublish } from '../stats/publish-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { orderCodecs, type VideoCodec } from './codec-preference.ts';
+import { videoEncodings, worthSimulcast } from './encodings.ts';
 
 /** - `live`: the server receives us. The others are those of {@link SessionKeeper}; a publisher never waits. */
 export type PublisherState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'ended';
@@ -23,7 +24,7 @@ export interface PublisherOptions {
   readonly codec?: VideoCodec;
   /** Most that the video may take, in bit/s; 2.5 Mbit/s unless told otherwise. */
   readonly maxBitrateBps?: number;
-  /** Sends three sizes instead of one (RFC 8853). Off unless told otherwise. */
+  /** Sends three sizes instead of one (RFC 8853); see {@link worthSimulcast} for when, unless told otherwise. */
   readonly simulcast?: boolean;
   /**
    * The page was on air here and ended without a farewell, as after a crash: the server may hold that session for a
@@ -133,14 +134,16 @@ export class Publisher extends Emitter<PublisherEvents> {
       streams,
       sendEncodings: [{ maxBitrate: AUDIO_MAX_BITRATE_BPS }],
     });
+    const codec = this.#options.codec ?? 'H264';
+    const simulcast = this.#options.simulcast ?? worthSimulcast(this.#tracks.video, codec);
     const video = connection.addTransceiver(this.#tracks.video ?? 'video', {
       direction: 'sendonly',
       streams,
-      sendEncodings: videoEncodings(maxBitrateBps, this.#options.simulcast ?? false),
+      sendEncodings: videoEncodings(maxBitrateBps, simulcast),
     });
     const codecs = RTCRtpSender.getCapabilities?.('video')?.codecs;
     if (codecs !== undefined && 'setCodecPreferences' in video) {
-      video.setCodecPreferences(orderCodecs(codecs, this.#options.codec ?? 'H264'));
+      video.setCodecPreferences(orderCodecs(codecs, codec));
     }
   }
 
@@ -169,16 +172,6 @@ const PUBLISHER_STATES: Record<SessionKeeper['state'], PublisherState> = {
   failed: 'failed',
   closed: 'ended',
 };
-
-/** One size, or three whose pixel counts are a quarter of each other's. */
-function videoEncodings(maxBitrateBps: number, simulcast: boolean): RTCRtpEncodingParameters[] {
-  if (!simulcast) return [{ maxBitrate: maxBitrateBps }];
-  return [
-    { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: Math.round(maxBitrateBps / 12) },
-    { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: Math.round(maxBitrateBps / 4) },
-    { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: maxBitrateBps },
-  ];
-}
 
 /** The server gives a name free 30 s after the last sign of life of who held it (RFC 7675), and needs a moment to. */
 const OWN_GHOST_MAX_MS = 35_000;

@@ -19,13 +19,18 @@ function endpoint(answer: Response | Error): { endpoint: Endpoint; asked: Return
 const signal = new AbortController().signal;
 
 test('an offer goes out as SDP with the token; the session comes back absolute', async () => {
-  const headers = { Location: '/sessions/1', ETag: '"tag"', Link: '<stun:s>; rel="ice-server"' };
+  const headers = {
+    Location: '/sessions/1',
+    ETag: '"tag"',
+    Link: '<stun:s>; rel="ice-server", </sessions/1/layer>; rel="urn:ietf:params:whep:ext:core:layer"',
+  };
   const { endpoint: whep, asked } = endpoint(new Response('answer', { status: 201, headers }));
   expect(await postOffer(whep, 'offer', signal)).toEqual({
     sessionUrl: 'https://host/sessions/1',
     etag: '"tag"',
     answer: 'answer',
     iceServers: [{ urls: 'stun:s' }],
+    extensions: { events: null, layer: 'https://host/sessions/1/layer' },
   });
   const [url, init] = asked.mock.calls[0] as unknown as [string, RequestInit & { headers: Headers }];
   expect(url).toBe('https://host/whep/room');

@@ -1,7 +1,7 @@
 /** The HTTP half of WHIP (RFC 9725) and WHEP: one function per request, no state. */
 
 import { failureKind, parseRetryAfter, SessionFailure } from './failure.ts';
-import { iceServersOf } from './link-header.ts';
+import { iceServersOf, linkTo } from './link-header.ts';
 
 /** Where to send requests and as whom. */
 export interface Endpoint {
@@ -21,7 +21,19 @@ export interface Grant {
   readonly etag: string | null;
   readonly answer: string;
   readonly iceServers: RTCIceServer[];
+  readonly extensions: Extensions;
 }
+
+/** Absolute addresses of what a viewer's session has beside itself; `null` where the server has no such thing. */
+export interface Extensions {
+  /** Takes lists of events, hands out event streams. */
+  readonly events: string | null;
+  /** Takes wishes for layers. */
+  readonly layer: string | null;
+}
+
+const EVENTS_RELATION = 'urn:ietf:params:whep:ext:core:server-sent-events';
+const LAYER_RELATION = 'urn:ietf:params:whep:ext:core:layer';
 
 /** Longest explanation taken from a refusal's body, in characters: it goes on a page. */
 const EXPLANATION_MAX_LENGTH = 300;
@@ -37,13 +49,52 @@ export async function postOffer(endpoint: Endpoint, offer: string, signal: Abort
   if (response.status !== 201) throw await refusal(endpoint, response);
   const location = response.headers.get('Location');
   if (location === null) throw new SessionFailure('refused', 'the server named no session address', 201);
+  // Relative to where a redirect led, not to where we first asked.
+  const absolute = (url: string) => new URL(url, response.url || endpoint.url).href;
+  const links = response.headers.get('Link');
+  const extension = (relation: string) => {
+    const url = linkTo(links, relation);
+    return url === null ? null : absolute(url);
+  };
   return {
-    // Relative to where a redirect led, not to where we first asked.
-    sessionUrl: new URL(location, response.url || endpoint.url).href,
+    sessionUrl: absolute(location),
     etag: response.headers.get('ETag'),
     answer: await response.text(),
-    iceServers: iceServersOf(response.headers.get('Link')),
+    iceServers: iceServersOf(links),
+    extensions: { events: extension(EVENTS_RELATION), layer: extension(LAYER_RELATION) },
   };
+}
+
+/** Asks for an event stream of these events. Returns its absolute address, or throws a {@link SessionFailure}. */
+export async function postEvents(
+  endpoint: Endpoint,
+  url: string,
+  events: readonly string[],
+  signal: AbortSignal,
+): Promise<string> {
+  const response = await postJson(endpoint, url, events, signal);
+  const location = response.headers.get('Location');
+  if (response.status !== 201 || location === null) throw await refusal(endpoint, response);
+  return new URL(location, response.url || url).href;
+}
+
+/** A wish for a layer (WHEP's layer extension); without a bound the server chooses. */
+export interface LayerWish {
+  readonly mediaId?: string;
+  readonly rid?: string;
+  readonly maxHeight?: number;
+}
+
+/** Asks for a layer. Throws a {@link SessionFailure} if the server does not grant it. */
+export async function postLayer(endpoint: Endpoint, url: string, wish: LayerWish): Promise<void> {
+  const response = await postJson(endpoint, url, wish);
+  if (!response.ok) throw await refusal(endpoint, response);
+}
+
+function postJson(endpoint: Endpoint, url: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  const headers = { 'Content-Type': 'application/json' };
+  const init: RequestInit = { method: 'POST', headers, body: JSON.stringify(body) };
+  return send(endpoint, url, signal === undefined ? init : { ...init, signal });
 }
 
 /** What a PATCH came to. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { iceServersOf } from './link-header.ts';
+import { iceServersOf, linkTo } from './link-header.ts';
 
 test('reads servers with and without credentials', () => {
   const header =
@@ -17,4 +17,13 @@ test('no header, no servers; nonsense is passed over', () => {
   expect(iceServersOf('')).toEqual([]);
   expect(iceServersOf('turn:unbracketed; rel=ice-server')).toEqual([]);
   expect(iceServersOf('<>; rel="ice-server"')).toEqual([]);
+});
+
+test('finds an extension by its relation', () => {
+  const header =
+    '<stun:a>; rel="ice-server", <https://h/s/sse>; rel="urn:x:events"; events="active,layers", </s/l>; rel="urn:x:layer"';
+  expect(linkTo(header, 'urn:x:events')).toBe('https://h/s/sse');
+  expect(linkTo(header, 'urn:x:layer')).toBe('/s/l');
+  expect(linkTo(header, 'urn:x:other')).toBeNull();
+  expect(linkTo(null, 'urn:x:layer')).toBeNull();
 });

@@ -16,27 +16,25 @@ afterEach(() => {
 
 function keep(server: FakeServer, judge: Judge, role: 'whip' | 'whep') {
   const connections: FakeConnection[] = [];
-  const keeper = new SessionKeeper({
-    judge,
-    open: (signal) =>
-      WhipWhepSession.open(
-        {
-          endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
-          transport: 'any',
-          iceServers: [],
-          createConnection: () => {
-            const connection = new FakeConnection();
-            connections.push(connection);
-            return connection as unknown as RTCPeerConnection;
-          },
+  const open = (signal: AbortSignal) =>
+    WhipWhepSession.open(
+      {
+        endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
+        transport: 'any',
+        iceServers: [],
+        createConnection: () => {
+          const connection = new FakeConnection();
+          connections.push(connection);
+          return connection as unknown as RTCPeerConnection;
         },
-        () => undefined,
-        signal,
-      ),
-  });
+      },
+      () => undefined,
+      signal,
+    );
+  const keeper = new SessionKeeper({ judge, open });
   const states: string[] = [];
   keeper.on('state', (state) => states.push(state));
-  return { keeper, connections, states };
+  return { keeper, connections, states, open };
 }
 
 const notLive = () => new Response('', { status: 409, headers: { 'Retry-After': '3' } });
@@ -163,4 +161,77 @@ test('a clear no ends a publisher even on air', async () => {
   connections[0]?.become('closed');
   await vi.advanceTimersByTimeAsync(300);
   expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'failed']);
+});
+
+test('a hand-over ends the present session only when the next one is ready', async () => {
+  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
+  const { keeper, connections, states, open } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  let ready: () => void = () => undefined;
+  const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
+  await settle();
+  connections[1]?.become('connected');
+  expect([connections[0]?.closed, server.of('DELETE').length]).toEqual([false, 0]);
+  ready();
+  expect(await moved).toBe(true);
+  expect([connections[0]?.closed, connections[1]?.closed]).toEqual([true, false]);
+  expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
+  expect(keeper.session?.url).toBe('https://host/sessions/2');
+  expect(states).toEqual(['connecting', 'connected']);
+});
+
+test('a hand-over that is refused, or never ready, changes nothing', async () => {
+  const full = () => new Response('', { status: 503 });
+  const server = new FakeServer().on('POST', created('1'), full, created('3'));
+  const { keeper, connections, states, open } = keep(
+    server.on('DELETE', () => new Response()),
+    judgePlayer,
+    'whep',
+  );
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  expect(await keeper.handOver(open, async () => undefined)).toBe(false);
+  expect(await keeper.handOver(open, () => Promise.reject(new Error('no media')))).toBe(false);
+  expect([connections[0]?.closed, connections[2]?.closed]).toEqual([false, true]);
+  expect([keeper.session?.url, states]).toEqual(['https://host/sessions/1', ['connecting', 'connected']]);
+});
+
+test('a session that is lost during a hand-over is followed by one session, not by two', async () => {
+  const down = () => new Response('', { status: 502 });
+  const server = new FakeServer()
+    .on('POST', created('1'), created('2'), down)
+    .on('DELETE', () => new Response());
+  const { keeper, connections, open } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  let ready: () => void = () => undefined;
+  const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
+  await settle();
+  connections[0]?.become('closed');
+  await settle();
+  expect(keeper.state).toBe('reconnecting');
+  connections[1]?.become('connected');
+  ready();
+  expect(await moved).toBe(true);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect([keeper.state, server.of('POST').length]).toEqual(['connected', 2]);
+});
+
+test('stopping ends a hand-over', async () => {
+  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
+  const { keeper, connections, open } = keep(server, judgePlayer, 'whep');
+  keeper.start();
+  await settle();
+  connections[0]?.become('connected');
+  let ready: () => void = () => undefined;
+  const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
+  await settle();
+  keeper.stop();
+  ready();
+  expect(await moved).toBe(false);
+  expect(connections.every(({ closed }) => closed)).toBe(true);
 });

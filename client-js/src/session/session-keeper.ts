@@ -108,6 +108,36 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
     }
   }
 
+  /**
+   * Opens the next session beside the present one, and changes over once `ready` says that its media flows. Resolves with
+   * whether it did; if not, the present session goes on as before.
+   */
+  async handOver(
+    open: (signal: AbortSignal) => Promise<WhipWhepSession>,
+    ready: (session: WhipWhepSession, signal: AbortSignal) => Promise<void>,
+  ): Promise<boolean> {
+    const from = this.#session;
+    const { signal } = this.#abort;
+    if (from === null) return false;
+    let next: WhipWhepSession | null = null;
+    try {
+      next = await open(signal);
+      await ready(next, signal);
+    } catch {
+      next?.close();
+      return false;
+    }
+    // The present one may have been lost meanwhile, and its successor be on the way or here.
+    if (signal.aborted || this.#opening || (this.#session !== from && this.#session !== null)) {
+      next.close();
+      return false;
+    }
+    clearTimeout(this.#timer);
+    this.#adopt(next);
+    from.close();
+    return true;
+  }
+
   async #open(): Promise<void> {
     if (this.#opening) return;
     this.#opening = true;
@@ -130,13 +160,16 @@ export class SessionKeeper extends Emitter<KeeperEvents> {
   #adopt(session: WhipWhepSession): void {
     this.#session = session;
     const connected = () => {
+      if (this.#session !== session) return;
       this.#attempt = 0;
       this.#lastFailure = null;
       this.#everConnected = true;
       this.#setState('connected');
     };
     session.on('connected', connected);
-    session.on('interrupted', () => this.#setState('interrupted'));
+    session.on('interrupted', () => {
+      if (this.#session === session) this.#setState('interrupted');
+    });
     session.on('lost', (failure) => {
       if (this.#session !== session) return;
       this.#session = null;

@@ -1,7 +1,14 @@
 /** One WebRTC connection over WHIP or WHEP, from offer to DELETE; it is never reused after it was lost. */
 
 import { Emitter } from '../emitter.ts';
-import { deleteSession, type Endpoint, type Grant, patchSession, postOffer } from './endpoint.ts';
+import {
+  deleteSession,
+  type Endpoint,
+  type Extensions,
+  type Grant,
+  patchSession,
+  postOffer,
+} from './endpoint.ts';
 import { SessionFailure } from './failure.ts';
 import { RECOVERY_LIMITS, RecoveryCore, type RecoveryInput, type RecoveryLimits } from './recovery.ts';
 import {
@@ -104,6 +111,16 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
   /** Address of the session on its server. */
   get url(): string | null {
     return this.#grant?.sessionUrl ?? null;
+  }
+
+  /** Where the session's events and layers are asked for; `null` before the server's answer. */
+  get extensions(): Extensions | null {
+    return this.#grant?.extensions ?? null;
+  }
+
+  /** Where and as whom requests about the session are sent. */
+  get endpoint(): Endpoint {
+    return this.#config.endpoint;
   }
 
   /** The network is another one than before: find a new path without waiting for the old one to time out. */

@@ -8,8 +8,19 @@ export interface PublishProblem {
   readonly detail: string;
 }
 
+/** What a publisher is answered whose stream somebody else has now, who may. */
+const TAKEN_OVER = 410;
+
 /** Explains the failure that ended a broadcast or kept it from beginning. */
-export function describePublishProblem(failure: Pick<SessionFailure, 'kind' | 'message'>): PublishProblem {
+export function describePublishProblem(
+  failure: Pick<SessionFailure, 'kind' | 'message'> & { readonly status?: number | null },
+): PublishProblem {
+  if (failure.status === TAKEN_OVER) {
+    return {
+      headline: 'Another studio has taken over',
+      detail: 'The broadcast goes on there. Go live again only to take it back.',
+    };
+  }
   switch (failure.kind) {
     case 'taken':
       return {

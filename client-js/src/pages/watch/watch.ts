@@ -46,13 +46,21 @@ function showState(player: AforoPlayerElement): void {
   });
 }
 
-/** Returns what asks again after a refusal. */
-function showViewers(room: string, tokens: TokenStore): () => void {
+/** Who plays is told how many watch; who waits asks. Returns what asks again after a refusal. */
+function showViewers(player: AforoPlayerElement, room: string, tokens: TokenStore): () => void {
+  let told: number | null = null;
+  const show = (viewers: number | null) => {
+    byId('viewers').hidden = viewers === null;
+    if (viewers !== null) setText(byId('viewers-text'), formatViewers(viewers));
+  };
+  player.addEventListener('aforo-viewers', (event) => {
+    told = (event as CustomEvent<number | null>).detail;
+    if (told !== null) show(told);
+  });
   return pollRooms(
-    () => fetchRoom(room, tokens.token),
+    async () => (told === null ? await fetchRoom(room, tokens.token) : null),
     (answer) => {
-      byId('viewers').hidden = !answer?.live;
-      if (answer?.live) setText(byId('viewers-text'), formatViewers(answer.viewers));
+      if (told === null) show(answer?.live ? answer.viewers : null);
     },
   );
 }
@@ -136,6 +144,6 @@ if (address !== null) {
   const tokens = new TokenStore('play', address.room);
   guardRoom(player, tokens, () => askForViewers());
   showPlayer(address, tokens.token);
-  const askForViewers = showViewers(address.room, tokens);
+  const askForViewers = showViewers(player, address.room, tokens);
   setUpShare();
 }

@@ -1,0 +1,76 @@
+/** Simulcast, end to end: a camera in three sizes, and a viewer who chooses among them in the player's menu. */
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { AforoPlayerElement } from '../src/player-element/aforo-player.ts';
+import { goLive, nextSample, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
+import { type Server, startServer } from './server.ts';
+
+let server: Server;
+let browser: Browser;
+
+beforeAll(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Opens the menu and takes the best or the lowest size of it, or leaves the choice to the server. */
+async function choose(page: Page, which: 'best' | 'lowest' | 'auto'): Promise<void> {
+  await page.hover('aforo-player');
+  await page.getByRole('button', { name: /^Quality/ }).click();
+  const entries = page.getByRole('menuitemradio');
+  await { auto: entries.first(), best: entries.nth(1), lowest: entries.last() }[which].click();
+}
+
+const shown = (page: Page) =>
+  page.evaluate(() => document.querySelector('aforo-player')?.video.videoHeight ?? 0);
+
+/** Waits until the picture that is shown has more or fewer lines than `lines`. Returns how many. */
+async function becomes(page: Page, which: 'larger' | 'smaller', lines: number): Promise<number> {
+  await page.waitForFunction(
+    ([wanted, than]) => {
+      const height = document.querySelector('aforo-player')?.video.videoHeight ?? 0;
+      return wanted === 'larger' ? height > Number(than) : height > 0 && height < Number(than);
+    },
+    [which, lines] as const,
+  );
+  return shown(page);
+}
+
+/** Short of this a freeze is one that encoders on busy cores make, not one of a viewer who waits for a keyframe. */
+const FREEZE_MAX_SECONDS = 1;
+
+test.each([
+  'H264',
+  'VP8',
+] as const)('%s: the quality is chosen in the menu, without a freeze', async (codec) => {
+  const name = `quality-${codec.toLowerCase()}`;
+  const publisher = await openPage(browser, `${server.url}/studio/${name}`);
+  await goLive(publisher, codec);
+  const viewer = await openPage(browser, `${server.url}/watch/${name}`);
+  await waitForState(viewer, 'playing');
+  // The browser turns its sizes on one by one, as its estimate of the network grows.
+  await viewer.waitForFunction(() => {
+    const layers = document.querySelector<AforoPlayerElement>('aforo-player')?.player?.layers ?? [];
+    return layers.length > 1;
+  });
+  await choose(viewer, 'lowest');
+  const first = await becomes(viewer, 'smaller', 720);
+  const before = await nextSample(viewer);
+  await choose(viewer, 'best');
+  const large = await becomes(viewer, 'larger', first);
+  await choose(viewer, 'lowest');
+  const small = await becomes(viewer, 'smaller', large);
+  await choose(viewer, 'auto');
+  await becomes(viewer, 'larger', small);
+  const after = await nextSample(viewer);
+  expect(after.counters.framesDecoded).toBeGreaterThan(before.counters.framesDecoded);
+  expect((after.freezeSeconds ?? 0) - (before.freezeSeconds ?? 0)).toBeLessThan(FREEZE_MAX_SECONDS);
+  await viewer.waitForFunction(() => document.querySelector('#viewers-text')?.textContent === '1 watching');
+  expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
+  await Promise.all(browser.contexts().map((context) => context.close()));
+});
