@@ -173,6 +173,8 @@ metrics! {
 
     counter config_reloads_total ["result"]: "Files that were read again because they changed: used (ok), or not good and the old ones kept (failed).";
 
+    counter key_set_fetches_total ["result"]: "Questions for the keys of auth.jwks_url: new ones came (ok), the same (unchanged), or none and the old ones were kept (failed).";
+
     gauge tls_certificate_expiry_timestamp_seconds ["listener"]: "When the certificate of a listener with TLS ends, in seconds since 1970.";
 
     // Actors.

@@ -55,7 +55,7 @@ pub struct Config {
     #[garde(dive)]
     pub rooms: Rooms,
     /// Who may publish and who may play.
-    #[garde(skip)]
+    #[garde(dive)]
     pub auth: Auth,
     /// TURN servers that clients are told of.
     #[garde(dive)]
@@ -307,11 +307,10 @@ impl Config {
                 ));
             }
         }
-        let nobody = self.auth.key_files.is_empty()
-            && self.auth.publish_tokens.is_empty()
-            && self.auth.play_tokens.is_empty();
+        let nobody =
+            !self.auth.has_keys() && self.auth.publish_tokens.is_empty() && self.auth.play_tokens.is_empty();
         if self.auth.required && nobody {
-            let advice = "lets nobody in without auth.key_files; make a key with `aforo token keygen`";
+            let advice = "lets nobody in without auth.key_files or auth.jwks_url; make a key with `aforo token keygen`";
             found.push(("auth.required", advice.to_owned()));
         }
         if self.drain.handover_seconds >= self.drain.timeout_seconds {

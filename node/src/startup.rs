@@ -193,7 +193,7 @@ fn start(
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
     let identity = DtlsIdentity::generate()?;
-    let keys = token_keys(config, &metrics)?;
+    let keys = KeyRing::configured(&config.auth, &metrics)?;
     let fingerprint = identity.fingerprint();
     let shards = start_shards(&ShardsConfig {
         udp: config.media.udp,
@@ -241,13 +241,6 @@ fn start(
     lifecycle.set(NodeState::Ready);
     let public = public_address;
     Ok(Node { lifecycle, rooms, directory, agent, shards, http, roots, metrics, public, operators })
-}
-
-/// What access tokens are checked with, if there are keys.
-fn token_keys(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<KeyRing>, KeyFileError> {
-    let auth = &config.auth;
-    let open = || KeyRing::open(&auth.key_files, auth.audience.as_deref(), Arc::clone(metrics));
-    (!auth.key_files.is_empty()).then(open).transpose()
 }
 
 /// Runs an HTTP server until it is stopped.

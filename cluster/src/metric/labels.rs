@@ -80,6 +80,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_node_limit", &[&[RESOURCES]]),
     ("aforo_shard_busy_ratio", &[&[&[SHARD]]]),
     ("aforo_config_reloads_total", &[&[&["ok", "failed"]]]),
+    ("aforo_key_set_fetches_total", &[&[&["ok", "unchanged", "failed"]]]),
     ("aforo_tls_certificate_expiry_timestamp_seconds", &[&[&["public"]]]),
     ("aforo_actor_active", &[&[ACTORS]]),
     ("aforo_actor_mailbox_depth", &[&[ACTORS]]),

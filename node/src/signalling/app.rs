@@ -29,7 +29,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
-use crate::room::{Admit, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
+use crate::room::{Admit, Claimant, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
 use crate::telemetry::JoinTracer;
 use crate::token::{KeyRing, Names};
 
@@ -141,6 +141,11 @@ impl App {
     /// Whether a request with these headers may change or end a running session of `role` with the stream `target`.
     pub fn authorize_begun(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
         self.tokens.check_begun(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
+    }
+
+    /// What a publisher's request, which was let in, says about which streams it may take over.
+    pub fn claimant(&self, headers: &HeaderMap) -> Claimant {
+        self.tokens.claimant(headers)
     }
 
     /// The rooms that a request with these headers may know of.

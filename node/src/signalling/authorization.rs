@@ -92,16 +92,19 @@ impl Tokens {
         self.grants(token)?.rooms().cloned().ok_or(Problem::OtherRoom)
     }
 
+    /// What a publisher's request, which was let in, says about which streams it may take over.
+    pub fn claimant(&self, headers: &HeaderMap) -> Claimant {
+        let Some(token) = bearer(headers) else { return Claimant::default() };
+        // Listed tokens have no grants, and so no priority; neither has one that nobody checks.
+        let granted = self.guards_publishing.then(|| self.grants(token).ok()).flatten();
+        let priority = granted.map_or(0, |grants| grants.priority);
+        Claimant { token: Some(TokenDigest::new(digest_of(token))), priority }
+    }
+
     fn grants(&self, token: &str) -> Result<Grants, Problem> {
         let keys = self.keys.as_ref().ok_or(Problem::UnknownToken)?;
         Ok(keys.verify(token)?)
     }
-}
-
-/// What a publisher's request says about which streams it may take over.
-pub fn claimant(headers: &HeaderMap) -> Claimant {
-    let token = bearer(headers).map(|token| TokenDigest::new(digest_of(token)));
-    Claimant { token, ..Claimant::default() }
 }
 
 fn digest_of(token: &str) -> Digest {

@@ -17,7 +17,7 @@ use super::app::App;
 use super::problem::Problem;
 use super::routes::route_of;
 use super::sdp::{self, Answer, Capabilities, PlayTrack};
-use super::{authorization, body, entity_tag, extension, location, turn};
+use super::{body, entity_tag, extension, location, turn};
 use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
 use crate::room::{Claimant, LiveStream, Place, Play, Publish, protocol};
@@ -106,7 +106,7 @@ async fn join(
     trace.describe(|| entry.attributes());
     let answer = match role {
         Role::Publisher => {
-            let claimant = authorization::claimant(request.headers());
+            let claimant = app.claimant(request.headers());
             publish_on(app, &entry, claimant, &offer, trace).await?
         }
         Role::Viewer => play_on(app, &entry, &offer, trace).await?,

@@ -41,7 +41,7 @@ pub enum TokenError {
     Signature,
     /// `exp` or `room` is missing, or a claim has the wrong type.
     #[error(
-        "its claims are wrong: exp and room are needed; stream, publish, subscribe, admin and nbf are known"
+        "its claims are wrong: exp and room are needed; stream, publish, subscribe, admin, priority and nbf are known"
     )]
     Claims,
     /// It is for somebody else.
@@ -137,6 +137,14 @@ pub struct Grants {
     /// Look at the room and, as far as the API has it, rule it. It neither publishes nor watches.
     #[serde(default)]
     pub admin: bool,
+    /// Who publishes with a higher one takes a live stream over from who has a lower one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: u32,
+}
+
+/// What nobody set does not stand in a token.
+fn is_zero(priority: &u32) -> bool {
+    *priority == 0
 }
 
 impl Grants {
@@ -214,6 +222,11 @@ impl KeySet {
     /// [`KeyError`]: it is neither, or a key of it cannot be used.
     pub fn parse(text: &str, audience: Option<&str>) -> Result<Self, KeyError> {
         Ok(Self::new(verifying_keys(text)?, audience))
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
     }
 
     /// What `token` lets its bearer do at `now`, in seconds since 1970.

@@ -172,6 +172,13 @@ pub(super) fn verifying_keys(text: &str) -> Result<Vec<VerifyingKey>, KeyError> 
     parse(text)?.into_iter().map(verifying).collect()
 }
 
+/// The keys in `text` that check tokens and need not be kept secret.
+pub(super) fn public_keys(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
+    let mut keys = verifying_keys(text)?;
+    keys.retain(|key| key.algorithm == Algorithm::EdDSA);
+    if keys.is_empty() { Err(KeyError::NoKey) } else { Ok(keys) }
+}
+
 /// The key in `text` that signs: the one named `kid`, or the only one.
 pub(super) fn signing_key(text: &str, kid: Option<&str>) -> Result<SigningKey, KeyError> {
     let mut keys = parse(text)?;

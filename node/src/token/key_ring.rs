@@ -1,4 +1,4 @@
-//! The keys of the configured files, which may change while the node runs.
+//! The keys of the configured files and of the configured server, which may change while the node runs.
 //!
 //! To rotate a key, add the new one to the file, sign with it, and take the old one out when its last token is over.
 
@@ -11,7 +11,9 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::core::{Grants, KeySet, TokenError};
+use super::jwks::{KeyServer, RemoteKeys};
 use super::key::{self, KeyError};
+use crate::config::Auth;
 use crate::file_watch::FileWatch;
 
 /// Why there are no keys.
@@ -35,6 +37,9 @@ pub enum KeyFileError {
         #[source]
         source: KeyError,
     },
+    /// The server of keys cannot be asked at all.
+    #[error("the keys of auth.jwks_url cannot be fetched")]
+    Client(#[source] reqwest::Error),
     /// Changes cannot be watched.
     #[error("the files of auth.key_files cannot be watched for changes")]
     Watch(#[source] notify::Error),
@@ -44,11 +49,30 @@ pub enum KeyFileError {
 #[derive(Debug)]
 pub struct KeyRing {
     current: Arc<ArcSwap<KeySet>>,
+    remote: Option<RemoteKeys>,
     /// Ends with the ring.
-    _watch: FileWatch,
+    _watch: Option<FileWatch>,
 }
 
 impl KeyRing {
+    /// The keys that are configured: of files, of a server, or both. `None` without any.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyFileError`]. A server that does not answer is none: it is asked again.
+    pub fn configured(auth: &Auth, metrics: &Arc<Metrics>) -> Result<Option<Self>, KeyFileError> {
+        if !auth.has_keys() {
+            return Ok(None);
+        }
+        let mut ring = Self::open(&auth.key_files, auth.audience.as_deref(), Arc::clone(metrics))?;
+        if let Some(url) = &auth.jwks_url {
+            let server = KeyServer::new(url, auth, Arc::clone(metrics)).map_err(KeyFileError::Client)?;
+            ring.remote = Some(server.keys());
+            actix_rt::spawn(server.run());
+        }
+        Ok(Some(ring))
+    }
+
     /// Reads the files, and again whenever one of them changes. Files that are not good then leave the old keys in use.
     ///
     /// # Errors
@@ -79,10 +103,11 @@ impl KeyRing {
                 metrics.config_reloads_total.with_label_values(&[result]).inc();
             }
         };
-        let watch = FileWatch::start(files, reload).map_err(KeyFileError::Watch)?;
+        let watch = || FileWatch::start(files, reload).map_err(KeyFileError::Watch);
+        let watch = (!files.is_empty()).then(watch).transpose()?;
         // Once more, for a change between the first reading and the watch.
         current.store(Arc::new(read(files, audience)?));
-        Ok(Self { current, _watch: watch })
+        Ok(Self { current, remote: None, _watch: watch })
     }
 
     /// What `token` lets its bearer do now.
@@ -91,7 +116,25 @@ impl KeyRing {
     ///
     /// See [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Grants, TokenError> {
-        self.current.load().verify(token, seconds_now())
+        let now = seconds_now();
+        let here = self.current.load().verify(token, now);
+        let (Err(error), Some(remote)) = (&here, &self.remote) else { return here };
+        match remote.current.load().verify(token, now) {
+            Err(TokenError::UnknownKey) => {
+                remote.wanted.notify_one();
+                here
+            }
+            // Who signed it is the one who knows what is wrong with it.
+            Err(_)
+                if !matches!(
+                    error,
+                    TokenError::UnknownKey | TokenError::Algorithm | TokenError::Signature
+                ) =>
+            {
+                here
+            }
+            there => there,
+        }
     }
 
     /// What `token` lets its bearer do with a session that it began.

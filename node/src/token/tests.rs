@@ -73,6 +73,7 @@ fn tokens_of_both_algorithms_are_good_for_what_they_say() {
             publish: true,
             subscribe: false,
             admin: false,
+            priority: 7,
         };
         let hour = Duration::from_secs(3_600);
         let token = issue::sign(&keys.signer(kid), grants.clone(), None, hour, NOW).unwrap();
@@ -90,8 +91,14 @@ fn tokens_of_both_algorithms_are_good_for_what_they_say() {
 
 #[test]
 fn admin_neither_publishes_nor_watches_and_no_grant_knows_no_room() {
-    let grants =
-        |admin| Grants { room: Names::Every, stream: Names::Every, publish: false, subscribe: false, admin };
+    let grants = |admin| Grants {
+        room: Names::Every,
+        stream: Names::Every,
+        publish: false,
+        subscribe: false,
+        admin,
+        priority: 0,
+    };
     for role in [Role::Publisher, Role::Viewer] {
         assert!(!grants(true).admit(role, &"demo".parse().unwrap(), &"main".parse().unwrap()));
     }

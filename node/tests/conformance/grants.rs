@@ -123,12 +123,51 @@ pub async fn run(report: &mut Report) -> Result<()> {
     let rooms = with(&client, "GET", "/v1/rooms", &watch).await?;
     let met = rooms.status == 200 && rooms.body.contains("\"mine\"") && !rooms.body.contains("\"other\"");
     report.line("11.15", "GET /v1/rooms shows the rooms of the token", met, &rooms);
+    takeover(report, &client, &first).await?;
     rotation(report, &client, &keys, [&first, &second]).await?;
     let gone = with(&client, "DELETE", &session, &second.token(&["--room", "mine", "--publish"])?).await?;
     report.line("11.16", "a session ends by a token of the new key", gone.status == 200, &gone);
     let silent = ![&publish, &watch, &every].into_iter().any(|token| server.logged(token));
     report.line("11.10", "no access token is in the log", silent, "a token in the log");
     server.check_no_panic(report)
+}
+
+/// A publisher of higher priority takes a stream over from another, and nobody else does.
+async fn takeover(report: &mut Report, client: &Client, key: &Key) -> Result<()> {
+    let token = |more: &[&str]| key.token(&[&["--room", "contested", "--publish"], more].concat());
+    let (plain, same, higher) = (token(&[])?, token(&["--stream", "main"])?, token(&["--priority", "5"])?);
+    let held = with(client, "POST", "/whip/contested", &plain).await?;
+    ensure!(held.status == 201, "a publisher of a new stream got {held}");
+    let refused = with(client, "POST", "/whip/contested", &same).await?;
+    report.line(
+        "11.18",
+        "POST /whip of a live stream with another token of its priority is 409",
+        refused.status == 409,
+        &refused,
+    );
+    let taken = with(client, "POST", "/whip/contested", &higher).await?;
+    report.line(
+        "11.19",
+        "POST /whip of a live stream with a higher priority is 201",
+        taken.status == 201,
+        &taken,
+    );
+    let back = with(client, "POST", "/whip/contested", &plain).await?;
+    report.line("11.20", "POST /whip of who was taken over is 409", back.status == 409, &back);
+    // The first one is on air until the second is connected, which this client never is.
+    for (session, token) in [(taken.session(), &higher), (held.session(), &plain)] {
+        let side = session.replace("/main/", "/side/");
+        let reply = with(client, "DELETE", &side, &plain).await?;
+        report.line(
+            "11.21",
+            "DELETE of a session at another stream's address is 404",
+            reply.status == 404,
+            &reply,
+        );
+        let reply = with(client, "DELETE", &session, token).await?;
+        report.line("11.19", "DELETE of either is 200", reply.status == 200, &reply);
+    }
+    Ok(())
 }
 
 /// The key file gets the second key instead of the first, by a rename.

@@ -1,0 +1,148 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use aforo_cluster::control::Role;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::token::core::{Grants, Names};
+use crate::token::{TokenError, issue, key_ring};
+
+/// A server on loopback that answers each request with the next line of its script, and keeps what it was asked.
+struct Script {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    async fn start(answers: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+        let (mut answers, seen) = (VecDeque::from(answers), Arc::clone(&asked));
+        tokio::spawn(async move {
+            // With the last answer given, nobody listens any more.
+            while let Some(answer) = answers.pop_front() {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                seen.lock().unwrap().push(String::from_utf8(head).unwrap().to_ascii_lowercase());
+                client.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn server(&self, metrics: &Arc<Metrics>) -> KeyServer {
+        let url = format!("http://{}/keys", self.address);
+        let auth = Auth { jwks_refresh_seconds: 300, ..Auth::default() };
+        KeyServer::new(&url, &auth, Arc::clone(metrics)).unwrap()
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+}
+
+fn key(kid: &str) -> (Value, Value) {
+    issue::new_pair(Some(kid.to_owned())).unwrap()
+}
+
+fn token(whole: &Value) -> String {
+    let signer = key::signing_key(&whole.to_string(), None).unwrap();
+    let room = Names::One("demo".parse().unwrap());
+    let grants =
+        Grants { room, stream: Names::Every, publish: true, subscribe: false, admin: false, priority: 0 };
+    issue::sign(&signer, grants, None, Duration::from_secs(60), key_ring::seconds_now()).unwrap()
+}
+
+fn verify(keys: &RemoteKeys, token: &str) -> Result<Grants, TokenError> {
+    keys.current.load().verify(token, key_ring::seconds_now())
+}
+
+#[tokio::test]
+async fn keys_are_fetched_kept_while_the_server_fails_and_rotated() {
+    let ((first, first_public), (second, second_public)) = (key("first"), key("second"));
+    let set = |keys: &[&Value]| json!({ "keys": keys }).to_string();
+    let script = Script::start(vec![
+        answer("200 OK", "etag: \"one\"\r\ncache-control: public, max-age=60\r\n", &set(&[&first_public])),
+        answer("304 Not Modified", "", ""),
+        answer("500 Internal Server Error", "", ""),
+        answer("200 OK", "", "<html>maintenance</html>"),
+        answer("200 OK", "", &"x".repeat(BODY_MAX_BYTES + 1)),
+        answer("200 OK", "cache-control: no-store\r\n", &set(&[&second_public])),
+    ])
+    .await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut server = script.server(&metrics);
+    let (keys, old, new) = (server.keys(), token(&first), token(&second));
+    assert_eq!(verify(&keys, &old), Err(TokenError::UnknownKey), "nobody is let in before the first answer");
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        waits.push(server.ask().await.as_secs());
+        assert!(verify(&keys, &old).unwrap().admit(
+            Role::Publisher,
+            &"demo".parse().unwrap(),
+            &"main".parse().unwrap()
+        ));
+        assert_eq!(verify(&keys, &new), Err(TokenError::UnknownKey));
+    }
+    assert_eq!(waits, [60, 300, 5, 10, 20]);
+    assert_eq!(server.ask().await.as_secs(), 10, "what must not be stored is asked for soon");
+    assert!(verify(&keys, &new).is_ok() && verify(&keys, &old).is_err());
+    assert_eq!(server.ask().await.as_secs(), 5, "the server is gone");
+    assert!(verify(&keys, &new).is_ok());
+    let counted = |result| metrics.key_set_fetches_total.with_label_values(&[result]).get();
+    assert_eq!((counted("ok"), counted("unchanged"), counted("failed")), (2, 1, 4));
+    let asked = script.asked.lock().unwrap();
+    assert!(!asked[0].contains("if-none-match") && asked[1].contains("if-none-match: \"one\""));
+    assert!(asked[5].contains("if-none-match: \"one\""), "failures do not forget what is known");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_open_lets_nobody_in() {
+    let secret = issue::new_secret(Some("hs".to_owned())).unwrap();
+    let (_, public) = key("ed");
+    let script = Script::start(vec![
+        answer("200 OK", "", &json!({ "keys": [secret, public] }).to_string()),
+        answer("200 OK", "", &secret.to_string()),
+    ])
+    .await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut server = script.server(&metrics);
+    server.ask().await;
+    assert_eq!(server.keys().current.load().len(), 1);
+    assert_eq!(verify(&server.keys(), &token(&secret)), Err(TokenError::UnknownKey));
+    server.ask().await;
+    assert_eq!(metrics.key_set_fetches_total.with_label_values(&["failed"]).get(), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let script = Script::start(vec![answer("302 Found", "location: http://127.0.0.1:1/\r\n", "")]).await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let fetched = script.server(&metrics).fetch().await;
+    assert!(matches!(fetched, Err(FetchError::Status(StatusCode::FOUND))));
+}
+
+#[test]
+fn the_age_of_an_answer_is_read_from_its_header() {
+    let of = |value: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+        max_age(&headers)
+    };
+    assert_eq!(of("public, Max-Age=60"), Some(60));
+    assert_eq!(of("max-age=\"7\""), Some(7));
+    assert_eq!(of("no-store, max-age=60"), Some(0));
+    assert_eq!(of("public"), None);
+    assert_eq!(of("max-age=soon"), None);
+    assert_eq!(max_age(&HeaderMap::new()), None);
+}
