@@ -33,6 +33,7 @@ pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
 pub fn dimensions(kind: CodecKind, payload: &[u8]) -> Option<(u16, u16)> {
     match kind {
         CodecKind::Vp8 => vp8::dimensions(payload),
+        CodecKind::H264 => h264::dimensions(payload),
         CodecKind::Vp9 => vp9::spatial_size(payload, None),
         _ => None,
     }

@@ -117,24 +117,7 @@ impl KeyRing {
     /// See [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Grants, TokenError> {
         let now = seconds_now();
-        let here = self.current.load().verify(token, now);
-        let (Err(error), Some(remote)) = (&here, &self.remote) else { return here };
-        match remote.current.load().verify(token, now) {
-            Err(TokenError::UnknownKey) => {
-                remote.wanted.notify_one();
-                here
-            }
-            // Who signed it is the one who knows what is wrong with it.
-            Err(_)
-                if !matches!(
-                    error,
-                    TokenError::UnknownKey | TokenError::Algorithm | TokenError::Signature
-                ) =>
-            {
-                here
-            }
-            there => there,
-        }
+        self.ask(|keys| keys.verify(token, now))
     }
 
     /// What `token` lets its bearer do with a session that it began.
@@ -143,7 +126,25 @@ impl KeyRing {
     ///
     /// See [`KeySet::verify_begun`].
     pub fn verify_begun(&self, token: &str) -> Result<Grants, TokenError> {
-        self.current.load().verify_begun(token)
+        self.ask(|keys| keys.verify_begun(token))
+    }
+
+    /// What the keys of the files say, or else those of the server, which is asked again if nobody has the key.
+    fn ask(&self, verify: impl Fn(&KeySet) -> Result<Grants, TokenError>) -> Result<Grants, TokenError> {
+        let here = verify(&self.current.load());
+        let (Err(error), Some(remote)) = (&here, &self.remote) else { return here };
+        let there = verify(&remote.current.load());
+        // Who signed it is the one who knows what is wrong with it.
+        let signed_here =
+            !matches!(error, TokenError::UnknownKey | TokenError::Algorithm | TokenError::Signature);
+        match there {
+            Err(TokenError::UnknownKey) => {
+                remote.wanted.notify_one();
+                here
+            }
+            Err(_) if signed_here => here,
+            there => there,
+        }
     }
 }
 
