@@ -213,7 +213,7 @@ metrics! {
     counter rtp_packets_dropped_total ["reason"]: "RTP and RTCP packets that were dropped.";
     counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";
     counter rtcp_feedback_total ["direction", "type"]: "RTCP messages of publishers and viewers to us and from us, by type (nack, pli, fir, twcc, rr, sr, remb).";
-    counter keyframe_requests_total ["result"]: "Wishes for a keyframe: sent to the publisher, or throttled because one is on its way.";
+    counter keyframe_requests_total ["result"]: "Wishes for a keyframe: sent to the publisher, throttled because one is on its way, or cached, as the newest group of pictures was still there.";
     histogram keyframe_wait_seconds [] buckets JOIN_SECONDS: "Time from the first wish for a keyframe to its arrival from the publisher.";
     histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel: the oldest of each kind (audio, video, rtx for answers to NACK) in each round of the event loop.";
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";

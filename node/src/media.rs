@@ -10,6 +10,7 @@ pub mod counters;
 pub mod demux;
 pub mod estimate;
 pub mod extension;
+pub mod fast_start;
 pub mod gather;
 pub mod keys;
 pub mod leg;

@@ -188,7 +188,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ),
     ("aforo_rtp_retransmitted_packets_total", &[&[WAYS]]),
     ("aforo_rtcp_feedback_total", &[&[WAYS, &["nack", "pli", "fir", "twcc", "rr", "sr", "remb"]]]),
-    ("aforo_keyframe_requests_total", &[&[&["sent", "throttled"]]]),
+    ("aforo_keyframe_requests_total", &[&[&["sent", "throttled", "cached"]]]),
     ("aforo_probes_total", &[&[&["proved", "failed"]]]),
     ("aforo_forward_duration_seconds", &[&[&["audio", "video", "rtx"]]]),
     ("aforo_round_trip_seconds", &[&[ROLES]]),

@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use aforo_cluster::id::TrackId;
 
-/// Packets of one track that arrived in one gather window.
+/// Packets of one track that arrived in one gather window, or those that its shard had already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketBatch {
     /// The track.
     pub track: TrackId,
     /// When the oldest of them reached the host.
     pub arrival: Instant,
+    /// Whether they are the group of pictures that is shown now, for who has yet to begin. It comes before all others.
+    pub group: bool,
     /// Each packet's place in [`Self::bytes`].
     pub packets: Vec<BatchPacket>,
     /// RTP packets without SRTP protection, one after the other, with canonical extension ids (see `canonical`).

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::media::codec::{PictureShift, Point};
+use crate::media::fast_start::Squeeze;
 use crate::media::negotiated::SsrcPair;
 use crate::media::numbering::Place;
 use crate::media::selection::{Pick, Selection};
@@ -20,6 +21,9 @@ const SHARED_CLOCK_STEP: Duration = Duration::from_secs(10);
 enum Flow {
     /// Nothing is played yet.
     Waiting,
+    /// It is sent from the ring, until it has caught up.
+    CatchingUp,
+    /// It is sent as it comes.
     Live,
     /// What is played is far beyond what the path carries: nothing until the keyframe of a layer to go on with.
     Paused,
@@ -110,6 +114,15 @@ impl Mapping {
     }
 }
 
+/// The packets of a leg that it caught up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CaughtUp {
+    first_out: u64,
+    /// One beyond the last; nothing is known of it while the leg catches up.
+    end_out: u64,
+    squeeze: Squeeze,
+}
+
 /// The last sender report on a leg: what a receiver report's round trip is counted from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SentReport {
@@ -153,6 +166,7 @@ pub struct Leg {
     pub chosen: Pick,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
+    caught_up: Option<CaughtUp>,
 }
 
 impl Leg {
@@ -184,6 +198,7 @@ impl Leg {
             chosen: Pick::whole(0),
             selection: Selection::default(),
             fraction_lost: 0,
+            caught_up: None,
         }
     }
 
@@ -201,9 +216,15 @@ impl Leg {
 
     /// The path carries far less than the layer that is played.
     pub fn pause(&mut self) {
-        if self.mapping.flow == Flow::Live {
+        if matches!(self.mapping.flow, Flow::Live | Flow::CatchingUp) {
             self.mapping.flow = Flow::Paused;
         }
+    }
+
+    /// Whether packets come from the ring: those of the window are not for it yet.
+    #[inline]
+    pub fn is_catching_up(&self) -> bool {
+        self.mapping.flow == Flow::CatchingUp
     }
 
     /// How source packets become the leg's.
@@ -239,6 +260,9 @@ impl Leg {
             self.previous = Some(self.mapping);
         }
         let first_out = self.highest_out + 1;
+        if let Some(caught_up) = &mut self.caught_up {
+            caught_up.end_out = caught_up.end_out.min(first_out);
+        }
         self.mapping = Mapping {
             offset: first_out.wrapping_sub(start.number),
             first_source: start.index,
@@ -247,6 +271,32 @@ impl Leg {
             flow: Flow::Live,
             ..self.mapping
         };
+    }
+
+    /// A leg that waits begins with `start`, whose packets lie in the ring, and is behind the others until
+    /// [`Self::catch_up_ends`].
+    pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze) {
+        self.play_from(start, 0, Duration::ZERO);
+        self.caught_up = Some(CaughtUp { first_out: self.highest_out + 1, end_out: u64::MAX, squeeze });
+        self.mapping.flow = Flow::CatchingUp;
+    }
+
+    /// It has been sent everything before the source packet `next`, and goes on with the others. What it was sent so far is
+    /// found as that of another mapping.
+    pub fn catch_up_ends(&mut self, next: u64) {
+        self.previous = Some(self.mapping);
+        self.mapping.first_source = next;
+        if let Some(caught_up) = &mut self.caught_up {
+            caught_up.end_out = next.wrapping_add(self.mapping.offset);
+        }
+        self.mapping.flow = Flow::Live;
+    }
+
+    /// The timestamp that the packet `out` of `mapping` has or had, which the layer has at `source`. On the hot path the
+    /// mapping says the same.
+    pub fn timestamp(&self, out: u64, mapping: &Mapping, source: u32) -> u32 {
+        let caught_up = self.caught_up.filter(|known| (known.first_out..known.end_out).contains(&out));
+        mapping.timestamp(caught_up.map_or(source, |known| known.squeeze.timestamp(source)))
     }
 
     /// From the last [`Self::play_from`] on, picture numbers are shifted by `picture`.

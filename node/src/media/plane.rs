@@ -7,10 +7,12 @@
 //! ```text
 //! publisher -> open -> ring of its track's layer -+-> leg -> seal -> viewer      (fan_out)
 //!                                                 +-> one Arc batch per shard    (mirror)
+//! ring of a joining viewer's layer -> leg, paced                             (catch_up)
 //! viewer: NACK -> ring -> RTX (retransmit)        PLI -> one request per layer (keyframe)
 //! estimate, wish -> which layer each leg plays (choice)
 //! ```
 
+mod catch_up;
 mod choice;
 mod clock;
 mod departure;
@@ -56,6 +58,7 @@ use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::rate::RateMeter;
 use crate::media::rtp;
 use crate::media::spec::{PlaneEvent, ShardMessage};
+use catch_up::CatchUps;
 use departure::{Departure, Departures};
 use fan_out::{Exit, Outlet, fan_out};
 use publisher::Publisher;
@@ -92,6 +95,8 @@ pub struct Plane {
     resends: Vec<Resend>,
     /// When the first of them was asked for.
     resends_since: Option<Instant>,
+    /// Legs that began with what a ring had.
+    catch_ups: CatchUps,
     /// Viewers whose sender reports are due.
     reports: Vec<PeerKey>,
     /// Viewers whose probes are to go on.
@@ -121,6 +126,7 @@ impl Plane {
             leaving: Vec::with_capacity(64),
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
             resends_since: None,
+            catch_ups: CatchUps::default(),
             reports: Vec::with_capacity(64),
             probes: Vec::with_capacity(64),
             feedback: Vec::with_capacity(64),
@@ -157,13 +163,14 @@ impl Plane {
         }
     }
 
-    /// Sends what is due: first the windows that are over, then all retransmissions, probes, feedback to publishers and
+    /// Sends what is due: first the windows that are over, then to who catches up, all retransmissions, probes, feedback to publishers and
     /// sender reports. `batch` is empty afterwards. Returns how old what it sent is.
     pub fn flush(&mut self, now: Instant, batch: &mut SendBatch, transmit: &mut impl Transmit) -> Forwarded {
         let mut forwarded = Forwarded::default();
         let sent_before = self.counters.rtp_sent_packets;
         let send_time = self.send_time(now);
         self.depart(now, send_time, &mut forwarded, batch, transmit);
+        self.send_catch_ups(now, send_time, batch, transmit);
         if !self.resends.is_empty() {
             forwarded.rtx = self.send_resends(send_time, batch, transmit);
         }
@@ -196,9 +203,9 @@ impl Plane {
         [self.schedule.next_due(), self.next_departure()].into_iter().flatten().min()
     }
 
-    /// When the next window is over: the one deadline that viewers notice.
+    /// When the next window is over, or more is to be sent to who catches up: the deadlines that viewers notice.
     pub fn next_departure(&self) -> Option<Instant> {
-        self.departures.next_due()
+        [self.departures.next_due(), self.catch_ups.next_due()].into_iter().flatten().min()
     }
 
     /// How long a track's packets are gathered now.
@@ -265,6 +272,9 @@ impl Plane {
             let (group, others) = rest.split_at(together.max(1));
             fan_out(&mut self.tracks, group.iter().map(|departure| departure.place), &mut outlet);
             rest = others;
+        }
+        if !leaving.is_empty() {
+            self.catch_ups.more_came(now);
         }
         for departure in leaving.drain(..) {
             if let Some(track) = self.tracks.get_mut(departure.place) {

@@ -116,6 +116,15 @@ impl Ring {
         self.arena.get(start..start + slot.len as usize)
     }
 
+    /// Packets and bytes from `first` to the highest index; `None` if one of them is not here.
+    pub fn whole_since(&self, first: u64) -> Option<(u64, u64)> {
+        let highest =
+            self.highest.filter(|highest| *highest >= first && highest - first < self.slots.len() as u64)?;
+        let bytes =
+            (first..=highest).try_fold(0, |bytes, index| Some(bytes + self.get(index)?.len() as u64))?;
+        Some((highest - first + 1, bytes))
+    }
+
     /// `len` bytes of the arena from `start`: a packet, or a part of one, that [`Self::store`] placed since the last
     /// fan-out.
     #[inline]
@@ -148,6 +157,22 @@ mod tests {
         assert_eq!(ring.store(16, &[4; 10]), Stored::TooOld);
         assert!(matches!(ring.store(17, &[4; 10]), Stored::New(_)));
         assert_eq!(ring.store(90, &[0; 251]), Stored::TooLarge);
+    }
+
+    #[test]
+    fn a_group_is_whole_only_without_holes() {
+        let mut ring = Ring::with_capacity(1_000, 64);
+        assert_eq!(ring.whole_since(5), None);
+        [5, 6, 8]
+            .into_iter()
+            .for_each(|index| assert!(matches!(ring.store(index, &[1; 100]), Stored::New(_))));
+        assert_eq!(ring.whole_since(5), None, "7 is missing");
+        assert_eq!(ring.whole_since(8), Some((1, 100)));
+        ring.store(7, &[1; 50]);
+        assert_eq!(ring.whole_since(5), Some((4, 350)));
+        assert_eq!(ring.whole_since(9), None, "not there yet");
+        (9..16).for_each(|index| assert!(matches!(ring.store(index, &[2; 100]), Stored::New(_))));
+        assert_eq!(ring.whole_since(5), None, "overwritten");
     }
 
     proptest! {

@@ -300,6 +300,7 @@ mod tests {
             let batch = |id| PacketBatch {
                 track: TrackId(id),
                 arrival: now(),
+                group: false,
                 packets: Vec::new(),
                 bytes: Vec::new(),
             };

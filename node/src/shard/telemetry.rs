@@ -80,6 +80,7 @@ impl Telemetry {
         self.report_feedback("sent", &now.feedback_sent, &last.feedback_sent);
         let keyframes = &metrics.keyframe_requests_total;
         add(keyframes, &["sent"], now.keyframe_requests_sent, last.keyframe_requests_sent);
+        add(keyframes, &["cached"], now.keyframe_requests_cached, last.keyframe_requests_cached);
         add(keyframes, &["throttled"], now.keyframe_requests_throttled, last.keyframe_requests_throttled);
         let probes = &metrics.probes_total;
         add(probes, &["proved"], now.probes_proved, last.probes_proved);

@@ -183,12 +183,22 @@ fn paused(kind: MediaKind, last: &Last, first: &Got, record: &Record) -> Result<
 /// What came of one publisher, by index, with the publisher's own numbers.
 type Part = Vec<(u64, Got)>;
 
-/// Each packet is what was sent, numbers go with indexes, and all timestamps are moved by the same.
+/// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be a second old,
+/// and is played as if it had been filmed when the viewer joined.
+const LEAD_MAX: i32 = 99_000;
+
+/// How long it takes a viewer to catch up, in the same units: as old as the keyframe is, and what comes meanwhile.
+const CATCH_UP_MAX: i32 = 117_000;
+
+/// Each packet is what was sent, numbers go with indexes, and all timestamps are moved by the same, but for what a viewer
+/// catches up with: there they are ahead by less and less.
 fn agree(kind: MediaKind, part: &Part, records: &[Record]) -> Result<(), String> {
     let Some((first_index, first)) = part.first() else { return Ok(()) };
-    let mut shift = None;
+    let sent = |got: &Got| records.get(got.number as usize);
+    let shift = part.last().and_then(|(_, last)| Some(last.timestamp.wrapping_sub(sent(last)?.timestamp)));
+    let mut lead_before = if kind == MediaKind::Video { LEAD_MAX } else { 0 };
     for (index, got) in part {
-        let Some(record) = records.get(got.number as usize) else {
+        let Some(record) = sent(got) else {
             return Err(format!("{kind:?} {} was never sent", got.number));
         };
         if index - first_index != u64::from(got.number.wrapping_sub(first.number)) {
@@ -198,9 +208,16 @@ fn agree(kind: MediaKind, part: &Part, records: &[Record]) -> Result<(), String>
             return Err(format!("{kind:?} {} changed from {record:?} to {got:?}", got.number));
         }
         let offset = got.timestamp.wrapping_sub(record.timestamp);
-        if *shift.get_or_insert(offset) != offset {
-            return Err(format!("the timestamp of {kind:?} {} moved by {offset}", got.number));
+        let lead = offset.wrapping_sub(shift.unwrap_or(offset)).cast_signed();
+        let since_first =
+            sent(first).map_or(0, |first| record.timestamp.wrapping_sub(first.timestamp)).cast_signed();
+        if !(0..=lead_before).contains(&lead) || (lead > 0 && since_first > CATCH_UP_MAX) {
+            return Err(format!(
+                "the timestamp of {kind:?} {} moved by {lead}, {lead_before} before",
+                got.number
+            ));
         }
+        lead_before = lead;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! datagrams lie side by side in the batch, where they form one GSO run. Tracks with the same viewers go together: a
 //! viewer's sound is then the last and shorter datagram of the run that carries its picture.
 
-mod change;
+pub(super) mod change;
 
 use std::time::{Duration, Instant};
 
@@ -139,6 +139,9 @@ impl Passage {
         exit: &mut Exit<'_, T>,
         belongs: impl Fn(&WindowPacket) -> bool,
     ) {
+        if leg.is_catching_up() {
+            return;
+        }
         let mapping = *leg.mapping();
         let class = material.classes.get(usize::from(leg.class));
         let headers = class.and_then(|class| class.headers.get(usize::from(mapping.layer())));

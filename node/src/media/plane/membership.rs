@@ -77,16 +77,14 @@ impl Plane {
                 viewer.legs.push(leg);
             }
         }
-        let wanted =
-            |leg: &LegPlace| Some((leg.track, self.tracks.get(leg.track)?.legs.get(leg.leg)?.wanted.layer));
-        let places: smallvec::SmallVec<[(usize, u8); 2]> = viewer.legs.iter().filter_map(wanted).collect();
+        let legs = viewer.legs.clone();
         self.install(spec.peer, transport, Role::Viewer(Box::new(viewer)));
         let phase =
             Duration::from_millis(self.random.random_range(0..SENDER_REPORT_INTERVAL.as_millis() as u64));
         self.schedule.add(now + phase, Task::SenderReports(spec.peer));
-        for (place, wanted) in places {
-            self.want_keyframe(now, place, wanted);
-            self.subscribe_to_wanted(place);
+        for leg in legs {
+            self.begin_leg(now, spec.peer, leg);
+            self.subscribe_to_wanted(leg.track);
         }
         Ok(())
     }
@@ -113,6 +111,15 @@ impl Plane {
         }
     }
 
+    /// A leg that was added begins with what is in the ring, or with a keyframe that is asked for.
+    fn begin_leg(&mut self, now: Instant, peer: PeerKey, leg: LegPlace) {
+        let known = self.tracks.get(leg.track).and_then(|track| track.legs.get(leg.leg));
+        let Some(wanted) = known.map(|leg| leg.wanted.layer) else { return };
+        if !self.begin_from_ring(now, peer, leg, wanted) {
+            self.want_keyframe(now, leg.track, wanted);
+        }
+    }
+
     fn add_leg(&mut self, now: Instant, peer: PeerKey, egress: &EgressTrack) -> Option<LegPlace> {
         let ssrcs = egress.media.local_ssrc?;
         let place = self.track_place(now, egress.id, egress.media.codec.kind);
@@ -124,6 +131,9 @@ impl Plane {
             let subscribe =
                 ShardMessage::Subscribe { track: egress.id, from: self.shard, layers: Layers::ALL };
             self.shard_messages.push_back((egress.origin, subscribe));
+            // The other shard answers with what it has, or asks for a keyframe.
+            let best = track.best_layer();
+            track.layer(now, best).map(|layer| layer.requests.request(now));
         }
         let wanted = Pick::whole(track.best_layer());
         let leg = track.add_leg(LegClass::of(&egress.media), |class| {
@@ -180,12 +190,17 @@ impl Plane {
         }
         track.subscribers.push((from, layers));
         super::mirror::export_clocks(track, from, &mut self.shard_messages);
+        let best = track.best_layer();
+        let group = super::mirror::group_batch(now, track, best).map(std::sync::Arc::new);
+        let has_group = group.is_some();
+        self.shard_messages.extend(group.map(|group| (from, ShardMessage::Packets(group))));
         if track.ladder.rungs().len() > 1 {
             let message = ShardMessage::Layers { track: id, ladder: track.ladder };
             self.shard_messages.push_back((from, message));
         }
-        let best = track.best_layer();
-        self.want_keyframe(now, place, best);
+        if !has_group {
+            self.want_keyframe(now, place, best);
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, id: TrackId, from: ShardId) {

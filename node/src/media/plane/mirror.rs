@@ -7,8 +7,10 @@ use std::time::Instant;
 use super::Plane;
 use super::clock::SenderClock;
 use super::track::{Arrived, Source, Track};
+use super::viewer::LegPlace;
 use crate::media::batch::{BatchPacket, PacketBatch};
 use crate::media::counters::Counters;
+use crate::media::fast_start::pace;
 use crate::media::gather;
 use crate::media::path::ShardId;
 use crate::media::spec::{Layers, ShardMessage};
@@ -47,6 +49,7 @@ fn gather_batch(track: &Track, wanted: Layers) -> Option<PacketBatch> {
     let mut batch = PacketBatch {
         track: track.id,
         arrival,
+        group: false,
         packets: Vec::with_capacity(count),
         bytes: Vec::with_capacity(bytes),
     };
@@ -64,6 +67,29 @@ fn gather_batch(track: &Track, wanted: Layers) -> Option<PacketBatch> {
                 len: whole.len() as u16,
             });
         }
+    }
+    Some(batch)
+}
+
+/// What the ring of `layer` has of the group that is shown now, if a viewer that joined here would begin with it.
+pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<PacketBatch> {
+    let known = track.layers.get(usize::from(layer)).filter(|_| track.is_video())?;
+    let (group, keyframe) = track.group(now, known)?;
+    pace(&group, 0)?;
+    let ring = known.ring.as_ref()?;
+    let mut batch = PacketBatch {
+        track: track.id,
+        arrival: keyframe.at,
+        group: true,
+        packets: Vec::with_capacity(group.packets as usize),
+        bytes: Vec::with_capacity(group.bytes as usize),
+    };
+    for (index, whole) in
+        (keyframe.index..=ring.highest()?).filter_map(|index| Some((index, ring.get(index)?)))
+    {
+        let (start, len) = (batch.bytes.len() as u32, whole.len() as u16);
+        batch.bytes.extend_from_slice(whole);
+        batch.packets.push(BatchPacket { layer, index, late: false, start, len });
     }
     Some(batch)
 }
@@ -123,10 +149,18 @@ impl Plane {
             }
             room.copy_from_slice(bytes);
             match track.arrive(now, packet.layer, packet.index, room) {
-                Arrived::New { .. } => self.counters.shard_received_packets += 1,
+                Arrived::New { .. } => {
+                    self.counters.shard_received_packets += 1;
+                    if batch.group {
+                        track.keep_in_ring(packet.layer);
+                    }
+                }
                 Arrived::Duplicate => self.counters.rtp_duplicate += 1,
                 Arrived::Unusable => self.counters.rtp_too_old += 1,
             }
+        }
+        if batch.group {
+            return self.begin_with_group(now, place, batch);
         }
         if track.open_window(batch.arrival) {
             // What was gathered where it came in has waited already, and leaves at once.
@@ -135,6 +169,25 @@ impl Plane {
                 batch.arrival.min(now),
                 gather::window(self.sent_rate.per_second(now)),
             );
+        }
+    }
+
+    /// The ring of a track that is mirrored has a group of pictures now: its viewers begin with it.
+    fn begin_with_group(&mut self, now: Instant, place: usize, batch: &PacketBatch) {
+        let Some(layer) = batch.packets.first().map(|packet| packet.layer) else { return };
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let known = track.layer(now, layer).and_then(|known| known.newest_keyframe.as_mut());
+        known.into_iter().for_each(|keyframe| keyframe.at = batch.arrival.min(now));
+        // While nothing is known of the layers, any will do.
+        let any = track.ladder.rungs().is_empty();
+        let waiting: Vec<(usize, u32, u32)> = (0..)
+            .zip(&track.legs)
+            .filter(|(_, leg)| !leg.is_live() && (any || leg.wanted.layer == layer))
+            .map(|(leg, known)| (leg, known.peer, known.ssrc))
+            .collect();
+        for (leg, peer, ssrc) in waiting {
+            let Some(peer) = self.transports.get(peer).map(|transport| transport.key) else { continue };
+            self.begin_from_ring(now, peer, LegPlace { track: place, leg, ssrc }, layer);
         }
     }
 

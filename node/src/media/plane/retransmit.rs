@@ -121,7 +121,7 @@ fn prepare(
     let whole = Rewrite::of(&mapping, &place, picture_numbers(codec, payload));
     let rewrite = Rewrite { picture: None, ..whole };
     let class = &track.classes.get(usize::from(leg.class))?.class;
-    let timestamp = mapping.timestamp(header.timestamp);
+    let timestamp = leg.timestamp(out, &mapping, header.timestamp);
     match (leg.rtx_ssrc, class.rtx_header(packet, &header, send_time)) {
         (Some(ssrc), Some(rtx)) => {
             let (osn, rest) = scratch.split_first_chunk_mut::<OSN_BYTES>()?;

@@ -5,6 +5,7 @@ mod bottleneck;
 mod client;
 mod codecs;
 mod estimate;
+mod fast_start;
 mod feedback;
 mod forwarding;
 mod gathering;

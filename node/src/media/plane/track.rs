@@ -20,7 +20,7 @@ use crate::media::selection::{LADDER_CAPACITY, Ladder, Pick};
 use crate::media::spec::Layers;
 use crate::media::template::{HeaderTemplate, LegClass};
 pub(super) use audience::Audience;
-pub(super) use layer::{Layer, WINDOW_PACKETS, WindowPacket};
+pub(super) use layer::{Keyframe, Layer, WINDOW_PACKETS, WindowPacket};
 
 /// Layers of one track at most: what a browser sends is 3; a mirror believes no larger number either.
 pub(super) const LAYERS_MAX: usize = LADDER_CAPACITY;
@@ -208,10 +208,11 @@ impl Track {
         layer.bytes += packet.len() as u64;
         layer.bytes_rate.add(now, packet.len() as u64);
         let video = codec.kind() == MediaKind::Video;
-        let keyframe = video && starts_keyframe && layer.last_keyframe_timestamp != Some(header.timestamp);
+        let keyframe = video
+            && starts_keyframe
+            && layer.note_keyframe(Keyframe { index, timestamp: header.timestamp, at: now });
         let mut waited = None;
         if keyframe {
-            layer.last_keyframe_timestamp = Some(header.timestamp);
             layer.keyframes += 1;
             waited = layer.requests.arrived(now);
             if let Some((width, height)) = dimensions(codec, payload) {
@@ -225,6 +226,11 @@ impl Track {
             self.note_frame(layer_index, begins_picture);
         }
         Arrived::New { keyframe, waited }
+    }
+
+    /// The packet that came last on `layer` is not for the window: legs get it from the ring.
+    pub(super) fn keep_in_ring(&mut self, layer: u8) {
+        self.layers.get_mut(usize::from(layer)).and_then(|layer| layer.window.pop());
     }
 
     /// A packet of `layer` came; whether it is the first of a frame.

@@ -39,6 +39,10 @@ impl Passage {
         let before = leg.is_live().then(|| leg.mapping().pick());
         let goes_on =
             before.is_some_and(|before| before.layer == leg.wanted.layer && !leg.is_paused() && !cut_off);
+        if goes_on && leg.is_catching_up() {
+            // Until then it plays all of the layer.
+            return;
+        }
         let changed = if goes_on {
             self.go_over(leg, material, outlet)
         } else {
@@ -173,8 +177,13 @@ impl Material<'_> {
     }
 }
 
+/// Tells of a viewer's first packet and its first keyframe.
 #[cold]
-fn tell(transport: &mut Transport, video: bool, events: &mut std::collections::VecDeque<PlaneEvent>) {
+pub(in super::super) fn tell(
+    transport: &mut Transport,
+    video: bool,
+    events: &mut std::collections::VecDeque<PlaneEvent>,
+) {
     if !std::mem::replace(&mut transport.media_told, true) {
         events.push_back(PlaneEvent::FirstMedia(transport.key));
     }

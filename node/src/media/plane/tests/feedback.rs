@@ -1,7 +1,7 @@
 use super::*;
 use crate::media::rtcp::{self, Packet, ReportBlock, SenderInfo};
 
-fn packets(client: &mut Client) -> Vec<Vec<u8>> {
+pub(super) fn packets(client: &mut Client) -> Vec<Vec<u8>> {
     std::mem::take(&mut client.rtcp)
 }
 
@@ -14,7 +14,7 @@ fn count(compounds: &[Vec<u8>], pick: impl Fn(&Packet<'_>) -> bool) -> usize {
         .count()
 }
 
-fn plis(compounds: &[Vec<u8>]) -> usize {
+pub(super) fn plis(compounds: &[Vec<u8>]) -> usize {
     count(
         compounds,
         |packet| matches!(packet, Packet::PictureLoss(loss) if loss.media_ssrc == PUBLISHER_VIDEO_SSRC),
@@ -38,6 +38,8 @@ fn a_thousand_viewers_that_join_at_once_cause_one_keyframe_request_per_half_seco
     let mut publisher = rig.publisher(0, &setup);
     let packet = publisher.video(&Sent::frame(1, true));
     rig.publish(&mut publisher, &packet, &mut []);
+    // Nobody begins with a keyframe that is so old.
+    rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut []);
     let mut viewers: Vec<_> = (1..=200).map(|index| rig.viewer(index, &setup)).collect();
     rig.flush(&mut [&mut publisher], &mut []);
     assert_eq!(plis(&packets(&mut publisher.client)), 1, "at once");

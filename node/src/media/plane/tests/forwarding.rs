@@ -330,7 +330,7 @@ fn what_leaves_is_as_old_as_the_oldest_of_its_kind() {
     let start = rig.now;
     let at = |ms| start + Duration::from_millis(ms);
     let mut publisher = rig.publisher(0, &setup);
-    let video = publisher.video(&Sent::frame(1, true));
+    let video = publisher.video(&Sent::frame(1, false));
     let unwatched = rig.publish(&mut publisher, &video, &mut []);
     assert_eq!(unwatched, Forwarded::default(), "nobody watches");
     let mut viewer = rig.viewer(1, &setup);

@@ -83,6 +83,9 @@ fn keyframe_requests_of_a_mirror_reach_the_publisher_coalesced() {
     let mut publisher = near.publisher(0, &setup);
     let packet = publisher.video(&Sent::frame(1, true));
     near.publish(&mut publisher, &packet, &mut []);
+    // Nobody begins with a keyframe that is so old.
+    near.wait(Duration::from_secs(2), &mut [&mut publisher], &mut []);
+    far.now = near.now;
     let mut viewers: Vec<_> = (1..20).map(|index| far.viewer(index, &setup)).collect();
     exchange(&mut near, &mut far);
     near.flush(&mut [&mut publisher], &mut []);
@@ -126,6 +129,7 @@ fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
     let batch = crate::media::batch::PacketBatch {
         track: VIDEO,
         arrival: far.now,
+        group: false,
         packets: Vec::new(),
         bytes: Vec::new(),
     };
@@ -184,6 +188,8 @@ fn a_batch_that_another_shard_did_not_take_is_made_good_by_a_keyframe() {
     near.publish(&mut publisher, &packet, &mut []);
     let mut viewer = far.viewer(1, &setup);
     exchange(&mut near, &mut far);
+    far.flush(&mut [], &mut [&mut viewer]);
+    assert_eq!(viewer.client.packets().len(), 1, "the group that is shown");
     let picture_losses = |publisher: &Publisher| {
         let packets = publisher.client.rtcp.iter().flat_map(|compound| rtcp::packets(compound));
         packets.filter(|packet| matches!(packet, Ok(Packet::PictureLoss(_)))).count()

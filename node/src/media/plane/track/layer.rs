@@ -56,6 +56,16 @@ pub(in super::super) struct WindowPacket {
     pub(in super::super) picture: Option<PictureNumbers>,
 }
 
+/// Where a keyframe begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Keyframe {
+    /// Of its first packet that a leg can begin with.
+    pub(in super::super) index: u64,
+    pub(in super::super) timestamp: u32,
+    /// When that packet came.
+    pub(in super::super) at: Instant,
+}
+
 /// One layer.
 pub(in super::super) struct Layer {
     /// Made with the first packet: a layer that never flows costs nothing.
@@ -66,7 +76,8 @@ pub(in super::super) struct Layer {
     pub(in super::super) newest: Option<(Instant, u32)>,
     pub(super) first_at: Option<Instant>,
     pub(super) bytes_rate: RateMeter,
-    pub(super) last_keyframe_timestamp: Option<u32>,
+    /// The newest keyframe: what a viewer that joins may begin with.
+    pub(in super::super) newest_keyframe: Option<Keyframe>,
     pub(in super::super) requests: KeyframeRequests,
     /// Frames of other layers since its newest packet.
     pub(super) behind_frames: u32,
@@ -99,7 +110,7 @@ impl Layer {
             newest: None,
             first_at: None,
             bytes_rate: RateMeter::new(now),
-            last_keyframe_timestamp: None,
+            newest_keyframe: None,
             requests: KeyframeRequests::default(),
             behind_frames: 0,
             gone: false,
@@ -259,6 +270,19 @@ impl Layer {
     /// Whether a leg can begin in this window.
     pub(super) fn can_begin(&self) -> bool {
         self.start().is_some()
+    }
+
+    /// A packet came that a leg can begin with. Whether it is the first one of its keyframe that came.
+    pub(super) fn note_keyframe(&mut self, found: Keyframe) -> bool {
+        match &mut self.newest_keyframe {
+            Some(known) if known.timestamp == found.timestamp => {
+                known.index = known.index.min(found.index);
+                return false;
+            }
+            Some(known) if found.index < known.index => {}
+            known => *known = Some(found),
+        }
+        true
     }
 
     /// The highest packet index so far.

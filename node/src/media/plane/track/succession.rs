@@ -19,6 +19,7 @@ impl Track {
         for layer in &mut self.layers {
             layer.requests = layer.requests.begin_anew();
             layer.points.iter_mut().for_each(|points| points.begin_anew(now));
+            layer.newest_keyframe = None;
         }
         for gone in self.layers.iter_mut().skip(layers) {
             gone.bytes_rate = RateMeter::new(now);

@@ -1,0 +1,299 @@
+//! Legs that began with the group of pictures that their layer's ring had: they are sent it in steps, faster than it came, and
+//! then go on with the others.
+//!
+//! A leg that catches up is no part of any fan-out. The list names it by its peer and SSRC, so that legs may move and tracks
+//! end meanwhile. Live packets go first in each flush, and a step is bounded for all legs together, so that a thousand who
+//! join delay nobody who watches.
+
+use std::time::Instant;
+
+use super::fan_out::change::tell;
+use super::track::{Keyframe, Layer, Source, Track};
+use super::transport::{Outgoing, Rewrite, SendTime, Transport};
+use super::viewer::LegPlace;
+use super::{Plane, Role};
+use crate::media::codec::{CodecKind, Point};
+use crate::media::counters::Counters;
+use crate::media::fast_start::{Group, Pace, STEP, STEP_PACKETS, Squeeze, pace, time, units};
+use crate::media::leg::{Leg, Start};
+use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::PeerKey;
+use crate::media::ring::Ring;
+use crate::media::rtp::RtpHeader;
+use crate::media::selection::Pick;
+use crate::media::spec::PlaneEvent;
+use crate::media::template::LegClass;
+
+/// A leg that catches up.
+#[derive(Debug, Clone, Copy)]
+struct CatchUp {
+    peer: PeerKey,
+    ssrc: u32,
+    squeeze: Squeeze,
+    /// When its first packet was due, and what timestamp that has, squeezed.
+    begun: (Instant, u32),
+    /// The next packet, in the layer's numbers.
+    next: u64,
+    /// Packets in one step at most.
+    burst_packets: u32,
+    /// Packets of the group that were not sent yet.
+    left: u64,
+}
+
+/// What became of a leg's step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// More is there to be sent later.
+    Goes,
+    /// Everything that came is sent, and its timestamps are still ahead of the others'.
+    Waits,
+    /// It goes on with the others, or is no more.
+    Over,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct CatchUps {
+    legs: Vec<CatchUp>,
+    /// Whose turn is next, so that those at the end of the list get theirs when a step is not enough for all.
+    turn: usize,
+    due: Option<Instant>,
+    stepped_at: Option<Instant>,
+}
+
+impl CatchUps {
+    /// When the next step is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Packets have come.
+    pub(super) fn more_came(&mut self, now: Instant) {
+        if !self.legs.is_empty() {
+            let next = self.stepped_at.map_or(now, |at| at + STEP);
+            self.due = Some(self.due.map_or(next, |due| due.min(next)));
+        }
+    }
+
+    fn add(&mut self, now: Instant, leg: CatchUp) {
+        self.legs.push(leg);
+        self.more_came(now);
+    }
+
+    /// Packets of groups that were not sent yet.
+    fn backlog_packets(&self) -> u64 {
+        self.legs.iter().map(|leg| leg.left).sum()
+    }
+}
+
+impl Track {
+    /// The group of the newest keyframe of `layer`, and where it begins, if the ring has all of it.
+    pub(super) fn group(&self, now: Instant, layer: &Layer) -> Option<(Group, Keyframe)> {
+        let keyframe = layer.newest_keyframe.filter(|keyframe| keyframe.index >= layer.numbering_start)?;
+        let (_, newest) = layer.newest.filter(|_| layer.is_active(now) && self.source != Source::Absent)?;
+        let (packets, bytes) = layer.ring.as_ref()?.whole_since(keyframe.index)?;
+        let span = newest.wrapping_sub(keyframe.timestamp).cast_signed().max(0).cast_unsigned();
+        let (age, span) = (now.saturating_duration_since(keyframe.at), time(span, self.clock_rate_hz()));
+        Some((Group { age, span, packets, bytes }, keyframe))
+    }
+
+    /// The timestamps of `group` at `pace`, whose keyframe has `timestamp`.
+    fn squeeze(&self, group: &Group, pace: &Pace, timestamp: u32) -> Squeeze {
+        let after_keyframe = units(group.span + pace.lasts, self.clock_rate_hz());
+        Squeeze { until: timestamp.wrapping_add(after_keyframe), factor: pace.factor }
+    }
+}
+
+impl Plane {
+    /// Lets a leg that waits for its first packet begin with what the ring of `layer` has. Whether it does.
+    pub(super) fn begin_from_ring(&mut self, now: Instant, peer: PeerKey, leg: LegPlace, layer: u8) -> bool {
+        let backlog = self.catch_ups.backlog_packets();
+        let Some(track) = self.tracks.get_mut(leg.track).filter(|track| track.is_video()) else {
+            return false;
+        };
+        let known = track.layers.get(usize::from(layer));
+        let group = known.and_then(|known| track.group(now, known));
+        let paced = group.and_then(|(group, keyframe)| Some((group, pace(&group, backlog)?, keyframe)));
+        let Some((group, pace, keyframe)) = paced else { return false };
+        let Keyframe { index, timestamp, .. } = keyframe;
+        let squeeze = track.squeeze(&group, &pace, timestamp);
+        let Some(waiting) = track.legs.get_mut(leg.leg).filter(|leg| !leg.is_live()) else { return false };
+        track.audience.leave(waiting);
+        let pick = Pick::whole(layer);
+        let start = Start { pick, index, number: index, timestamp, timestamp_before: timestamp };
+        waiting.catch_up_from(start, squeeze);
+        track.audience.enter(waiting);
+        let event = PlaneEvent::LayerPlayed { peer, track: track.id, layer, point: Point::WHOLE };
+        let catch_up = CatchUp {
+            peer,
+            ssrc: leg.ssrc,
+            squeeze,
+            begun: (now, squeeze.timestamp(timestamp)),
+            next: index,
+            burst_packets: pace.burst_packets,
+            left: group.packets,
+        };
+        self.catch_ups.add(now, catch_up);
+        self.counters.keyframe_requests_cached += 1;
+        if let Some(transport) = self.transports.get_mut(peer.index) {
+            tell(transport, true, &mut self.events);
+        }
+        self.events.push_back(event);
+        true
+    }
+
+    /// Sends the next step, if it is due, to all who catch up.
+    pub(super) fn send_catch_ups(
+        &mut self,
+        now: Instant,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        if self.catch_ups.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let mut catch_ups = std::mem::take(&mut self.catch_ups);
+        catch_ups.stepped_at = Some(now);
+        let (mut left, mut goes_on) = (STEP_PACKETS, false);
+        for _ in 0..catch_ups.legs.len() {
+            if left == 0 {
+                goes_on = true;
+                break;
+            }
+            catch_ups.turn = catch_ups.turn.checked_rem(catch_ups.legs.len()).unwrap_or(0);
+            let Some(leg) = catch_ups.legs.get_mut(catch_ups.turn) else { break };
+            match self.catch_up(now, leg, &mut left, send_time, batch, transmit) {
+                Some(Step::Over) | None => {
+                    catch_ups.legs.swap_remove(catch_ups.turn);
+                    continue;
+                }
+                Some(Step::Goes) => goes_on = true,
+                Some(Step::Waits) => {}
+            }
+            catch_ups.turn += 1;
+        }
+        // Who waits is woken by the next packets.
+        catch_ups.due = goes_on.then(|| now + STEP);
+        self.catch_ups = catch_ups;
+    }
+
+    /// Sends one leg what is due of its group, at most `left` packets; `None` if there is no such leg any more.
+    fn catch_up(
+        &mut self,
+        now: Instant,
+        catch_up: &mut CatchUp,
+        left: &mut usize,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<Step> {
+        let transport = self.transports.get_mut(catch_up.peer.index);
+        let transport = transport.filter(|known| known.key == catch_up.peer)?;
+        let Role::Viewer(viewer) = self.roles.get(catch_up.peer.index)? else { return None };
+        let place = viewer.leg(catch_up.ssrc)?;
+        let track = self.tracks.get_mut(place.track)?;
+        let (codec, clock_rate_hz) = (track.codec?, track.clock_rate_hz());
+        let leg = track.legs.get_mut(place.leg).filter(|leg| leg.is_catching_up())?;
+        let layer = track.layers.get(usize::from(leg.mapping().layer()))?;
+        if leg.mapping().first_source() < layer.numbering_start {
+            // Its publisher began anew: it waits for a keyframe, as all others do.
+            return None;
+        }
+        let class = &track.classes.get(usize::from(leg.class))?.class;
+        let (ring, counters) = (layer.ring.as_ref()?, &mut self.counters);
+        let mut feed = Feed { catch_up, leg, class, ring, transport, counters, codec, send_time };
+        let passed = units(now.saturating_duration_since(feed.catch_up.begun.0), clock_rate_hz);
+        let all_sent = feed.send_due(passed, left, batch, transmit)?;
+        if !all_sent {
+            return Some(Step::Goes);
+        }
+        let (_, newest) = layer.newest?;
+        // Of a layer that has fallen silent nothing may ever come that ends it, and other layers can be played.
+        let silent = !layer.is_active(now);
+        if !silent && !catch_up.squeeze.ends_before(newest) {
+            return Some(Step::Waits);
+        }
+        leg.catch_up_ends(catch_up.next);
+        Some(Step::Over)
+    }
+}
+
+/// One leg, and what its packets are made of.
+struct Feed<'a> {
+    catch_up: &'a mut CatchUp,
+    leg: &'a mut Leg,
+    class: &'a LegClass,
+    ring: &'a Ring,
+    transport: &'a mut Transport,
+    counters: &'a mut Counters,
+    codec: CodecKind,
+    send_time: SendTime,
+}
+
+impl Feed<'_> {
+    /// Sends what is due when `passed` units of timestamp have passed since the first packet. Whether that is all there is.
+    fn send_due(
+        &mut self,
+        passed: u32,
+        left: &mut usize,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<bool> {
+        let highest = self.ring.highest()?;
+        let mut burst = self.catch_up.burst_packets as usize;
+        while self.catch_up.next <= highest {
+            // What is missing is a gap in the viewer's numbers too, and is asked for.
+            if let Some(packet) = self.ring.get(self.catch_up.next) {
+                let header = RtpHeader::parse(packet).ok()?;
+                if burst == 0 || *left == 0 || !self.is_due(header.timestamp, passed) {
+                    return Some(false);
+                }
+                (burst, *left) = (burst - 1, *left - 1);
+                self.send(packet, &header, batch, transmit)?;
+                self.catch_up.left = self.catch_up.left.saturating_sub(1);
+            }
+            self.catch_up.next += 1;
+        }
+        Some(true)
+    }
+
+    /// Beyond the group, what has come is due.
+    fn is_due(&self, timestamp: u32, passed: u32) -> bool {
+        let CatchUp { squeeze, begun, .. } = &*self.catch_up;
+        let after_first = squeeze.timestamp(timestamp).wrapping_sub(begun.1);
+        squeeze.ends_before(timestamp) || after_first.cast_signed() <= passed.cast_signed()
+    }
+
+    fn send(
+        &mut self,
+        packet: &[u8],
+        header: &RtpHeader,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<()> {
+        let mapping = *self.leg.mapping();
+        let index = mapping.out_index(self.catch_up.next, self.catch_up.next)?;
+        let timestamp = self.leg.timestamp(index, &mapping, header.timestamp);
+        let payload = packet.get(header.header_len()..)?;
+        let outgoing = Outgoing {
+            header: &self.class.header(packet, header, self.send_time.fixed_point),
+            ssrc: self.leg.ssrc,
+            index,
+            timestamp,
+            payload,
+            at_micros: self.send_time.micros,
+            rewrite: Rewrite::default(),
+        };
+        match self.transport.send(&outgoing, batch, transmit) {
+            Some(bytes) => {
+                self.leg.sent(index, timestamp, payload.len() as u32);
+                self.counters.rtp_sent_packets += 1;
+                self.counters.rtp_sent_bytes += bytes as u64;
+                self.counters.sent.add(self.codec, 1, bytes as u64);
+            }
+            None => self.counters.seal_failed += 1,
+        }
+        Some(())
+    }
+}
