@@ -144,8 +144,11 @@ fn rtcp_compound(bytes: &[u8]) {
             Packet::FullIntra(request) => request.entries().count(),
             Packet::ReceiverEstimate(estimate) => estimate.ssrcs().count(),
             Packet::Goodbye(goodbye) => goodbye.ssrcs().count(),
-            // A run length says thousands of packets in two bytes, and no more than its count.
-            Packet::TransportCc(feedback) => feedback.packets().count() >> 16,
+            // A run length says thousands of packets in two bytes; only those that are asked for are looked at.
+            Packet::TransportCc(feedback) => {
+                assert!(feedback.lost() <= usize::from(feedback.status_count));
+                feedback.packets_within(feedback.base_sequence, 32).count() / 32
+            }
             _ => 0,
         };
     }

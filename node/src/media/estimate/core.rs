@@ -94,7 +94,8 @@ impl Estimator {
     ) -> Reading {
         let (mut packets, mut lost, mut late) = (0, 0, 0);
         let mut full = FullPath::default();
-        for (sequence, arrival) in feedback.packets() {
+        let (oldest, known) = log.reach();
+        for (sequence, arrival) in feedback.packets_within(oldest, known) {
             let received = arrival != Arrival::Lost;
             let Some(packet) = log.report(sequence, received) else { continue };
             // The log's time has 32 bits, and no packet in it is older than a few seconds.

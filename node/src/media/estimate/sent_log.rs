@@ -67,6 +67,11 @@ impl SentLog {
         self.next
     }
 
+    /// What can be reported: the sequence number of the oldest packet here, and how many there are from it on.
+    pub fn reach(&self) -> (u16, u16) {
+        (self.next.wrapping_sub(self.known), self.known)
+    }
+
     /// Bytes sent since the log was made.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -14,7 +14,7 @@ use crate::media::estimate::{Conditions, Estimator, PROBE_STEP, ProbeEnd, Report
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::rtcp::ReportBlock;
-use crate::media::twcc::{Arrival, Feedback};
+use crate::media::twcc::Feedback;
 
 /// What is to be proved before a better layer is played, in percent of that layer's rate: more than its choice asks for, as
 /// encoders overshoot.
@@ -66,8 +66,7 @@ impl Plane {
                 viewer.estimate.by_feedback = Some(Box::new(Estimator::new()));
                 viewer.estimate.by_reports = None;
             }
-            let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
-            self.counters.twcc_lost_packets += lost as u64;
+            self.counters.twcc_lost_packets += feedback.lost() as u64;
             return;
         };
         let round_trip = viewer.round_trip();

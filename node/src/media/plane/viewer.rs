@@ -33,6 +33,10 @@ const RESEND_INTERVAL_MAX_MS: u32 = 150;
 /// Recent retransmissions remembered per viewer, by sequence number. A collision only forgets.
 const RECENT_RESENDS: usize = 64;
 
+/// Transport-wide feedbacks of one datagram that are read. A viewer needs a second one only after a pause; hundreds fit, and
+/// each may speak of all that was sent lately.
+const DATAGRAM_FEEDBACKS_MAX: u32 = 8;
+
 /// A viewer's side of the plane but for what the hot path needs.
 pub(super) struct Viewer {
     pub(super) rtcp_in: RtcpOpener,
@@ -136,6 +140,7 @@ impl Plane {
             Err(error) => return self.counters.rtcp_refused(error),
         };
         self.counters.rtcp_received_packets += 1;
+        let mut feedbacks = 0;
         for packet in rtcp::packets(compound) {
             match packet {
                 Ok(Packet::Nack(nack)) => {
@@ -164,7 +169,10 @@ impl Plane {
                 }
                 Ok(Packet::TransportCc(feedback)) => {
                     self.counters.feedback_received.twcc += 1;
-                    self.viewer_feeds_back(now, peer, &feedback);
+                    if feedbacks < DATAGRAM_FEEDBACKS_MAX {
+                        self.viewer_feeds_back(now, peer, &feedback);
+                    }
+                    feedbacks += 1;
                 }
                 Ok(Packet::ReceiverEstimate(estimate)) => {
                     self.counters.feedback_received.remb += 1;

@@ -67,6 +67,39 @@ impl<'a> Feedback<'a> {
         })
     }
 
+    /// How many packets are reported lost. Looks at chunks, not at packets: two bytes may speak of thousands.
+    pub fn lost(&self) -> usize {
+        let mut left = usize::from(self.status_count);
+        let mut lost = 0;
+        for chunk in self.chunks {
+            let chunk = Chunk::of(*chunk);
+            let len = chunk.len().min(left);
+            left -= len;
+            lost += match chunk {
+                Chunk::Run { symbol, .. } if symbol == symbol::LOST => len,
+                Chunk::Run { .. } => 0,
+                _ => (0..len).filter(|place| chunk.symbol(*place) == symbol::LOST).count(),
+            };
+        }
+        lost
+    }
+
+    /// As [`Self::packets`], but only those of the `count` packets from `oldest` on. Runs before them cost nothing, so that a
+    /// message of a few bytes that speaks of all 65,535 packets costs no more than one of `count`.
+    pub fn packets_within(&self, oldest: u16, count: u16) -> PacketReports<'a> {
+        let mut packets = self.packets();
+        let (before, behind) =
+            (oldest.wrapping_sub(self.base_sequence), self.base_sequence.wrapping_sub(oldest));
+        // Whichever is nearer: the message begins before `oldest` or behind it.
+        if before <= behind {
+            packets.pass(before);
+            packets.left = packets.left.min(count);
+        } else {
+            packets.left = packets.left.min(count.saturating_sub(behind));
+        }
+        packets
+    }
+
     /// Each packet in order of its sequence number; ends early if receive deltas are missing.
     pub fn packets(&self) -> PacketReports<'a> {
         PacketReports {
@@ -130,6 +163,36 @@ pub struct PacketReports<'a> {
 }
 
 impl PacketReports<'_> {
+    /// Leaves out the next `count` packets.
+    fn pass(&mut self, mut count: u16) {
+        while count > 0 && self.left > 0 {
+            let step = match self.chunk() {
+                // What takes no delta is passed at once.
+                Some(Chunk::Run { symbol, len })
+                    if !matches!(symbol, symbol::SMALL_DELTA | symbol::LARGE_DELTA) =>
+                {
+                    let step = (len - self.place).min(count.min(self.left).into()) as u16;
+                    self.place += usize::from(step);
+                    self.sequence = self.sequence.wrapping_add(step);
+                    self.left -= step;
+                    step
+                }
+                Some(_) => u16::from(self.next().is_some()),
+                None => return self.left = 0,
+            };
+            count -= step;
+        }
+    }
+
+    /// The chunk that has the next packet's status.
+    fn chunk(&mut self) -> Option<Chunk> {
+        while self.place >= self.chunk.len() {
+            self.chunk = Chunk::of(*self.chunks.next()?);
+            self.place = 0;
+        }
+        Some(self.chunk)
+    }
+
     fn arrival(&mut self, symbol: u8) -> Option<Arrival> {
         let delta = match symbol {
             symbol::LOST => return Some(Arrival::Lost),
@@ -155,11 +218,7 @@ impl Iterator for PacketReports<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        while self.place >= self.chunk.len() {
-            self.chunk = Chunk::of(*self.chunks.next()?);
-            self.place = 0;
-        }
-        let symbol = self.chunk.symbol(self.place);
+        let symbol = self.chunk()?.symbol(self.place);
         self.place += 1;
         let Some(arrival) = self.arrival(symbol) else {
             self.left = 0;

@@ -169,3 +169,52 @@ fn a_report_without_its_deltas_ends_early() {
     (message[15], message[22], message[23]) = (6, 0, 0);
     assert!(packets(&message).next().unwrap().is_err(), "the chunks do not cover six packets");
 }
+
+/// A message of `count` packets from `base` on: `chunks`, then receive deltas.
+fn message(base: u16, count: u16, chunks: &[u16], deltas: &[u8]) -> Vec<u8> {
+    let mut message = vec![0x8F, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    message.extend([base.to_be_bytes(), count.to_be_bytes()].concat());
+    message.extend([0, 0, 1, 0]);
+    chunks.iter().for_each(|chunk| message.extend(chunk.to_be_bytes()));
+    message.extend(deltas);
+    message.resize(message.len().next_multiple_of(4), 0);
+    message[3] = (message.len() / 4 - 1) as u8;
+    message
+}
+
+#[test]
+fn a_few_bytes_that_speak_of_all_packets_cost_no_more_than_those_that_were_sent() {
+    let message = message(9, u16::MAX, &[MAX_RUN as u16; 9], &[]);
+    let Some(Ok(Packet::TransportCc(feedback))) = packets(&message).next() else { panic!("no feedback") };
+    assert_eq!((message.len(), feedback.lost()), (40, 65_535));
+    let within: Vec<_> = feedback.packets_within(20_000, 3).collect();
+    assert_eq!(within, [20_000, 20_001, 20_002].map(|sequence| (sequence, Arrival::Lost)));
+    assert_eq!(feedback.packets_within(7, 4).map(|(sequence, _)| sequence).collect::<Vec<_>>(), [9, 10]);
+    assert_eq!(feedback.packets_within(7, 0).count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn a_part_of_a_report_is_what_the_whole_says_of_it(
+        base: u16,
+        chunks in proptest::collection::vec(
+            prop_oneof![0x8000..=u16::MAX, (0..4_u16, 0..600_u16).prop_map(|(symbol, len)| symbol << 13 | len)],
+            1..30,
+        ),
+        deltas in proptest::collection::vec(any::<u8>(), 0..800),
+        count in 1..18_000_u16,
+        oldest in -2_000..18_000_i32,
+        known in 0..1_025_u16,
+    ) {
+        let message = message(base, count, &chunks, &deltas);
+        if let Some(Ok(Packet::TransportCc(feedback))) = packets(&message).next() {
+            let oldest = base.wrapping_add(oldest as u16);
+            let expected: Vec<_> =
+                feedback.packets().filter(|(sequence, _)| sequence.wrapping_sub(oldest) < known).collect();
+            prop_assert_eq!(feedback.packets_within(oldest, known).collect::<Vec<_>>(), expected);
+            let lost = feedback.packets().filter(|(_, arrival)| *arrival == Arrival::Lost).count();
+            let is_whole = feedback.packets().count() == usize::from(count);
+            prop_assert!(feedback.lost() == lost || !is_whole);
+        }
+    }
+}

@@ -190,9 +190,14 @@ impl Dtls {
         let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
         let Handshake { engine, announced, inbound } = handshake.as_mut();
         match engine {
+            Some(_) if input == Input::Excess => {
+                let alert = alert::UNEXPECTED_MESSAGE;
+                self.or_alert(Err(Failure { alert, error: DtlsError::Refused(alert) }))
+            }
             // A client's association exists since `start`, so this is a server's first flight.
             None => self.begin(now),
             Some(Engine::Ours(ours)) => match input {
+                Input::Excess => Ok(None),
                 Input::Flight => {
                     let taken = ours.take_proof(inbound.messages(), announced);
                     inbound.handed_on();
@@ -249,6 +254,7 @@ impl Dtls {
         let datagram = match input {
             Input::Flight => inbound.flight(),
             Input::Ending(records) => records,
+            Input::Excess => return Ok(None),
         };
         inbound.handed_on();
         let step = library.read(now, datagram);

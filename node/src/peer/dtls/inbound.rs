@@ -19,6 +19,11 @@ const EARLY_MAX_BYTES: usize = 256;
 /// Encrypted records handed on while the handshake lasts; each may be a guess. Full means: dropped, the handshake times out.
 const FINISHED_TRIES: u16 = 64;
 
+/// Messages and bytes of one flight. The longest has six messages; the bytes are room for a certificate with a chain of RSA
+/// keys. Full means: the peer wants no handshake, [`Input::Excess`].
+const FLIGHT_CAPACITY_MESSAGES: usize = 8;
+const FLIGHT_CAPACITY_BYTES: usize = 24 * 1024;
+
 /// Handshake types (RFC 5246 §7.4, RFC 6347 §4.3.2).
 const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
@@ -37,6 +42,8 @@ pub enum Input {
     Flight,
     /// Records that may end the handshake, as one datagram.
     Ending(BytesMut),
+    /// More came than any flight has, without an end of it.
+    Excess,
 }
 
 /// The peer's side of a handshake.
@@ -45,6 +52,9 @@ pub struct Inbound {
     reassembly: Reassembly,
     /// Whole messages of the current flight.
     held: Vec<Vec<u8>>,
+    held_bytes: usize,
+    /// Whether there is a certificate among them.
+    certified: bool,
     /// Records that came before the flight they belong to was whole.
     early: SmallVec<[Bytes; EARLY_CAPACITY]>,
     keyed: bool,
@@ -76,6 +86,8 @@ impl Inbound {
     /// The flight was handed on: forgets it.
     pub fn handed_on(&mut self) {
         self.held.clear();
+        self.held_bytes = 0;
+        self.certified = false;
     }
 
     /// Keeps a cipher change or Finished until the flight before it is whole.
@@ -93,9 +105,14 @@ impl Inbound {
     pub fn next_input(&mut self) -> Option<Input> {
         while let Some(message) = self.reassembly.pop() {
             let kind = message.first().copied().unwrap_or_default();
+            self.held_bytes += message.len();
+            self.certified |= kind == CERTIFICATE && message.len() > EMPTY_CERTIFICATE_BYTES;
             self.held.push(message);
             if self.ends_flight(kind) {
                 return Some(Input::Flight);
+            }
+            if self.held.len() >= FLIGHT_CAPACITY_MESSAGES || self.held_bytes > FLIGHT_CAPACITY_BYTES {
+                return Some(Input::Excess);
             }
         }
         if self.keyed && !self.early.is_empty() {
@@ -113,11 +130,8 @@ impl Inbound {
                 true
             }
             CLIENT_KEY_EXCHANGE => {
-                let certified = self.held.iter().any(|message| {
-                    message.first() == Some(&CERTIFICATE) && message.len() > EMPTY_CERTIFICATE_BYTES
-                });
-                self.keyed |= !certified;
-                !certified
+                self.keyed |= !self.certified;
+                !self.certified
             }
             _ => false,
         }

@@ -159,6 +159,35 @@ fn only_what_the_peer_signed_ends_an_association_and_forgeries_leave_nothing_beh
     assert!(matches!(pair.ends[SERVER].handle(now, &goodbye), Ok(Some(DtlsEvent::Closed))));
 }
 
+/// A whole handshake message in a plain-text record.
+fn handshake(kind: u8, sequence: u16, body: &[u8]) -> Bytes {
+    let [_, length @ ..] = (body.len() as u32).to_be_bytes();
+    let [high, low] = sequence.to_be_bytes();
+    let header = [&[kind][..], &length, &[high, low, 0, 0, 0], &length].concat();
+    plain(HANDSHAKE, &[&header, body].concat())
+}
+
+#[test]
+fn messages_that_end_no_flight_are_not_kept_without_bound() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    for body in [0, 8_000] {
+        let mut pair = Pair::new(&client, &server);
+        let body = vec![0; body];
+        // Nobody has said hello: all of it is forgotten again and again.
+        for sequence in 0..1_000 {
+            let junk = handshake(0, sequence % 8, &body);
+            assert!(matches!(pair.ends[SERVER].handle(pair.now, &junk), Ok(None)));
+        }
+        assert!(pair.ends[SERVER].ignored() > 0);
+        let hello = pair.ends[CLIENT].poll_transmit().unwrap();
+        let mut server = Dtls::new(DtlsRole::Server, Arc::clone(&server), vec![client.fingerprint()]);
+        server.handle(pair.now, &hello).unwrap();
+        let taken = (1..1_000)
+            .take_while(|sequence| server.handle(pair.now, &handshake(0, *sequence, &body)).is_ok());
+        assert!(taken.count() < 8 * 16, "it ends");
+    }
+}
+
 fn fragment(sequence: u16, length: usize, offset: usize, bytes: &[u8]) -> Fragment<'_> {
     Fragment { kind: 1, length, sequence, offset, bytes }
 }
@@ -276,13 +305,7 @@ proptest! {
         dtls.start(now).unwrap();
         let hello = begins_with_hello.then(|| (1, hello(&[7])[12..].to_vec()));
         for (sequence, (kind, body)) in hello.into_iter().chain(messages).enumerate() {
-            let length = (body.len() as u32).to_be_bytes();
-            let mut message = vec![kind, length[1], length[2], length[3], 0, sequence as u8, 0, 0, 0];
-            message.extend_from_slice(&length[1..]);
-            message.extend_from_slice(&body);
-            let mut datagram = bytes::BytesMut::new();
-            write_record(&mut datagram, HANDSHAKE, sequence as u64, &message);
-            let event = dtls.handle(now, &datagram);
+            let event = dtls.handle(now, &handshake(kind, sequence as u16, &body));
             prop_assert!(!matches!(event, Ok(Some(_))));
             if event.is_err() {
                 break;

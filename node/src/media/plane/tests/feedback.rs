@@ -246,6 +246,22 @@ fn transport_feedback_of_viewers_is_counted() {
 }
 
 #[test]
+fn only_some_of_the_feedbacks_in_one_datagram_are_read() {
+    let mut rig = Rig::new();
+    let mut viewer = rig.viewer(1, &Setup::default());
+    let feedback = viewer.client.rtcp(|writer| {
+        for _ in 0..20 {
+            let mut recorder = crate::media::twcc::ArrivalRecorder::new(rig.now);
+            [1, 2, 5].into_iter().for_each(|sequence| recorder.record(sequence, rig.now));
+            recorder.write_feedback(writer, 1, 2).unwrap();
+        }
+    });
+    rig.receive(&viewer.client, feedback);
+    let counters = rig.plane.counters();
+    assert_eq!((counters.feedback_received.twcc, counters.twcc_lost_packets), (20, 16));
+}
+
+#[test]
 fn idle_viewers_cost_no_more_than_their_reports() {
     let setup = Setup::default();
     let mut rig = Rig::new();
