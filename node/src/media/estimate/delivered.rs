@@ -30,7 +30,7 @@ impl DeliveredRate {
         let passed = (at - start) / BUCKET_MICROS;
         match passed {
             // A little back in time is a packet that was overtaken.
-            ..=0 => self.open = Some((start, sum + bytes)),
+            ..=0 => self.open = Some((start, sum.saturating_add(bytes))),
             1.. if passed > BUCKETS as i64 => *self = Self { open: Some((at, bytes)), ..Self::default() },
             _ => {
                 self.close(sum);
@@ -42,18 +42,16 @@ impl DeliveredRate {
 
     /// The rate, once enough arrived.
     pub(super) fn bps(&self) -> Option<f64> {
-        let sum: u32 = self.whole.iter().sum();
-        (self.filled >= BUCKETS_MIN)
-            .then(|| f64::from(sum) * 8e6 / (self.filled as f64 * BUCKET_MICROS as f64))
+        let sum: f64 = self.whole.iter().copied().map(f64::from).sum();
+        (self.filled >= BUCKETS_MIN).then(|| sum * 8e6 / (self.filled as f64 * BUCKET_MICROS as f64))
     }
 
     /// The rate over the last 150 ms: what a path that is full delivers, where the longer view still has what it carried
     /// before it became narrower. `None` without that much.
     pub(super) fn recent_bps(&self) -> Option<f64> {
         let newest = (1..=BUCKETS_RECENT).map(|back| (self.next + BUCKETS - back) % BUCKETS);
-        let sum: u32 = newest.filter_map(|place| self.whole.get(place)).sum();
-        (self.filled >= BUCKETS_RECENT)
-            .then(|| f64::from(sum) * 8e6 / (BUCKETS_RECENT as f64 * BUCKET_MICROS as f64))
+        let sum: f64 = newest.filter_map(|place| self.whole.get(place)).copied().map(f64::from).sum();
+        (self.filled >= BUCKETS_RECENT).then(|| sum * 8e6 / (BUCKETS_RECENT as f64 * BUCKET_MICROS as f64))
     }
 
     fn close(&mut self, bytes: u32) {

@@ -4,7 +4,10 @@
 mod interceptor;
 mod link;
 
-use crate::media::estimate::{Estimator, SentLog};
+use proptest::prelude::*;
+
+use crate::media::estimate::{Conditions, Estimator, SentLog};
+use crate::media::rtcp::{Packet, packets};
 use interceptor::Interceptor;
 use link::{Ours, Sample, Setup, run};
 
@@ -125,4 +128,33 @@ fn a_viewer_costs_little_memory() {
     let bytes = size_of::<Estimator>() + size_of::<SentLog>();
     println!("estimator and log: {bytes} bytes");
     assert!(bytes <= 10 * 1024, "{bytes}");
+}
+
+proptest! {
+    /// Whatever a viewer says, the estimate stays within its bounds.
+    #[test]
+    fn no_feedback_breaks_it(
+        messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 8..60), 0..400_000_i64, 0_u16..80), 1..60),
+    ) {
+        let (mut estimator, mut log, mut now) = (Estimator::new(), SentLog::new(0), 0);
+        for (body, passed, sent) in messages {
+            (0..sent).for_each(|_| log.record(now as u32, 1_200));
+            now += passed;
+            // A short run of received packets from somewhere among those sent last; then whatever comes.
+            let base = log.next().wrapping_sub(sent).to_be_bytes();
+            let mut packet = vec![0x8F, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, base[0], base[1], 0, body[0] % 32];
+            packet.extend(&body[1..]);
+            packet.truncate(packet.len() / 4 * 4);
+            packet[3] = (packet.len() / 4 - 1) as u8;
+            if let Some(Ok(Packet::TransportCc(feedback))) = packets(&packet).next() {
+                let conditions = Conditions { round_trip: None, can_probe: body[1] & 1 == 0 };
+                estimator.read(now, &feedback, &mut log, conditions);
+            }
+            if estimator.begin_probe(now, 5_000_000, &log) {
+                estimator.probe_step(now, &log);
+            }
+            let bps = estimator.bitrate_bps();
+            prop_assert!(bps.is_none_or(|bps| (50_000..=100_000_000).contains(&bps)), "{bps:?}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl Plane {
     }
 
     /// Whether the packet is of a layer that the viewer leaves or has left because its path carries far less: repairing it
-    /// would take the room from the layer that fits.
+    /// would take the room from the layer that fits. Not so with parts of one scalable layer, which need each other.
     fn is_left_behind(&self, resend: &Resend) -> bool {
         let Some(Role::Viewer(viewer)) = self.roles.get(resend.peer.index) else { return false };
         let Some(place) = viewer.leg(resend.ssrc) else { return false };
@@ -59,7 +59,8 @@ impl Plane {
         let Some(leg) = track.legs.get(place.leg) else { return false };
         let find = |pick: Pick, number| track.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         let pick = leg.find(resend.sequence, find).map(|(_, mapping, _)| mapping.pick());
-        let left = pick.filter(|pick| *pick != leg.wanted).and_then(|pick| track.ladder.rung(pick));
+        let left =
+            pick.filter(|pick| pick.layer != leg.wanted.layer).and_then(|pick| track.ladder.rung(pick));
         left.is_some_and(|rung| leg.selection.is_overrun_by(rung))
     }
 
