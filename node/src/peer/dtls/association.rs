@@ -43,6 +43,8 @@ impl Association {
 
 fn goodbye(session: &mut Session) -> Vec<Bytes> {
     let mut datagram = BytesMut::new();
-    session.seal(&mut datagram, ALERT, &[WARNING, CLOSE_NOTIFY]);
-    vec![datagram.freeze()]
+    match session.seal(&mut datagram, ALERT, &[WARNING, CLOSE_NOTIFY]) {
+        Ok(()) => vec![datagram.freeze()],
+        Err(_) => Vec::new(),
+    }
 }

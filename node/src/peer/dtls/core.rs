@@ -3,6 +3,8 @@
 //! In: datagrams, time, the wish to close. Out: datagrams, then keys, then the end. Whoever runs the handshake, our own
 //! server or `rtc-dtls`, is handed each flight of the peer whole and once; when a flight is repeated is decided here.
 
+mod handshaking;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,13 +14,13 @@ use bytes::Bytes;
 use super::DtlsIdentity;
 use super::alert;
 use super::association::Association;
+use super::candidates::Candidates;
 use super::error::DtlsError;
-use super::hello::ClientHello;
-use super::inbound::{Inbound, Input};
+use super::inbound::Inbound;
 use super::library::LibraryHandshake;
-use super::record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
+use super::record::{ALERT, HANDSHAKE, Record, Records};
 use super::repetition::LastFlight;
-use super::server::{Failure, ServerHandshake};
+use super::server::Failure;
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::{DtlsRole, Fingerprint};
 
@@ -40,6 +42,8 @@ pub struct Dtls {
     transmits: VecDeque<Bytes>,
     /// Description of the last fatal alert in plain text.
     alert: Option<u8>,
+    /// The alert that would have answered the last part of a handshake that nobody vouches for.
+    refused: Option<u8>,
     ignored: u64,
 }
 
@@ -57,7 +61,7 @@ struct Handshake {
 
 /// Who runs the handshake.
 enum Engine {
-    Ours(ServerHandshake),
+    Ours(Candidates),
     Library(LibraryHandshake),
 }
 
@@ -72,6 +76,7 @@ impl Dtls {
             last_flight: LastFlight::default(),
             transmits: VecDeque::new(),
             alert: None,
+            refused: None,
             ignored: 0,
         }
     }
@@ -142,166 +147,20 @@ impl Dtls {
         self.forget();
     }
 
-    /// Alerts and hellos that anyone could have sent and that changed nothing.
+    /// Alerts, hellos and flights that anyone could have sent and that changed nothing.
     pub fn ignored(&self) -> u64 {
         self.ignored
     }
 
-    /// Why the handshake has probably not finished: an alert in plain text, which nobody vouches for.
+    /// Why the handshake has probably not finished: an alert in plain text or a part of the handshake, which nobody vouches
+    /// for.
     pub fn suspicion(&self) -> Option<DtlsError> {
-        self.alert.map(DtlsError::Alert)
+        self.alert.map(DtlsError::Alert).or(self.refused.map(DtlsError::Refused))
     }
 
     fn forget(&mut self) {
         self.phase = Phase::Over;
         self.last_flight = LastFlight::default();
-    }
-
-    fn continue_handshake(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<DtlsEvent>, DtlsError> {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
-        let mut repeated = false;
-        for record in Records::of(datagram) {
-            match (record.epoch, record.kind) {
-                (0, HANDSHAKE) => repeated |= handshake.inbound.take(&record),
-                // Whoever knows the path could have sent it. A client that gave up lets the join time out.
-                (0, ALERT) => {
-                    self.ignored += 1;
-                    self.alert = alert::ending(&record).or(self.alert);
-                }
-                (0, CHANGE_CIPHER_SPEC) | (1, HANDSHAKE) => handshake.inbound.keep_early(&record),
-                _ => {}
-            }
-        }
-        let mut event = None;
-        while event.is_none() {
-            let Phase::Handshaking(handshake) = &mut self.phase else { break };
-            let Some(input) = handshake.inbound.next_input() else { break };
-            repeated = false;
-            event = self.feed(now, input)?;
-        }
-        if repeated {
-            self.repeat_if_due(now);
-        }
-        Ok(event)
-    }
-
-    /// Goes on with a flight of the peer, or with the records that end the handshake.
-    fn feed(&mut self, now: Instant, input: Input) -> Result<Option<DtlsEvent>, DtlsError> {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
-        let Handshake { engine, announced, inbound } = handshake.as_mut();
-        match engine {
-            Some(_) if input == Input::Excess => {
-                let alert = alert::UNEXPECTED_MESSAGE;
-                self.or_alert(Err(Failure { alert, error: DtlsError::Refused(alert) }))
-            }
-            // A client's association exists since `start`, so this is a server's first flight.
-            None => self.begin(now),
-            Some(Engine::Ours(ours)) => match input {
-                Input::Excess => Ok(None),
-                Input::Flight => {
-                    let taken = ours.take_proof(inbound.messages(), announced);
-                    inbound.handed_on();
-                    self.last_flight.answered();
-                    self.or_alert(taken).map(|()| None)
-                }
-                Input::Ending(records) => {
-                    let taken = ours.take_finished(&records);
-                    let Some(finished) = self.or_alert(taken)? else { return Ok(None) };
-                    self.connected(now, vec![finished.flight], Association::Ours(finished.session));
-                    Ok(Some(DtlsEvent::Connected(finished.keys)))
-                }
-            },
-            Some(Engine::Library(_)) => self.feed_library(now, input),
-        }
-    }
-
-    /// As server: the first flight decides how the handshake is run.
-    fn begin(&mut self, now: Instant) -> Result<Option<DtlsEvent>, DtlsError> {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
-        let Handshake { engine, inbound, .. } = handshake.as_mut();
-        let message = inbound.messages().first().map(Vec::as_slice).unwrap_or_default();
-        let Ok(hello) = ClientHello::read(message) else {
-            self.start_over();
-            return Ok(None);
-        };
-        let refused = |error| Failure { alert: alert::HANDSHAKE_FAILURE, error };
-        let profile = match hello.profile() {
-            Ok(profile) => profile,
-            Err(error) => return self.or_alert(Err(refused(error))),
-        };
-        let Some(terms) = hello.terms() else {
-            let config = self.identity.server(profile);
-            *engine = Some(Engine::Library(LibraryHandshake::server(config)));
-            return self.feed_library(now, Input::Flight);
-        };
-        let begun = ServerHandshake::begin(&self.identity, message, terms);
-        inbound.handed_on();
-        match begun {
-            Ok((ours, flight)) => {
-                *engine = Some(Engine::Ours(ours));
-                self.send_flight(now, vec![flight]);
-                Ok(None)
-            }
-            Err(failure) => self.or_alert(Err(failure)),
-        }
-    }
-
-    fn feed_library(&mut self, now: Instant, input: Input) -> Result<Option<DtlsEvent>, DtlsError> {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return Ok(None) };
-        let Handshake { engine, inbound, announced } = handshake.as_mut();
-        let Some(Engine::Library(library)) = engine else { return Ok(None) };
-        let is_hello = self.role == DtlsRole::Server && self.last_flight.datagrams().is_empty();
-        let datagram = match input {
-            Input::Flight => inbound.flight(),
-            Input::Ending(records) => records,
-            Input::Excess => return Ok(None),
-        };
-        inbound.handed_on();
-        let step = library.read(now, datagram);
-        let answer = step.answer;
-        let complete = match step.result {
-            Ok(complete) => complete,
-            Err(_) if is_hello && answer.is_empty() => {
-                self.start_over();
-                return Ok(None);
-            }
-            Err(error) => {
-                self.transmits.extend(answer);
-                return Err(error);
-            }
-        };
-        if let Some(alert) = answer.iter().find_map(|datagram| alert::of_datagram(datagram)) {
-            self.transmits.extend(answer);
-            return Err(DtlsError::Refused(alert));
-        }
-        if complete {
-            return match library.finish(self.role, announced) {
-                Ok((keys, parked)) => {
-                    self.connected(now, answer, Association::Library(self.role, parked));
-                    Ok(Some(DtlsEvent::Connected(keys)))
-                }
-                Err(error) => {
-                    // Without our last flight the peer never believes that it is connected.
-                    self.transmits.extend(library.stop(now));
-                    Err(error)
-                }
-            };
-        }
-        if !answer.is_empty() {
-            self.send_flight(now, answer);
-        } else if self.is_answered() {
-            self.last_flight.answered();
-        }
-        Ok(None)
-    }
-
-    /// As server: the first flight was no hello that anyone would send to join, so the real one is still to come.
-    fn start_over(&mut self) {
-        self.ignored += 1;
-        if let Phase::Handshaking(handshake) = &mut self.phase {
-            handshake.engine = None;
-            handshake.inbound = Inbound::default();
-        }
     }
 
     /// Tells the peer of a failure.
@@ -391,7 +250,7 @@ impl Dtls {
 
     /// The peer repeats itself, so our last flight may be lost.
     fn repeat_if_due(&mut self, now: Instant) {
-        if !self.is_answered() && self.last_flight.may_repeat(now) {
+        if !self.is_answered() && self.last_flight.takes_request(now) {
             self.repeat_flight(now);
         }
     }

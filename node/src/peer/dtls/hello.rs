@@ -3,6 +3,8 @@
 //!
 //! Browsers list SHA1-80 first, which costs five times the CPU per packet of AES-128-GCM.
 
+use smallvec::SmallVec;
+
 use super::error::DtlsError;
 use super::fields::Fields;
 use super::record::HANDSHAKE_HEADER_BYTES;
@@ -55,6 +57,14 @@ impl Group {
     /// The cheaper first.
     const PREFERRED: [Self; 2] = [Self::X25519, Self::P256];
 
+    /// Whether a share has the only form that there is: of P-256, a point that is not compressed (RFC 8422 §5.4, §5.7).
+    pub fn has_form_of(self, share: &[u8]) -> bool {
+        match self {
+            Self::X25519 => share.len() == 32,
+            Self::P256 => share.len() == 65 && share.first() == Some(&4),
+        }
+    }
+
     /// Its number in TLS.
     pub fn number(self) -> u16 {
         match self {
@@ -90,7 +100,7 @@ pub struct ClientHello<'a> {
 }
 
 impl<'a> ClientHello<'a> {
-    /// Reads `message`, which starts with its handshake header.
+    /// Reads `message`, which starts with its handshake header and has each extension once (RFC 5246 §7.4.1.4).
     ///
     /// # Errors
     ///
@@ -108,11 +118,14 @@ impl<'a> ClientHello<'a> {
         let (suites, compressions) = (hello.vector_16()?, hello.vector_8()?);
         let extensions = hello.vector_16()?;
         let mut rest = Fields(extensions);
+        let mut kinds = SmallVec::<[u16; 32]>::new();
         while !rest.is_empty() {
-            rest.uint_16()?;
+            kinds.push(rest.uint_16()?);
             rest.vector_16()?;
         }
-        let is_hello = header.first() == Some(&CLIENT_HELLO);
+        kinds.sort_unstable();
+        let is_unambiguous = kinds.windows(2).all(|pair| pair.first() != pair.last());
+        let is_hello = header.first() == Some(&CLIENT_HELLO) && hello.is_empty() && is_unambiguous;
         is_hello.then_some(Self { version, random, suites, compressions, extensions })
     }
 

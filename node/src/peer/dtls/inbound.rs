@@ -16,7 +16,8 @@ const EARLY_CAPACITY: usize = 4;
 /// Bytes of the longest Finished record that may wait: real ones have some 60.
 const EARLY_MAX_BYTES: usize = 256;
 
-/// Encrypted records handed on while the handshake lasts; each may be a guess. Full means: dropped, the handshake times out.
+/// Encrypted records handed to the library while the handshake lasts; each may be a guess. Full means: dropped, the handshake
+/// times out. Our own handshake takes any number: a wrong one costs it a block of AES.
 const FINISHED_TRIES: u16 = 64;
 
 /// Messages and bytes of one flight. The longest has six messages; the bytes are room for a certificate with a chain of RSA
@@ -61,13 +62,21 @@ pub struct Inbound {
     /// Sequence number of the next plain-text record that the library sees.
     next_record: u64,
     finished_tries: u16,
+    /// A hello after the first, if it is of interest.
+    other_hello: Option<Reassembly>,
+    /// Whether nothing in plain text is of interest any more.
+    proved: bool,
 }
 
 impl Inbound {
     /// Takes a plain-text handshake record. Returns whether the peer repeats what was handed on before.
     pub fn take(&mut self, record: &Record<'_>) -> bool {
         let mut repeated = false;
-        for fragment in Fragments::of(record.body) {
+        for fragment in Fragments::of(record.body).filter(|_| !self.proved) {
+            if let Some(other) = self.other_hello.as_mut().filter(|_| fragment.sequence == 0) {
+                other.insert(&fragment);
+                continue;
+            }
             repeated |= self.reassembly.insert(&fragment) == Inserted::Repeated;
         }
         repeated
@@ -88,6 +97,36 @@ impl Inbound {
         self.held.clear();
         self.held_bytes = 0;
         self.certified = false;
+    }
+
+    /// A hello was handed on that may not be the client's: others are told from now on.
+    pub fn begun(&mut self) {
+        self.handed_on();
+        self.other_hello = Some(Reassembly::default());
+    }
+
+    /// A whole first message after the first hello; the same one if the client repeats it.
+    pub fn other_hello(&mut self) -> Option<Vec<u8>> {
+        let other = self.other_hello.as_mut()?;
+        let message = other.pop()?;
+        *other = Reassembly::default();
+        Some(message)
+    }
+
+    /// The flight was not the peer's: whatever follows the hello is awaited anew.
+    pub fn rewind(&mut self) {
+        self.handed_on();
+        self.reassembly = Reassembly::after(0);
+        self.keyed = false;
+    }
+
+    /// The peer has proved who it is; nothing but its Finished is awaited.
+    pub fn proved(&mut self) {
+        self.handed_on();
+        self.reassembly = Reassembly::default();
+        self.other_hello = None;
+        self.keyed = true;
+        self.proved = true;
     }
 
     /// Keeps a cipher change or Finished until the flight before it is whole.
@@ -152,7 +191,7 @@ impl Inbound {
         let mut datagram = BytesMut::new();
         for early in std::mem::take(&mut self.early) {
             let Some(record) = Records::of(&early).next() else { continue };
-            self.finished_tries += 1;
+            self.finished_tries = self.finished_tries.saturating_add(1);
             if record.epoch == 0 {
                 write_record(&mut datagram, record.kind, self.next_record, record.body);
                 self.next_record += 1;
@@ -160,6 +199,6 @@ impl Inbound {
                 datagram.extend_from_slice(record.whole);
             }
         }
-        Some(datagram).filter(|_| self.finished_tries <= FINISHED_TRIES)
+        Some(datagram).filter(|_| self.proved || self.finished_tries <= FINISHED_TRIES)
     }
 }

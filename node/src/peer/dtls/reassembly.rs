@@ -12,7 +12,7 @@ use super::record::{Fragment, HANDSHAKE_HEADER_BYTES};
 /// shares, with room to spare. Longer ones are ignored.
 const MESSAGE_MAX_BYTES: usize = 8 * 1024;
 
-/// Bytes of all incomplete messages of one handshake. Full means: the fragment is dropped, as if lost.
+/// Bytes of all incomplete messages of one handshake. Full means: what is needed last is dropped, as if lost.
 const REASSEMBLY_CAPACITY_BYTES: usize = 24 * 1024;
 
 /// Messages that may be under way at once; the longest flight has five.
@@ -49,6 +49,11 @@ struct Partial {
 }
 
 impl Reassembly {
+    /// Awaits what follows the message of this number.
+    pub fn after(sequence: u16) -> Self {
+        Self { next: sequence.wrapping_add(1), partial: Vec::new() }
+    }
+
     /// Takes a fragment.
     pub fn insert(&mut self, fragment: &Fragment<'_>) -> Inserted {
         let ahead = fragment.sequence.wrapping_sub(self.next);
@@ -58,23 +63,39 @@ impl Reassembly {
         if fragment.length > MESSAGE_MAX_BYTES {
             return Inserted::Refused;
         }
-        let known = self.partial.iter_mut().find(|partial| partial.sequence == fragment.sequence);
-        let taken = match known {
+        let known = self.partial.iter().position(|partial| partial.sequence == fragment.sequence);
+        let same =
+            known.and_then(|index| self.partial.get_mut(index)).filter(|partial| partial.suits(fragment));
+        let taken = match same {
             Some(partial) => partial.insert(fragment),
-            None => self.begin(fragment),
+            None => {
+                // One of two messages is forged. The newer is taken: the peer repeats its own.
+                if let Some(index) = known {
+                    self.partial.swap_remove(index);
+                }
+                self.begin(fragment)
+            }
         };
         if taken { Inserted::Taken } else { Inserted::Refused }
     }
 
     fn begin(&mut self, fragment: &Fragment<'_>) -> bool {
-        let used: usize = self.partial.iter().map(|partial| partial.message.len()).sum();
-        if used + fragment.length > REASSEMBLY_CAPACITY_BYTES {
-            return false;
+        let next = self.next;
+        let ahead = |sequence: u16| sequence.wrapping_sub(next);
+        while self.used() + fragment.length > REASSEMBLY_CAPACITY_BYTES {
+            let last = self.partial.iter().enumerate().max_by_key(|(_, partial)| ahead(partial.sequence));
+            let last = last.filter(|(_, partial)| ahead(partial.sequence) > ahead(fragment.sequence));
+            let Some((index, _)) = last else { return false };
+            self.partial.swap_remove(index);
         }
         let mut partial = Partial::new(fragment);
         let taken = partial.insert(fragment);
         self.partial.push(partial);
         taken
+    }
+
+    fn used(&self) -> usize {
+        self.partial.iter().map(|partial| partial.message.len()).sum()
     }
 
     /// The next message, if it is complete: its header (offset 0, whole length) and body.
@@ -100,15 +121,22 @@ impl Partial {
         Self { sequence: fragment.sequence, message, pieces: SmallVec::new() }
     }
 
-    fn insert(&mut self, fragment: &Fragment<'_>) -> bool {
-        let fits = self.message.first() == Some(&fragment.kind)
+    /// Whether a fragment may be of this message.
+    fn suits(&self, fragment: &Fragment<'_>) -> bool {
+        self.message.first() == Some(&fragment.kind)
             && self.message.len() == HANDSHAKE_HEADER_BYTES + fragment.length
-            && self.pieces.len() < PIECES_CAPACITY;
+    }
+
+    fn insert(&mut self, fragment: &Fragment<'_>) -> bool {
+        let before = self.pieces.clone();
+        self.cover(fragment.offset, fragment.offset + fragment.bytes.len());
         let start = HANDSHAKE_HEADER_BYTES + fragment.offset;
         let space = self.message.get_mut(start..start + fragment.bytes.len());
-        let Some(space) = space.filter(|_| fits) else { return false };
+        let Some(space) = space.filter(|_| self.pieces.len() <= PIECES_CAPACITY) else {
+            self.pieces = before;
+            return false;
+        };
         space.copy_from_slice(fragment.bytes);
-        self.cover(fragment.offset, fragment.offset + fragment.bytes.len());
         true
     }
 

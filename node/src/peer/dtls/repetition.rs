@@ -23,6 +23,13 @@ const LIBRARY_REPEATS: u32 = 7;
 /// A peer that repeats itself gets our flight again, but not more often than this: its flight may be several datagrams.
 const REPEAT_GUARD: Duration = Duration::from_millis(50);
 
+/// Times that a server's flight is sent again before the client has proved itself: unasked, and because it seems to repeat
+/// its own. ICE-lite takes a path on one signed check, whose sender need not be at the address that it names: our first
+/// flight is ten times the hello, and nobody shall be sent more than this of what he did not ask for. A client that is there
+/// repeats its hello once a second or less.
+const UNPROVED_REPEATS: u32 = 4;
+const UNPROVED_REQUESTS: u32 = 8;
+
 /// Our last flight.
 #[derive(Debug, Default)]
 pub struct LastFlight {
@@ -31,14 +38,16 @@ pub struct LastFlight {
     repeat_at: Option<Instant>,
     interval: Duration,
     library_repeats: u32,
+    repeats_left: u32,
+    requests_left: u32,
 }
 
 impl LastFlight {
     /// A new flight, sent now and repeated until it is answered.
     pub fn set(&mut self, now: Instant, role: DtlsRole, datagrams: Vec<Bytes>) {
-        let interval = match role {
-            DtlsRole::Client => FIRST_REPEAT_CLIENT,
-            DtlsRole::Server => FIRST_REPEAT_SERVER,
+        let (interval, repeats_left, requests_left) = match role {
+            DtlsRole::Client => (FIRST_REPEAT_CLIENT, u32::MAX, u32::MAX),
+            DtlsRole::Server => (FIRST_REPEAT_SERVER, UNPROVED_REPEATS, UNPROVED_REQUESTS),
         };
         *self = Self {
             datagrams,
@@ -46,7 +55,14 @@ impl LastFlight {
             repeat_at: Some(now + interval),
             interval,
             library_repeats: 0,
+            repeats_left,
+            requests_left,
         };
+    }
+
+    /// Repeats this from now on instead.
+    pub fn exchange(&mut self, datagrams: Vec<Bytes>) {
+        self.datagrams = datagrams;
     }
 
     /// The flight.
@@ -54,9 +70,10 @@ impl LastFlight {
         &self.datagrams
     }
 
-    /// It is only repeated on demand from now on.
+    /// The peer has it, or shows it next: it is only repeated on demand from now on.
     pub fn answered(&mut self) {
         self.repeat_at = None;
+        self.requests_left = u32::MAX;
     }
 
     /// When it is to be repeated.
@@ -69,14 +86,18 @@ impl LastFlight {
         let overdue = self.repeat_at.is_some_and(|at| at <= now);
         if overdue {
             self.interval = (self.interval * 2).min(LAST_REPEAT);
-            self.repeat_at = Some(now + self.interval);
+            self.repeats_left = self.repeats_left.saturating_sub(1);
+            self.repeat_at = Some(now + self.interval).filter(|_| self.repeats_left > 0);
         }
         overdue
     }
 
-    /// Whether a peer that repeats itself may have it again.
-    pub fn may_repeat(&self, now: Instant) -> bool {
-        self.sent.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_GUARD)
+    /// Whether a peer that repeats itself gets it again now; true counts as one time.
+    pub fn takes_request(&mut self, now: Instant) -> bool {
+        let takes = self.requests_left > 0
+            && self.sent.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_GUARD);
+        self.requests_left = self.requests_left.saturating_sub(takes.into());
+        takes
     }
 
     /// It was sent again.

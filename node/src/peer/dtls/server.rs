@@ -13,8 +13,8 @@
 //!                                                 <--  [ChangeCipherSpec], Finished
 //! ```
 //!
-//! There is no HelloVerifyRequest: its cookie proves that the client receives at its address (RFC 6347 §4.2.1), which ICE
-//! has proved before the first DTLS datagram is looked at.
+//! There is no HelloVerifyRequest, whose cookie proves that the client receives at its address (RFC 6347 §4.2.1). ICE-lite does
+//! not prove that, only that a session's owner named the address: `repetition` bounds what is sent there for nothing.
 
 mod flight;
 mod proof;
@@ -58,7 +58,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn refused(alert: u8) -> Self {
+    /// The client is told by an alert, which says it all.
+    pub fn refused(alert: u8) -> Self {
         Self { alert, error: DtlsError::Refused(alert) }
     }
 }
@@ -73,8 +74,8 @@ impl From<Unspecified> for Failure {
 pub struct ServerHandshake {
     terms: Terms,
     random: [u8; RANDOM_BYTES],
-    /// Of this handshake only.
-    private_key: PrivateKey,
+    /// Of this handshake only, until it was used.
+    private_key: Option<PrivateKey>,
     /// All handshake messages so far, each as if it had come whole (RFC 6347 §4.2.6).
     transcript: Vec<u8>,
     secrets: Option<Secrets>,
@@ -111,36 +112,53 @@ impl ServerHandshake {
         let mut transcript = Vec::with_capacity(flight::TRANSCRIPT_BYTES);
         transcript.extend_from_slice(hello);
         let datagram = flight::write(identity, &parameters, &mut transcript)?;
-        Ok((Self { terms, random, private_key, transcript, secrets: None }, datagram))
+        Ok((Self { terms, random, private_key: Some(private_key), transcript, secrets: None }, datagram))
     }
 
-    /// Takes the client's certificate, its share and the proof that the certificate is its own.
+    /// Whether `hello` is the one that began it.
+    pub fn answers(&self, hello: &[u8]) -> bool {
+        self.transcript.starts_with(hello)
+    }
+
+    /// Reads the client's second flight and checks that the owner of its certificate has signed it in this handshake. Whose
+    /// that is stays open.
+    ///
+    /// # Errors
+    ///
+    /// Fails if not; nothing is changed then, as anyone could have sent it.
+    pub fn check<'a>(&mut self, messages: &'a [Vec<u8>]) -> Result<Proof<'a>, Failure> {
+        let proof = Proof::read(messages)?;
+        let before = self.transcript.len();
+        let [certificate, key_exchange, _] = proof.messages;
+        self.transcript.extend_from_slice(certificate);
+        self.transcript.extend_from_slice(key_exchange);
+        let verified = proof.verify(&self.transcript);
+        if verified.is_err() {
+            self.transcript.truncate(before);
+        }
+        verified.map(|()| proof)
+    }
+
+    /// Takes what [`Self::check`] read: the client's certificate and its share.
     ///
     /// # Errors
     ///
     /// Fails if they are not what they should be; the handshake is over then.
-    pub fn take_proof(&mut self, messages: &[Vec<u8>], announced: &[Fingerprint]) -> Result<(), Failure> {
-        if self.secrets.is_some() {
-            return Err(Failure::refused(alert::UNEXPECTED_MESSAGE));
-        }
-        let proof = Proof::read(messages)?;
+    pub fn take_proof(&mut self, proof: &Proof<'_>, announced: &[Fingerprint]) -> Result<(), Failure> {
         export::verify(proof.certificate, announced)
             .map_err(|error| Failure { alert: alert::BAD_CERTIFICATE, error })?;
-        let [certificate, key_exchange, certificate_verify] = proof.messages;
-        self.transcript.extend_from_slice(certificate);
-        self.transcript.extend_from_slice(key_exchange);
-        proof.verify(&self.transcript)?;
+        let [_, _, certificate_verify] = proof.messages;
+        let private_key = self.private_key.take().ok_or(Failure::refused(alert::UNEXPECTED_MESSAGE))?;
+        if !self.terms.group.has_form_of(proof.share) {
+            return Err(Failure::refused(alert::ILLEGAL_PARAMETER));
+        }
         let session_hash = digest::digest(&SHA256, &self.transcript);
         let share = UnparsedPublicKey::new(algorithm(self.terms.group), proof.share);
-        let master = agreement::agree(
-            &self.private_key,
-            share,
-            Failure::refused(alert::ILLEGAL_PARAMETER),
-            |secret| {
+        let master =
+            agreement::agree(&private_key, share, Failure::refused(alert::ILLEGAL_PARAMETER), |secret| {
                 let label = b"extended master secret";
                 Ok(derive(secret, label, session_hash.as_ref(), &[], MASTER_SECRET_BYTES)?)
-            },
-        )?;
+            })?;
         let (client, server) = (&self.terms.random, &self.random);
         let key_block = derive(master.as_ref(), b"key expansion", server, client, KEY_BLOCK_BYTES)?;
         self.secrets = Some(Secrets { master, session: Session::new(key_block) });
@@ -174,7 +192,7 @@ impl ServerHandshake {
         let mut flight = BytesMut::new();
         write_record(&mut flight, CHANGE_CIPHER_SPEC, CHANGE_CIPHER_SPEC_NUMBER, &[1]);
         let Some(Secrets { mut session, .. }) = self.secrets.take() else { return Ok(None) };
-        session.seal(&mut flight, HANDSHAKE, &flight::finished(proves.as_ref()));
+        session.seal(&mut flight, HANDSHAKE, &flight::finished(proves.as_ref()))?;
         Ok(Some(Finished { flight: flight.freeze(), keys, session }))
     }
 }

@@ -2,6 +2,7 @@
 //! §4.1.2).
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::tls_prf::Secret;
 use bytes::{BufMut, BytesMut};
 
@@ -65,6 +66,9 @@ impl Session {
 
     /// Opens a record of the client; `None` if it is not from it.
     pub fn open(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        if record.epoch != EPOCH {
+            return None;
+        }
         let client = self.protection(DtlsRole::Client)?;
         let mut header = Fields(record.whole.get(..RECORD_HEADER_BYTES)?);
         let (kind, version, number) = (header.array::<1>()?, header.array::<2>()?, header.array::<8>()?);
@@ -75,21 +79,23 @@ impl Session {
         let aad = additional_data(number, kind, version, length);
         let opened = client.key.open_in_place(nonce, Aad::from(aad), &mut sealed).ok()?.len();
         sealed.truncate(opened);
-        (record.epoch == EPOCH).then_some(sealed)
+        Some(sealed)
     }
 
-    /// Appends a sealed record; nothing if the cipher fails.
-    pub fn seal(&mut self, datagram: &mut BytesMut, kind: u8, body: &[u8]) {
-        let Some(server) = self.protection(DtlsRole::Server) else { return };
+    /// Appends a sealed record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the cipher does; nothing is appended then.
+    pub fn seal(&mut self, datagram: &mut BytesMut, kind: u8, body: &[u8]) -> Result<(), Unspecified> {
+        let server = self.protection(DtlsRole::Server).ok_or(Unspecified)?;
         // 48 bits hold more records than an association that only ends will ever send.
         let number = (u64::from(EPOCH) << 48 | self.next_sequence).to_be_bytes();
-        let Ok(length) = u16::try_from(body.len()) else { return };
+        let length = u16::try_from(body.len()).map_err(|_| Unspecified)?;
         let aad = additional_data(number, [kind], VERSION, length);
         let mut sealed = body.to_vec();
         let nonce = server.nonce(number);
-        let Ok(tag) = server.key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut sealed) else {
-            return;
-        };
+        let tag = server.key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut sealed)?;
         self.next_sequence += 1;
         datagram.put_u8(kind);
         datagram.put_slice(&VERSION);
@@ -98,6 +104,7 @@ impl Session {
         datagram.put_slice(&number);
         datagram.put_slice(&sealed);
         datagram.put_slice(tag.as_ref());
+        Ok(())
     }
 }
 

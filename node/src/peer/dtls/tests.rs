@@ -182,10 +182,141 @@ fn messages_that_end_no_flight_are_not_kept_without_bound() {
         let hello = pair.ends[CLIENT].poll_transmit().unwrap();
         let mut server = Dtls::new(DtlsRole::Server, Arc::clone(&server), vec![client.fingerprint()]);
         server.handle(pair.now, &hello).unwrap();
-        let taken = (1..1_000)
-            .take_while(|sequence| server.handle(pair.now, &handshake(0, *sequence, &body)).is_ok());
+        let taken = (0..1_000)
+            .take_while(|number| server.handle(pair.now, &handshake(0, 1 + number % 8, &body)).is_ok());
         assert!(taken.count() < 8 * 16, "it ends");
     }
+}
+
+/// A pair whose server has answered, and the client's second flight, record by record, on its way.
+fn second_flight(client: &Arc<DtlsIdentity>, server: &Arc<DtlsIdentity>) -> (Pair, Vec<Bytes>) {
+    let mut pair = Pair::new(client, server);
+    for from in [CLIENT, SERVER] {
+        while let Some(datagram) = pair.ends[from].poll_transmit() {
+            pair.deliver(1 - from, &datagram);
+        }
+    }
+    let mut records = Vec::new();
+    while let Some(datagram) = pair.ends[CLIENT].poll_transmit() {
+        records.extend(Records::of(&datagram).map(|record| Bytes::copy_from_slice(record.whole)));
+    }
+    (pair, records)
+}
+
+/// Encrypted records of nobody.
+fn sealed_by_nobody(count: u8) -> impl Iterator<Item = Vec<u8>> {
+    (0..count).map(|number| {
+        let header = [HANDSHAKE, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, number, 0, 40];
+        [&header[..], &[number; 40]].concat()
+    })
+}
+
+#[test]
+fn forged_messages_before_the_proof_do_not_end_a_handshake() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let mut other = real_hello().to_vec();
+    other[5] ^= 1;
+    let forgeries = [
+        vec![handshake(16, 1, &[])],
+        vec![handshake(14, 1, &[])],
+        vec![handshake(1, 1, &[])],
+        vec![handshake(11, 1, &[7; 100])],
+        vec![handshake(15, 3, &[]), handshake(15, 4, &[])],
+        vec![handshake(1, 0, &other)],
+        vec![handshake(1, 0, &hello(&[2])[12..])],
+        (1..9).map(|sequence| handshake(0, sequence, &[])).collect(),
+        (4..7).map(|sequence| handshake(11, sequence, &[0; 8_000])).collect(),
+    ];
+    for (case, forged) in forgeries.iter().enumerate() {
+        let (mut pair, flight) = second_flight(&client, &server);
+        for datagram in forged {
+            assert!(matches!(pair.ends[SERVER].handle(pair.now, datagram), Ok(None)), "case {case}");
+        }
+        flight.iter().for_each(|record| pair.deliver(SERVER, record));
+        assert!(pair.run(Duration::from_secs(3), |_, _| true), "case {case}");
+    }
+}
+
+#[test]
+fn forged_messages_after_the_proof_change_nothing() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let (mut pair, mut flight) = second_flight(&client, &server);
+    let finished = flight.pop().unwrap();
+    flight.iter().for_each(|record| pair.deliver(SERVER, record));
+    for (kind, sequence) in [(15, 4), (16, 4), (14, 4), (1, 4), (1, 0), (11, 1)] {
+        pair.deliver(SERVER, &handshake(kind, sequence, &[]));
+    }
+    for forged in sealed_by_nobody(200) {
+        pair.deliver(SERVER, &forged.into());
+    }
+    pair.deliver(SERVER, &finished);
+    assert!(pair.keys[SERVER].is_some());
+    assert!(pair.run(Duration::from_secs(1), |_, _| true));
+}
+
+#[test]
+fn a_hello_of_somebody_else_before_the_clients_own_does_not_keep_it_out() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let mut pair = Pair::new(&client, &server);
+    pair.deliver(SERVER, &handshake(1, 0, real_hello()));
+    // The client has not begun, so it does not take the answer.
+    while pair.ends[SERVER].poll_transmit().is_some() {}
+    assert!(pair.run(Duration::from_secs(1), |_, _| true));
+}
+
+#[test]
+fn an_endless_row_of_forged_flights_ends_the_handshake_and_says_why() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let (mut pair, _) = second_flight(&client, &server);
+    for _ in 0..8 {
+        pair.deliver(SERVER, &handshake(16, 1, &[]));
+        assert!(matches!(pair.ends[SERVER].suspicion(), Some(DtlsError::Refused(40))));
+    }
+    let ended = pair.ends[SERVER].handle(pair.now, &handshake(16, 1, &[]));
+    assert!(matches!(ended, Err(DtlsError::Refused(40))));
+    assert_eq!(pair.ends[SERVER].poll_transmit().unwrap()[13..], [2, 40]);
+}
+
+#[test]
+fn whoever_names_the_address_of_another_makes_us_send_him_little() {
+    let identity = identity();
+    for repeats in [false, true] {
+        let mut server = Dtls::new(DtlsRole::Server, Arc::clone(&identity), vec![identity.fingerprint()]);
+        let hello = handshake(1, 0, real_hello());
+        let mut now = Instant::now();
+        server.handle(now, &hello).unwrap();
+        let mut sent = 0;
+        for _ in 0..250 {
+            now += Duration::from_millis(60);
+            server.handle_timeout(now);
+            if repeats {
+                server.handle(now, &hello).unwrap();
+            }
+            sent += std::iter::from_fn(|| server.poll_transmit()).count();
+        }
+        assert_eq!(sent, if repeats { 13 } else { 5 });
+    }
+}
+
+#[test]
+fn records_of_our_own_and_of_nobody_change_nothing_once_connected() {
+    let (client, server) = (DtlsIdentity::generate().unwrap(), DtlsIdentity::generate().unwrap());
+    let (mut pair, flight) = second_flight(&client, &server);
+    flight.iter().for_each(|record| pair.deliver(SERVER, record));
+    assert!(pair.keys[SERVER].is_some());
+    let ours = pair.ends[SERVER].poll_transmit().unwrap();
+    let alert = |number| [&[21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, number, 0, 26][..], &[0; 26]].concat();
+    let mut all = vec![ours.to_vec(), handshake(1, 0, real_hello()).to_vec(), alert(0), alert(1)];
+    all.extend(sealed_by_nobody(3));
+    for datagram in all {
+        assert!(matches!(pair.ends[SERVER].handle(pair.now, &datagram), Ok(None)));
+    }
+    assert!(pair.ends[SERVER].is_quiet(), "our last flight was sent just now");
+    pair.deliver(CLIENT, &ours);
+    assert!(pair.keys.iter().all(Option::is_some));
+    pair.ends[CLIENT].close(pair.now);
+    let goodbye = pair.ends[CLIENT].poll_transmit().unwrap();
+    assert!(matches!(pair.ends[SERVER].handle(pair.now, &goodbye), Ok(Some(DtlsEvent::Closed))));
 }
 
 fn fragment(sequence: u16, length: usize, offset: usize, bytes: &[u8]) -> Fragment<'_> {
@@ -219,16 +350,30 @@ fn messages_that_come_before_their_turn_wait_for_it() {
 }
 
 #[test]
-fn fragments_that_contradict_each_other_or_ask_for_too_much_are_refused() {
+fn fragments_that_ask_for_too_much_are_refused() {
     let mut reassembly = Reassembly::default();
-    assert_eq!(reassembly.insert(&fragment(0, 100, 0, &[1; 50])), Inserted::Taken);
-    assert_eq!(reassembly.insert(&fragment(0, 99, 50, &[1; 49])), Inserted::Refused);
+    assert_eq!(reassembly.insert(&fragment(0, 99, 50, &[1; 49])), Inserted::Taken);
     assert_eq!(reassembly.insert(&fragment(1, 1 << 20, 0, &[1])), Inserted::Refused);
     assert_eq!(reassembly.insert(&fragment(8, 1, 0, &[1])), Inserted::Refused, "too far ahead");
     for sequence in 1..8 {
         reassembly.insert(&fragment(sequence, 8_000, 0, &[1]));
     }
     assert_eq!(reassembly.insert(&fragment(7, 8_000, 0, &[1])), Inserted::Refused, "too much at once");
+}
+
+#[test]
+fn a_forged_fragment_does_not_keep_the_message_from_coming_whole() {
+    let mut reassembly = Reassembly::default();
+    // Of another length; too many pieces; later messages that leave no room.
+    reassembly.insert(&fragment(0, 100, 0, &[1; 50]));
+    for at in 0..40 {
+        reassembly.insert(&fragment(0, 4_000, 2 * at + 1, &[1]));
+    }
+    for sequence in 1..8 {
+        reassembly.insert(&fragment(sequence, 8_000, 0, &[1]));
+    }
+    assert_eq!(reassembly.insert(&fragment(0, 4_000, 0, &[2; 4_000])), Inserted::Taken);
+    assert_eq!(reassembly.pop().unwrap()[12..], [2; 4_000]);
 }
 
 fn choose_profile(message: &[u8]) -> Result<SrtpProfile, DtlsError> {
@@ -259,6 +404,11 @@ fn the_best_profile_of_a_hello_is_chosen() {
     assert_eq!(choose_profile(&hello(&[2, 1])).unwrap(), SrtpProfile::Aes128CmHmacSha1_80);
     assert!(matches!(choose_profile(&hello(&[2])), Err(DtlsError::NoCommonProfile)));
     let whole = hello(&[1, 7]);
+    assert!(choose_profile(&[&whole[..], &[0]].concat()).is_err(), "a byte behind it");
+    let mut twice = whole.clone();
+    let at = twice.windows(4).position(|bytes| bytes == [0, 23, 0, 0]).unwrap();
+    twice[at..at + 2].copy_from_slice(&[0x0a, 0x0a]);
+    assert!(choose_profile(&twice).is_err(), "an extension twice");
     for length in 0..whole.len() - 1 {
         assert!(choose_profile(&whole[..length]).is_err(), "cut to {length} bytes");
     }
@@ -293,17 +443,22 @@ proptest! {
     #[test]
     fn no_handshake_message_makes_the_association_panic(
         messages in proptest::collection::vec(
-            (0..25_u8, proptest::collection::vec(any::<u8>(), 0..120)),
+            (prop_oneof![0..25_u8, Just(11_u8), Just(16_u8), Just(15_u8)], proptest::collection::vec(any::<u8>(), 0..120)),
             1..6,
         ),
-        begins_with_hello in any::<bool>(),
+        begins_with in 0..3,
         role in prop_oneof![Just(DtlsRole::Server), Just(DtlsRole::Client)],
     ) {
         let identity = identity();
         let mut dtls = Dtls::new(role, identity, vec![]);
         let now = Instant::now();
         dtls.start(now).unwrap();
-        let hello = begins_with_hello.then(|| (1, hello(&[7])[12..].to_vec()));
+        let hello = match begins_with {
+            0 => None,
+            1 => Some((1, hello(&[7])[12..].to_vec())),
+            // One that our own handshake answers.
+            _ => Some((1, real_hello().to_vec())),
+        };
         for (sequence, (kind, body)) in hello.into_iter().chain(messages).enumerate() {
             let event = dtls.handle(now, &handshake(kind, sequence as u16, &body));
             prop_assert!(!matches!(event, Ok(Some(_))));
@@ -312,6 +467,16 @@ proptest! {
             }
         }
     }
+}
+
+/// The body of a ClientHello of the library.
+fn real_hello() -> &'static [u8] {
+    static HELLO: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    HELLO.get_or_init(|| {
+        let mut client = Dtls::new(DtlsRole::Client, identity(), vec![]);
+        client.start(Instant::now()).unwrap();
+        client.poll_transmit().unwrap()[25..].to_vec()
+    })
 }
 
 /// One identity for all cases: making one costs more than a case.

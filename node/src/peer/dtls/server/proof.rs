@@ -19,8 +19,9 @@ const CLIENT_KEY_EXCHANGE: u8 = 16;
 const FINISHED: [u8; 4] = [20, 0, 0, VERIFY_DATA_BYTES as u8];
 const IN_ONE_PIECE: [u8; 6] = [0, 0, 0, 0, 0, VERIFY_DATA_BYTES as u8];
 
-/// Bytes of a point of P-384 on the wire.
+/// Bytes of a point on the wire, not compressed.
 const P384_POINT_BYTES: usize = 97;
+const P521_POINT_BYTES: usize = 133;
 
 /// The client's second flight up to the change of keys.
 pub struct Proof<'a> {
@@ -57,15 +58,16 @@ impl<'a> Proof<'a> {
     }
 
     fn fields(messages: [&'a [u8]; 3]) -> Option<Self> {
-        let [mut certificate, mut key_exchange, mut verify] = messages.map(Fields);
-        for message in [&mut certificate, &mut key_exchange, &mut verify] {
+        let [mut certificate_message, mut key_exchange, mut verify] = messages.map(Fields);
+        for message in [&mut certificate_message, &mut key_exchange, &mut verify] {
             message.skip(HANDSHAKE_HEADER_BYTES)?;
         }
-        let mut chain = Fields(certificate.vector_24()?);
+        let mut chain = Fields(certificate_message.vector_24()?);
         let certificate = chain.vector_24()?;
         let share = key_exchange.vector_8()?;
         let (scheme, signature) = (verify.uint_16()?, verify.vector_16()?);
-        Some(Self { messages, certificate, share, scheme, signature })
+        let is_read = [certificate_message, key_exchange, verify].iter().all(Fields::is_empty);
+        is_read.then_some(Self { messages, certificate, share, scheme, signature })
     }
 
     /// Whether the client has its certificate's key: it signed `transcript` with it.
@@ -88,14 +90,16 @@ impl<'a> Proof<'a> {
 /// How a signature of one of [`SCHEMES`] is verified. In TLS 1.2 the number names no curve (RFC 8422 §5.1.3), but the length
 /// of the key tells.
 fn algorithm(scheme: u16, key_bytes: usize) -> Option<&'static dyn VerificationAlgorithm> {
-    let is_p384 = key_bytes == P384_POINT_BYTES;
-    Some(match (scheme, is_p384) {
-        (0x0403, false) => &signature::ECDSA_P256_SHA256_ASN1,
-        (0x0403, true) => &signature::ECDSA_P384_SHA256_ASN1,
-        (0x0503, false) => &signature::ECDSA_P256_SHA384_ASN1,
-        (0x0503, true) => &signature::ECDSA_P384_SHA384_ASN1,
-        (0x0603, false) => &signature::ECDSA_P256_SHA512_ASN1,
-        (0x0603, true) => &signature::ECDSA_P384_SHA512_ASN1,
+    Some(match (scheme, key_bytes) {
+        (0x0403, P384_POINT_BYTES) => &signature::ECDSA_P384_SHA256_ASN1,
+        (0x0403, P521_POINT_BYTES) => &signature::ECDSA_P521_SHA256_ASN1,
+        (0x0403, _) => &signature::ECDSA_P256_SHA256_ASN1,
+        (0x0503, P384_POINT_BYTES) => &signature::ECDSA_P384_SHA384_ASN1,
+        (0x0503, P521_POINT_BYTES) => &signature::ECDSA_P521_SHA384_ASN1,
+        (0x0503, _) => &signature::ECDSA_P256_SHA384_ASN1,
+        (0x0603, P384_POINT_BYTES) => &signature::ECDSA_P384_SHA512_ASN1,
+        (0x0603, P521_POINT_BYTES) => &signature::ECDSA_P521_SHA512_ASN1,
+        (0x0603, _) => &signature::ECDSA_P256_SHA512_ASN1,
         (0x0807, _) => &signature::ED25519,
         (0x0401, _) => &signature::RSA_PKCS1_2048_8192_SHA256,
         (0x0501, _) => &signature::RSA_PKCS1_2048_8192_SHA384,

@@ -22,8 +22,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Changes to the hello happen on the way to the server, changes to the answer on the way back.
-    fn new(change_hello: impl Fn(&mut [u8]), change_answer: impl Fn(&mut Vec<u8>)) -> Self {
+    /// Changes to the hello happen on the way to the server, changes to the terms there.
+    fn new(change_hello: impl Fn(&mut [u8]), change_terms: impl Fn(&mut Terms)) -> Self {
         let now = Instant::now();
         let [identity, server] = [0, 1].map(|_| DtlsIdentity::generate().unwrap());
         let mut client = Dtls::new(DtlsRole::Client, Arc::clone(&identity), vec![server.fingerprint()]);
@@ -34,11 +34,10 @@ impl Begun {
         take(&mut inbound, &hello);
         assert_eq!(inbound.next_input(), Some(Input::Flight));
         let message = &inbound.messages()[0];
-        let terms = ClientHello::read(message).unwrap().terms().unwrap();
+        let mut terms = ClientHello::read(message).unwrap().terms().unwrap();
+        change_terms(&mut terms);
         let (handshake, answer) = ServerHandshake::begin(&server, message, terms).unwrap();
         inbound.handed_on();
-        let mut answer = answer.to_vec();
-        change_answer(&mut answer);
         client.handle(now, &answer).unwrap();
         let mut begun = Self { client, identity, handshake, inbound, now };
         begun.take_flight();
@@ -53,7 +52,8 @@ impl Begun {
     }
 
     fn prove(&mut self) -> Result<(), Failure> {
-        self.handshake.take_proof(self.inbound.messages(), &[self.identity.fingerprint()])
+        let proof = self.handshake.check(self.inbound.messages())?;
+        self.handshake.take_proof(&proof, &[self.identity.fingerprint()])
     }
 
     fn finish(&mut self) -> Result<Option<Finished>, Failure> {
@@ -86,37 +86,17 @@ fn kinds(datagram: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_handshake_ends_with_the_same_keys_on_both_sides() {
-    let mut begun = begun();
-    begun.prove().unwrap();
-    let finished = begun.finish().unwrap().unwrap();
-    assert_eq!(Records::of(&finished.flight).count(), 2);
-    let event = begun.client.handle(begun.now, &finished.flight).unwrap();
-    let Some(super::super::DtlsEvent::Connected(keys)) = event else { panic!("{event:?}") };
-    assert_eq!(keys.profile, SrtpProfile::AeadAes128Gcm);
-    assert!(keys.local == finished.keys.remote && keys.remote == finished.keys.local);
-}
-
-#[test]
-fn both_curves_lead_to_the_same_keys() {
-    for group in [Group::X25519, Group::P256] {
-        // The other one's number is overwritten in the client's list, with a number that nobody has; the client does not
-        // know, so its signature is over another hello: only the exchange itself is looked at.
-        let other = if group == Group::X25519 { Group::P256 } else { Group::X25519 };
-        let forget = |hello: &mut [u8]| {
-            let list = [0, 10, 0, 8, 0, 6, 0, 23, 0, 29, 0, 24];
-            let at = hello.windows(list.len()).position(|bytes| bytes == list).expect("the library's groups");
-            let numbers = &mut hello[at + 6..at + 12];
-            for number in numbers.chunks_exact_mut(2) {
-                if number == other.number().to_be_bytes() {
-                    number.copy_from_slice(&[0xfe, 0xfe]);
-                }
-            }
-        };
-        let begun = Begun::new(forget, |_| {});
-        assert_eq!(begun.handshake.terms.group, group);
-        let proof = Proof::read(begun.inbound.messages()).unwrap();
-        let share = UnparsedPublicKey::new(algorithm(group), proof.share);
-        agreement::agree(&begun.handshake.private_key, share, (), |_| Ok(())).unwrap();
+    let [gcm, gcm_256, sha1] = SrtpProfile::PREFERRED;
+    let cases = [(Group::X25519, gcm), (Group::X25519, gcm_256), (Group::P256, gcm), (Group::P256, sha1)];
+    for (group, profile) in cases {
+        let mut begun = Begun::new(unchanged, |terms| (terms.group, terms.profile) = (group, profile));
+        begun.prove().unwrap();
+        let finished = begun.finish().unwrap().unwrap();
+        assert_eq!(Records::of(&finished.flight).count(), 2);
+        let event = begun.client.handle(begun.now, &finished.flight).unwrap();
+        let Some(super::super::DtlsEvent::Connected(keys)) = event else { panic!("{event:?}") };
+        assert_eq!((keys.profile, finished.keys.profile), (profile, profile));
+        assert!(keys.local == finished.keys.remote && keys.remote == finished.keys.local);
     }
 }
 
@@ -154,13 +134,15 @@ fn a_finished_that_is_not_the_clients_changes_nothing() {
     assert!(begun.handshake.take_finished(&records).unwrap().is_none(), "it is over");
 }
 
+fn alert_for(begun: &mut Begun, messages: &[Vec<u8>]) -> u8 {
+    begun.handshake.check(messages).err().expect("a refusal").alert
+}
+
 #[test]
-fn a_proof_by_another_certificate_or_without_one_is_refused() {
+fn flights_that_prove_nothing_are_refused_and_change_nothing() {
     let mut begun = begun();
-    let other = DtlsIdentity::generate().unwrap();
-    let failure = begun.handshake.take_proof(begun.inbound.messages(), &[other.fingerprint()]).unwrap_err();
-    assert!(matches!(failure.error, DtlsError::Fingerprint));
-    let [certificate, key_exchange, verify] = begun.inbound.messages() else { panic!("three messages") };
+    let messages = begun.inbound.messages().to_vec();
+    let [certificate, key_exchange, verify] = messages.as_slice() else { panic!("three messages") };
     let empty = [&certificate[..12], &[0, 0, 0]].concat();
     let cases = [
         (vec![empty, key_exchange.clone()], alert::HANDSHAKE_FAILURE),
@@ -170,11 +152,101 @@ fn a_proof_by_another_certificate_or_without_one_is_refused() {
         (vec![certificate[..20].to_vec(), key_exchange.clone(), verify.clone()], alert::DECODE_ERROR),
     ];
     for (messages, expected) in cases {
-        let failure = begun.handshake.take_proof(&messages, &[begun.identity.fingerprint()]).unwrap_err();
-        assert_eq!(failure.alert, expected);
+        assert_eq!(alert_for(&mut begun, &messages), expected);
     }
+    for longer in 0..3 {
+        let mut messages = messages.clone();
+        messages[longer].push(0);
+        assert_eq!(alert_for(&mut begun, &messages), alert::DECODE_ERROR, "a byte behind message {longer}");
+    }
+    let stolen = DtlsIdentity::generate().unwrap();
+    let messages = [certificate_message(stolen.certificate()), key_exchange.clone(), verify.clone()];
+    assert_eq!(alert_for(&mut begun, &messages), alert::DECRYPT_ERROR, "with the key of another");
     begun.prove().unwrap();
-    assert_eq!(begun.prove().unwrap_err().alert, alert::UNEXPECTED_MESSAGE, "a second one");
+    assert!(begun.prove().is_err(), "a second one");
+}
+
+#[test]
+fn a_proof_by_another_certificate_than_the_announced_is_refused() {
+    let mut begun = begun();
+    let other = DtlsIdentity::generate().unwrap();
+    let proof = begun.handshake.check(begun.inbound.messages()).unwrap();
+    let failure = begun.handshake.take_proof(&proof, &[other.fingerprint()]).unwrap_err();
+    assert!(matches!(failure.error, DtlsError::Fingerprint));
+}
+
+fn certificate_message(der: &[u8]) -> Vec<u8> {
+    let length = |count: usize| [0, (count >> 8) as u8, count as u8];
+    [&[11; 12][..], &length(der.len() + 3), &length(der.len()), der].concat()
+}
+
+/// The second flight of a client with another kind of key, and its fingerprint.
+fn flight_of(
+    begun: &Begun,
+    scheme: u16,
+    kind: &'static rcgen::SignatureAlgorithm,
+    share: Option<Vec<u8>>,
+) -> (Vec<Vec<u8>>, Fingerprint) {
+    let key = rcgen::KeyPair::generate_for(kind).unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    let mut messages = begun.inbound.messages().to_vec();
+    messages[0] = certificate_message(certificate.der());
+    if let Some(share) = share {
+        messages[1].truncate(12);
+        messages[1].push(share.len() as u8);
+        messages[1].extend(share);
+    }
+    let transcript = [&begun.handshake.transcript, &messages[0], &messages[1]].map(|part| &part[..]).concat();
+    let signature = rcgen::SigningKey::sign(&key, &transcript).unwrap();
+    let length = (signature.len() as u16).to_be_bytes();
+    messages[2] = [&[15; 12][..], &scheme.to_be_bytes(), &length, &signature].concat();
+    let digest = digest::digest(&SHA256, certificate.der()).as_ref().to_vec();
+    (messages, Fingerprint { algorithm: crate::media::negotiated::FingerprintAlgorithm::Sha256, digest })
+}
+
+#[test]
+fn every_kind_of_key_that_is_asked_for_proves_its_certificate() {
+    let kinds = [
+        (0x0403, &rcgen::PKCS_ECDSA_P256_SHA256),
+        (0x0503, &rcgen::PKCS_ECDSA_P384_SHA384),
+        (0x0603, &rcgen::PKCS_ECDSA_P521_SHA512),
+        (0x0807, &rcgen::PKCS_ED25519),
+    ];
+    for (scheme, kind) in kinds {
+        let mut begun = begun();
+        let (messages, fingerprint) = flight_of(&begun, scheme, kind, None);
+        let mut forged = messages.clone();
+        *forged[2].last_mut().unwrap() ^= 1;
+        assert_eq!(alert_for(&mut begun, &forged), alert::DECRYPT_ERROR, "{scheme:x}");
+        let proof = begun.handshake.check(&messages).unwrap_or_else(|_| panic!("{scheme:x}"));
+        begun.handshake.take_proof(&proof, &[fingerprint]).unwrap();
+    }
+}
+
+#[test]
+fn shares_of_another_form_or_of_small_order_are_refused() {
+    let point = rcgen::KeyPair::generate().unwrap().public_key_raw().to_vec();
+    let odd = point[64] & 1;
+    let mut one = vec![0; 32];
+    one[0] = 1;
+    let cases = [
+        (Group::X25519, vec![0; 32]),
+        (Group::X25519, one),
+        (Group::X25519, vec![9; 31]),
+        (Group::P256, vec![0]),
+        (Group::P256, [&[4][..], &[1; 64]].concat()),
+        (Group::P256, [&[2 + odd], &point[1..33]].concat()),
+        (Group::P256, [&[6 + odd], &point[1..]].concat()),
+    ];
+    for (group, share) in cases.iter().chain([&(Group::P256, point.clone())]) {
+        let mut begun = Begun::new(unchanged, |terms| terms.group = *group);
+        let kind = &rcgen::PKCS_ECDSA_P256_SHA256;
+        let (messages, fingerprint) = flight_of(&begun, 0x0403, kind, Some(share.clone()));
+        let proof = begun.handshake.check(&messages).unwrap_or_else(|_| panic!("{share:?}"));
+        let taken = begun.handshake.take_proof(&proof, &[fingerprint]).map_err(|failure| failure.alert);
+        let expected = if *share == point { Ok(()) } else { Err(alert::ILLEGAL_PARAMETER) };
+        assert_eq!(taken, expected, "{share:?}");
+    }
 }
 
 #[test]
