@@ -65,6 +65,8 @@ pub struct Position {
     pub spatial: u8,
     /// Its temporal layer.
     pub temporal: u8,
+    /// Whether the packet is the first of its frame within its spatial layer, as far as that is said.
+    pub begins_layer: bool,
     /// Whether the packet is the last of its frame within its spatial layer.
     pub ends_layer: bool,
     /// Whether pictures are numbered without gaps, so that numbers close up over those that are left out.
@@ -86,20 +88,20 @@ impl Position {
         }
     }
 
-    /// Whether a viewer may go from one point over to another with this frame, where the new one is decode target `target`.
-    /// Not asked at keyframes, where every viewer may go anywhere.
-    pub fn lets_over(&self, from: Point, to: Point, target: Option<u8>) -> bool {
+    /// Whether a viewer may go from one point over to another with this packet, where the new one is decode target `target`.
+    /// `begins_picture`: whether the packet does. Not asked at keyframes, where every viewer may go anywhere.
+    pub fn lets_over(&self, from: Point, to: Point, target: Option<u8>, begins_picture: bool) -> bool {
         let ((from_spatial, from_temporal), (to_spatial, to_temporal)) = (from.bounds(), to.bounds());
-        if to_spatial > from_spatial {
-            return matches!((self.rise, target), (Rise::Targets(targets), Some(target)) if targets >> target & 1 == 1);
-        }
-        if to_temporal <= from_temporal {
-            return true;
+        if to_spatial <= from_spatial && to_temporal <= from_temporal {
+            return begins_picture;
         }
         match (self.rise, target) {
-            (Rise::Targets(targets), Some(target)) => targets >> target & 1 == 1,
-            (Rise::After, _) => self.temporal <= from_temporal,
-            (Rise::Into, _) => self.temporal > from_temporal,
+            // Often the frame of the target's own spatial layer says so, and not the first of its picture.
+            (Rise::Targets(targets), Some(target)) => self.begins_layer && targets >> target & 1 == 1,
+            (Rise::After, _) if to_spatial <= from_spatial => {
+                begins_picture && self.temporal <= from_temporal
+            }
+            (Rise::Into, _) if to_spatial <= from_spatial => begins_picture && self.temporal > from_temporal,
             _ => false,
         }
     }
@@ -121,6 +123,7 @@ impl Reader {
             return Some(Position {
                 spatial: read.spatial,
                 temporal: read.temporal,
+                begins_layer: read.starts_frame,
                 ends_layer: read.ends_frame,
                 closes_up,
                 targets: Some(read.present),
@@ -131,13 +134,29 @@ impl Reader {
             CodecKind::Vp8 => {
                 let (temporal, from_lowest) = vp8::temporal_layer(payload)?;
                 let rise = if from_lowest { Rise::Into } else { Rise::Never };
-                Some(Position { spatial: 0, temporal, ends_layer: false, closes_up, targets: None, rise })
+                Some(Position {
+                    spatial: 0,
+                    temporal,
+                    begins_layer: false,
+                    ends_layer: false,
+                    closes_up,
+                    targets: None,
+                    rise,
+                })
             }
             CodecKind::Vp9 => {
                 let layer = vp9::layer(payload)?;
                 let rise = if layer.switching_up { Rise::After } else { Rise::Never };
                 let vp9::Layer { spatial, temporal, ends, .. } = layer;
-                Some(Position { spatial, temporal, ends_layer: ends, closes_up, targets: None, rise })
+                Some(Position {
+                    spatial,
+                    temporal,
+                    begins_layer: false,
+                    ends_layer: ends,
+                    closes_up,
+                    targets: None,
+                    rise,
+                })
             }
             _ => None,
         }
@@ -147,6 +166,11 @@ impl Reader {
     pub fn target(&self, point: Point) -> Option<u8> {
         let (spatial, temporal) = point.bounds();
         self.structure.as_deref()?.target(spatial, temporal)
+    }
+
+    /// Width and height of the largest picture, if descriptors tell.
+    pub fn largest_size(&self) -> Option<(u16, u16)> {
+        self.size(self.structure.as_deref()?.highest().0)
     }
 
     /// Width and height of a spatial layer, if descriptors tell.

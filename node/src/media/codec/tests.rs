@@ -199,10 +199,10 @@ fn vp9_says_layers_and_sizes() {
     assert!(position.is_part_of(Point::WHOLE, None) && position.is_part_of(point(2, 1), None));
     assert!(!position.is_part_of(point(1, 2), None) && !position.is_part_of(point(2, 0), None));
     // From T1 on, T2 depends on nothing older; a viewer of T0 alone has not seen this frame.
-    assert!(position.lets_over(point(2, 1), Point::new(Some(2), None), None));
-    assert!(!position.lets_over(point(2, 0), point(2, 1), None));
-    assert!(position.lets_over(point(2, 2), point(1, 1), None), "down at any picture");
-    assert!(!position.lets_over(point(1, 2), point(2, 2), None), "up by a keyframe");
+    assert!(position.lets_over(point(2, 1), Point::new(Some(2), None), None, true));
+    assert!(!position.lets_over(point(2, 0), point(2, 1), None, true));
+    assert!(position.lets_over(point(2, 2), point(1, 1), None, true), "down at any picture");
+    assert!(!position.lets_over(point(1, 2), point(2, 2), None, true), "up by a keyframe");
 }
 
 #[test]
@@ -211,9 +211,9 @@ fn vp8_says_temporal_layers() {
     let sync = Reader::default().read(CodecKind::Vp8, &payload(2 << 6 | 0x20), None).unwrap();
     assert_eq!((sync.spatial, sync.temporal, sync.closes_up), (0, 2, true));
     let (lowest, whole) = (Point::new(None, Some(0)), Point::WHOLE);
-    assert!(sync.lets_over(lowest, whole, None));
+    assert!(sync.lets_over(lowest, whole, None, true));
     let other = Reader::default().read(CodecKind::Vp8, &payload(1 << 6), None).unwrap();
-    assert!(!other.lets_over(lowest, whole, None));
+    assert!(!other.lets_over(lowest, whole, None, true));
     assert_eq!(Reader::default().read(CodecKind::Vp8, &[0x10, 0, 0], None), None);
     assert_eq!(lowest.within(Point::new(Some(1), None)), Point::new(Some(1), Some(0)));
 }

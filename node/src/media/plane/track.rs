@@ -215,7 +215,8 @@ impl Track {
         if keyframe {
             layer.keyframes += 1;
             waited = layer.requests.arrived(now);
-            if let Some((width, height)) = dimensions(codec, payload) {
+            let size = dimensions(codec, payload).or_else(|| layer.reader.largest_size());
+            if let Some((width, height)) = size {
                 (layer.width, layer.height) = (width, height);
             }
         }

@@ -254,3 +254,46 @@ fn a_dependency_descriptor_is_enough() {
     assert!(packets.iter().all(|(header, _)| header.marker));
     repairs_match(&mut rig, &mut viewer, &packets[100..].to_vec());
 }
+
+#[test]
+fn a_switch_may_be_said_by_the_upper_frame_alone() {
+    // Two spatial layers that depend on each other at keyframes only, of two temporal ones each: targets S0T0, S0T1, S1T0, S1T1.
+    // By bits: `1000 0` structure; `000000` first template; `00011` four targets; `00 01 10 00 01 11` layers of templates;
+    // indications of S0 key, S0T0, S0T1, S1 key, S1T0 and S1T1; differences; `000` no chains; `0` no sizes.
+    const STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
+        10101010 10100000 00010000 00001010 00001010 00000001 \
+        0 100010 100000 0 100010 100000 000 0";
+    let bits: Vec<u8> = STRUCTURE.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0').collect();
+    let structure: Vec<u8> =
+        bits.chunks(8).map(|byte| byte.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum()).collect();
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut counts = Vec::new();
+    for limit in [None, Some(0), None] {
+        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
+        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
+        for _ in 0..60 {
+            let keyframe = source.picture == 0;
+            let mut packets = Vec::new();
+            for spatial in [0, 1_u8] {
+                let of_layer = if keyframe { 0 } else { 1 + (source.picture % 2) as u8 };
+                let template = if spatial == 0 { of_layer } else { 3 + of_layer };
+                let number = (source.picture * 2 + u16::from(spatial)).to_be_bytes();
+                source.publisher.descriptor = vec![0xC0 | template, number[0], number[1]];
+                if keyframe && spatial == 0 {
+                    source.publisher.descriptor.extend(&structure);
+                }
+                let payload = [if keyframe && spatial == 0 { 0x18 } else { 0x10 }, 0x30, spatial];
+                packets.push(source.packet(&payload, spatial == 1));
+            }
+            source.picture += 1;
+            source.show(&mut rig, &mut [&mut viewer], packets);
+        }
+        counts.push(viewer.client.packets().len());
+    }
+    let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
+    assert_eq!((report.keyframes, viewer.client.refused), (1, 0));
+    assert!(counts[0] == 120 && (30..=61).contains(&counts[1]) && counts[2] >= 119, "{counts:?}");
+}

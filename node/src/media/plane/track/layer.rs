@@ -242,9 +242,13 @@ impl Layer {
     pub(in super::super) fn crossing(&self, from: Point, to: Point, first: u64) -> Option<usize> {
         let target = self.reader.target(to);
         self.window.iter().position(|packet| {
-            let lets_over = || packet.position.is_none_or(|position| position.lets_over(from, to, target));
-            let begins = packet.begins_picture && !packet.late && packet.index >= first;
-            begins && (packet.starts_keyframe || lets_over())
+            let begins = packet.begins_picture;
+            let lets_over = match &packet.position {
+                _ if begins && packet.starts_keyframe => true,
+                Some(position) => position.lets_over(from, to, target, begins),
+                None => begins,
+            };
+            lets_over && !packet.late && packet.index >= first
         })
     }
 
