@@ -20,9 +20,10 @@ const EARLY_MAX_BYTES: usize = 256;
 /// times out. Our own handshake takes any number: a wrong one costs it a block of AES.
 const FINISHED_TRIES: u16 = 64;
 
-/// Messages and bytes of one flight. The longest has six messages; the bytes are room for a certificate with a chain of RSA
-/// keys. Full means: the peer wants no handshake, [`Input::Excess`].
+/// Messages of one flight; the longest has six. Full means: the peer wants no handshake, [`Input::Excess`].
 const FLIGHT_CAPACITY_MESSAGES: usize = 8;
+
+/// Bytes of one flight: room for a certificate with a chain of RSA keys. Full means the same.
 const FLIGHT_CAPACITY_BYTES: usize = 24 * 1024;
 
 /// Handshake types (RFC 5246 §7.4, RFC 6347 §4.3.2).

@@ -83,7 +83,7 @@ impl Dtls {
                     if self.or_alert(taken)? {
                         self.proved();
                     } else {
-                        self.await_proof();
+                        self.unproved();
                     }
                     Ok(None)
                 }
@@ -195,7 +195,7 @@ impl Dtls {
     }
 
     /// As server: anyone could have sent that flight, so the client's own is still to come.
-    fn await_proof(&mut self) {
+    fn unproved(&mut self) {
         self.ignored += 1;
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
         handshake.inbound.rewind();
