@@ -71,21 +71,15 @@ pub struct Position {
     pub ends_layer: bool,
     /// Whether pictures are numbered without gaps, so that numbers close up over those that are left out.
     pub closes_up: bool,
-    /// Decode targets that it is part of, if a dependency descriptor says so.
-    targets: Option<u32>,
     rise: Rise,
 }
 
 impl Position {
-    /// Whether a viewer at `point`, which is decode target `target`, needs it.
-    pub fn is_part_of(&self, point: Point, target: Option<u8>) -> bool {
-        match (self.targets, target) {
-            (Some(targets), Some(target)) => targets >> target & 1 == 1,
-            _ => {
-                let (spatial, temporal) = point.bounds();
-                self.spatial <= spatial && self.temporal <= temporal
-            }
-        }
+    /// Whether a viewer at `point` gets it: also the lower spatial layers that the larger picture does not need between
+    /// keyframes, so that a viewer who has to can go down to them at any picture.
+    pub fn is_part_of(&self, point: Point) -> bool {
+        let (spatial, temporal) = point.bounds();
+        self.spatial <= spatial && self.temporal <= temporal
     }
 
     /// Whether a viewer may go from one point over to another with this packet, where the new one is decode target `target`.
@@ -126,7 +120,6 @@ impl Reader {
                 begins_layer: read.starts_frame,
                 ends_layer: read.ends_frame,
                 closes_up,
-                targets: Some(read.present),
                 rise: Rise::Targets(read.switch),
             });
         }
@@ -140,7 +133,6 @@ impl Reader {
                     begins_layer: false,
                     ends_layer: false,
                     closes_up,
-                    targets: None,
                     rise,
                 })
             }
@@ -148,15 +140,7 @@ impl Reader {
                 let layer = vp9::layer(payload)?;
                 let rise = if layer.switching_up { Rise::After } else { Rise::Never };
                 let vp9::Layer { spatial, temporal, ends, .. } = layer;
-                Some(Position {
-                    spatial,
-                    temporal,
-                    begins_layer: false,
-                    ends_layer: ends,
-                    closes_up,
-                    targets: None,
-                    rise,
-                })
+                Some(Position { spatial, temporal, begins_layer: false, ends_layer: ends, closes_up, rise })
             }
             _ => None,
         }

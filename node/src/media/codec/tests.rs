@@ -196,8 +196,8 @@ fn vp9_says_layers_and_sizes() {
     let position = Reader::default().read(CodecKind::Vp9, &payload, None).unwrap();
     assert_eq!((position.spatial, position.temporal, position.ends_layer), (2, 1, true));
     let point = |spatial, temporal| Point::new(Some(spatial), Some(temporal));
-    assert!(position.is_part_of(Point::WHOLE, None) && position.is_part_of(point(2, 1), None));
-    assert!(!position.is_part_of(point(1, 2), None) && !position.is_part_of(point(2, 0), None));
+    assert!(position.is_part_of(Point::WHOLE) && position.is_part_of(point(2, 1)));
+    assert!(!position.is_part_of(point(1, 2)) && !position.is_part_of(point(2, 0)));
     // From T1 on, T2 depends on nothing older; a viewer of T0 alone has not seen this frame.
     assert!(position.lets_over(point(2, 1), Point::new(Some(2), None), None, true));
     assert!(!position.lets_over(point(2, 0), point(2, 1), None, true));

@@ -271,7 +271,7 @@ impl Track {
         for (layer, index) in self.layers.iter_mut().zip(0_u8..) {
             let needed = audience.plays(index) || audience.expects(index);
             if let Some(points) = layer.points.as_mut().filter(|_| needed) {
-                points.place(&layer.reader, &layer.window);
+                points.place(&layer.window);
             }
         }
         for class in self.classes.iter_mut().filter(|class| class.legs > 0) {

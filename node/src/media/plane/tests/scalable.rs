@@ -295,5 +295,6 @@ fn a_switch_may_be_said_by_the_upper_frame_alone() {
     }
     let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
     assert_eq!((report.keyframes, viewer.client.refused), (1, 0));
-    assert!(counts[0] == 120 && (30..=61).contains(&counts[1]) && counts[2] >= 119, "{counts:?}");
+    // The lower frames come along, though the larger picture does not need them: a way down at any picture.
+    assert_eq!(counts, [120, 60, 120]);
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::layer::{WINDOW_PACKETS, WindowPacket};
-use crate::media::codec::{Point, Position, Reader};
+use crate::media::codec::{Point, Position};
 use crate::media::numbering::{Numbering, Place};
 use crate::media::rate::RateMeter;
 use crate::media::selection::Rung;
@@ -32,7 +32,6 @@ pub(in super::super) struct Points {
 /// A point that legs play.
 struct Played {
     point: Point,
-    target: Option<u8>,
     numbering: Numbering,
     /// Of the window's packets.
     places: Vec<Place>,
@@ -124,7 +123,6 @@ impl Points {
         if room {
             self.played.push(Played {
                 point,
-                target: None,
                 numbering: Numbering::default(),
                 places: Vec::with_capacity(WINDOW_PACKETS),
                 left_out: None,
@@ -134,12 +132,11 @@ impl Points {
     }
 
     /// Numbers the packets of the window.
-    pub(super) fn place(&mut self, reader: &Reader, window: &[WindowPacket]) {
+    pub(super) fn place(&mut self, window: &[WindowPacket]) {
         for played in &mut self.played {
-            played.target = reader.target(played.point);
             let in_turn = window.iter().filter(|packet| !packet.late);
             for (packet, position) in in_turn.filter_map(|packet| Some((packet, packet.position?))) {
-                if !position.is_part_of(played.point, played.target) {
+                if !position.is_part_of(played.point) {
                     let timestamp = Some(packet.header.timestamp);
                     let begins = std::mem::replace(&mut played.left_out, timestamp) != timestamp;
                     played.numbering.leave_out(packet.index, begins && position.closes_up);
