@@ -176,6 +176,8 @@ test('a hand-over ends the present session only when the next one is ready', asy
   expect([connections[0]?.closed, server.of('DELETE').length]).toEqual([false, 0]);
   ready();
   expect(await moved).toBe(true);
+  // A connection closes when the server has heard of it.
+  await settle();
   expect([connections[0]?.closed, connections[1]?.closed]).toEqual([true, false]);
   expect(server.of('DELETE').map(({ url }) => url)).toEqual(['https://host/sessions/1']);
   expect(keeper.session?.url).toBe('https://host/sessions/2');
@@ -195,6 +197,7 @@ test('a hand-over that is refused, or never ready, changes nothing', async () =>
   connections[0]?.become('connected');
   expect(await keeper.handOver(open, async () => undefined)).toBe(false);
   expect(await keeper.handOver(open, () => Promise.reject(new Error('no media')))).toBe(false);
+  await settle();
   expect([connections[0]?.closed, connections[2]?.closed]).toEqual([false, true]);
   expect([keeper.session?.url, states]).toEqual(['https://host/sessions/1', ['connecting', 'connected']]);
 });
@@ -233,5 +236,6 @@ test('stopping ends a hand-over', async () => {
   keeper.stop();
   ready();
   expect(await moved).toBe(false);
+  await settle();
   expect(connections.every(({ closed }) => closed)).toBe(true);
 });
