@@ -29,6 +29,13 @@ pub const STEP_PACKETS: usize = 256;
 /// serves all of them at the price of one.
 pub const BACKLOG_PACKETS_MAX: u64 = 40 * STEP_PACKETS as u64;
 
+/// Viewers of a shard that catch up at once. While they do, live packets take their share of [`STEP_PACKETS`] too: this many at
+/// 5 Mbit/s leave a third of it for groups. Full means the same as above.
+pub const CATCH_UPS_MAX: usize = 64;
+
+/// The longest that a viewer catches up: five times as long as it takes when there is room. What it then still lacks it asks for.
+pub const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
+
 /// How many times faster than it was filmed a group is played at least: catching up with 600 ms then takes 200.
 const FACTOR_MIN: u32 = 4;
 

@@ -14,7 +14,9 @@ use super::viewer::LegPlace;
 use super::{Plane, Role};
 use crate::media::codec::{CodecKind, Point};
 use crate::media::counters::Counters;
-use crate::media::fast_start::{Group, Pace, STEP, STEP_PACKETS, Squeeze, pace, time, units};
+use crate::media::fast_start::{
+    CATCH_UP_LIMIT, CATCH_UPS_MAX, Group, Pace, STEP, STEP_PACKETS, Squeeze, pace, time, units,
+};
 use crate::media::leg::{Leg, Start};
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
@@ -80,6 +82,10 @@ impl CatchUps {
         self.more_came(now);
     }
 
+    fn is_full(&self) -> bool {
+        self.legs.len() >= CATCH_UPS_MAX
+    }
+
     /// Packets of groups that were not sent yet.
     fn backlog_packets(&self) -> u64 {
         self.legs.iter().map(|leg| leg.left).sum()
@@ -107,6 +113,9 @@ impl Track {
 impl Plane {
     /// Lets a leg that waits for its first packet begin with what the ring of `layer` has. Whether it does.
     pub(super) fn begin_from_ring(&mut self, now: Instant, peer: PeerKey, leg: LegPlace, layer: u8) -> bool {
+        if self.catch_ups.is_full() {
+            return false;
+        }
         let backlog = self.catch_ups.backlog_packets();
         let Some(track) = self.tracks.get_mut(leg.track).filter(|track| track.is_video()) else {
             return false;
@@ -205,13 +214,15 @@ impl Plane {
         let mut feed = Feed { catch_up, leg, class, ring, transport, counters, codec, send_time };
         let passed = units(now.saturating_duration_since(feed.catch_up.begun.0), clock_rate_hz);
         let all_sent = feed.send_due(passed, left, batch, transmit)?;
-        if !all_sent {
+        // Where there is no room for all, nobody would ever be done.
+        let overdue = now.saturating_duration_since(catch_up.begun.0) >= CATCH_UP_LIMIT;
+        if !all_sent && !overdue {
             return Some(Step::Goes);
         }
         let (_, newest) = layer.newest?;
         // Of a layer that has fallen silent nothing may ever come that ends it, and other layers can be played.
         let silent = !layer.is_active(now);
-        if !silent && !catch_up.squeeze.ends_before(newest) {
+        if !silent && !overdue && !catch_up.squeeze.ends_before(newest) {
             return Some(Step::Waits);
         }
         leg.catch_up_ends(catch_up.next);

@@ -247,6 +247,24 @@ fn a_crowd_that_joins_takes_turns_and_disturbs_nobody() {
     assert_eq!(scene.rig.plane.counters().seal_failed, 0);
 }
 
+/// While a leg catches up it is sent live packets too: of more legs than there is room for, none would ever be done.
+#[test]
+fn a_crowd_on_a_fast_stream_is_soon_where_the_others_are() {
+    let mut scene = Scene::new();
+    let mut watcher = scene.join(1);
+    scene.picture(true, 20, None, &mut [&mut watcher]);
+    let mut everybody: Vec<Viewer> = (0..300).map(|place| scene.join(2 + place)).collect();
+    everybody.push(watcher);
+    for round in 0..40 {
+        // A keyframe for those that were not let in.
+        scene.picture(round == 10, 20, None, &mut everybody.iter_mut().collect::<Vec<_>>());
+    }
+    let last = |viewer: &mut Viewer| viewer.client.packets().last().map(|(header, _)| header.timestamp);
+    let newest: Vec<Option<u32>> = everybody.iter_mut().map(last).collect();
+    assert!(newest.iter().all(|timestamp| timestamp.is_some() && *timestamp == newest[0]), "{newest:?}");
+    assert!(scene.rig.plane.counters().keyframe_requests_cached > 0);
+}
+
 #[test]
 fn who_leaves_or_moves_meanwhile_does_no_harm() {
     let mut scene = Scene::new();
