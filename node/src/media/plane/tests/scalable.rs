@@ -191,25 +191,35 @@ fn what_is_missing_keeps_its_number_and_fills_it_late() {
     repairs_match(&mut rig, &mut viewer, &packets);
 }
 
+/// What a viewer gets, and how many packets in each part: sixty pictures whole, sixty of the lowest temporal layer, sixty whole.
+fn temporal_layers_go_and_return(
+    rig: &mut Rig,
+    source: &mut Source,
+    viewer: &mut Viewer,
+    picture: fn(&mut Source, bool) -> Vec<Vec<u8>>,
+) -> (Vec<(RtpHeader, Vec<u8>)>, Vec<usize>) {
+    let (mut packets, mut counts) = (Vec::new(), Vec::new());
+    for limit in [None, Some(0), None] {
+        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
+        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
+        for _ in 0..60 {
+            let shown = picture(source, source.picture == 0);
+            source.show(rig, &mut [&mut *viewer], shown);
+        }
+        let came = viewer.client.packets();
+        counts.push(came.len());
+        packets.extend(came);
+    }
+    (packets, counts)
+}
+
 #[test]
 fn temporal_layers_come_and_go_without_keyframes_and_picture_ids_close_up() {
     let setup = Setup::default();
     let mut rig = Rig::new();
     let mut source = Source::new(&mut rig, &setup);
     let mut viewer = rig.viewer(1, &setup);
-    let mut packets = Vec::new();
-    let mut counts = Vec::new();
-    for limit in [None, Some(0), None] {
-        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
-        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
-        for _ in 0..60 {
-            let shown = source.vp8(source.picture == 0);
-            source.show(&mut rig, &mut [&mut viewer], shown);
-        }
-        let came = viewer.client.packets();
-        counts.push(came.len());
-        packets.extend(came);
-    }
+    let (packets, counts) = temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::vp8);
     assert_eq!(counts, [60, 30, 60], "half of the pictures");
     assert!(dense(&packets));
     let ids: Vec<_> = packets
@@ -229,19 +239,7 @@ fn a_dependency_descriptor_is_enough() {
     let mut rig = Rig::new();
     let mut source = Source::new(&mut rig, &setup);
     let mut viewer = rig.viewer(1, &setup);
-    let mut packets = Vec::new();
-    let mut counts = Vec::new();
-    for limit in [None, Some(0), None] {
-        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
-        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
-        for _ in 0..60 {
-            let shown = source.av1(source.picture == 0);
-            source.show(&mut rig, &mut [&mut viewer], shown);
-        }
-        let came = viewer.client.packets();
-        counts.push(came.len());
-        packets.extend(came);
-    }
+    let (packets, counts) = temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1);
     // The first picture of each part is of the lower layer, with which a viewer may go over either way.
     assert_eq!(counts, [60, 30, 60]);
     assert!(dense(&packets));
