@@ -7,8 +7,9 @@ SHELL := /usr/bin/env bash
 BUILD_PACKAGES := clang mold pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium ffmpeg firefox-esr fonts-dejavu-core openssl python3-venv
 
-# Seeds of the simulation in `make sim`; `make test` has its own, smaller number.
+# Seeds of the simulation in `make sim`, from number FIRST on; `make test` plays 200.
 SEEDS ?= 500
+FIRST ?= 0
 
 # What `make fuzz` fuzzes, and for how long.
 TARGET ?= sdp
@@ -38,7 +39,7 @@ lint: packages
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 sim: packages
-	AFORO_SIM_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation
+	AFORO_SIM_FIRST=$(FIRST) AFORO_SIM_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation
 
 # One parser (TARGETS in node/tests/corpora/targets.rs) under libFuzzer for a while; what it finds becomes part of its corpus.
 # SanitizerCoverage comes with the stable compiler; the address sanitizer, which does not, has little to find in safe Rust.

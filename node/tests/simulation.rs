@@ -1,6 +1,7 @@
 //! Whole broadcasts on virtual time: real peers, real planes, a network that loses, delays, reorders and repeats.
 //!
-//! One seed is one run. `AFORO_SIM_SEEDS` says how many seeds are played (20 by default), `AFORO_SIM_SEED` plays a single one.
+//! One seed is one run. `AFORO_SIM_SEEDS` says how many seeds are played (200 by default) and `AFORO_SIM_FIRST` from which one on;
+//! `AFORO_SIM_SEED` plays a single one.
 //! An oracle watches every datagram that leaves the node, and everything that its viewers make of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -31,6 +32,7 @@ mod viewer;
 #[path = "simulation/world.rs"]
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::SessionId;
@@ -41,7 +43,10 @@ use aforo_node::peer::message::{EndReason, PeerConfig, PeerEvent};
 use aforo_node::shard::message::PeerMedia;
 use node::Node;
 use scenario::{Act, Scenario};
-use world::World;
+use world::{Outcome, World};
+
+/// Seeds of a test run, unless the environment says otherwise.
+const SEEDS: u64 = 200;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -49,16 +54,46 @@ fn from_environment(name: &str) -> Option<u64> {
         .map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
 }
 
+/// Plays one seed. A panic is a complaint like any other: the message is on standard error, the seed is known here.
+fn play_one(seed: u64) -> Result<Outcome, String> {
+    let played = std::panic::catch_unwind(|| World::run(&Scenario::of(seed)));
+    played.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("seed {seed} panicked: {}", message.unwrap_or("without a message")))
+    })
+}
+
+/// Plays the seeds from `first` to below `end`, as many at a time as there are cores; each one's outcome or complaint, in their order.
+fn play(first: u64, end: u64) -> Vec<(u64, Result<Outcome, String>)> {
+    let next = AtomicU64::new(first);
+    let play_some = || {
+        let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let seeds = seeds.take_while(|seed| *seed < end);
+        seeds.map(|seed| (seed, play_one(seed))).collect::<Vec<_>>()
+    };
+    let mut played = std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let players: Vec<_> = (0..cores).map(|_| scope.spawn(play_some)).collect();
+        players.into_iter().flat_map(|player| player.join().unwrap()).collect::<Vec<_>>()
+    });
+    played.sort_by_key(|(seed, _)| *seed);
+    played
+}
+
 #[test]
 fn every_seed_satisfies_the_oracle() {
-    let seeds = match from_environment("AFORO_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..from_environment("AFORO_SIM_SEEDS").unwrap_or(20),
+    let (first, end) = match from_environment("AFORO_SIM_SEED") {
+        Some(seed) => (seed, seed + 1),
+        None => {
+            let first = from_environment("AFORO_SIM_FIRST").unwrap_or(0);
+            (first, first + from_environment("AFORO_SIM_SEEDS").unwrap_or(SEEDS))
+        }
     };
     let mut failures = Vec::new();
     let mut flowed = 0;
-    for seed in seeds {
-        match World::run(&Scenario::of(seed)) {
+    for (seed, outcome) in play(first, end) {
+        match outcome {
             Ok(outcome) => {
                 println!("seed {seed}: {outcome:?}");
                 flowed += outcome.media_packets;

@@ -245,7 +245,8 @@ impl Client {
         // Anything that it cannot use yet stops this library's timer for good, so what it has read before is kept from it
         // until it is connected: its own timer then repeats its flight. Only a hello without a cookie is answered each time.
         let repeated = !self.handshakes.insert(without_record_numbers(datagram));
-        if repeated && !self.is_connected() && self.handshakes.len() > 1 {
+        // What comes after the goodbye, such as that again, would be the first of a connection that nobody wants.
+        if self.closed || (repeated && !self.is_connected() && self.handshakes.len() > 1) {
             return;
         }
         for event in self.dtls.read(now, NODE, None, BytesMut::from(datagram)).unwrap() {
