@@ -18,8 +18,27 @@ pub enum ClipCodec {
     Opus,
 }
 
-static H264_CLIP: &[u8] = include_bytes!("../assets/clip.h264");
-static VP8_CLIP: &[u8] = include_bytes!("../assets/clip.ivf");
+/// In which size the same pictures are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClipSize {
+    /// 320 x 180.
+    Full,
+    /// 160 x 90.
+    Half,
+    /// 80 x 44.
+    Quarter,
+}
+
+static H264_CLIPS: [&[u8]; 3] = [
+    include_bytes!("../assets/clip.h264"),
+    include_bytes!("../assets/clip-160x90.h264"),
+    include_bytes!("../assets/clip-80x44.h264"),
+];
+static VP8_CLIPS: [&[u8]; 3] = [
+    include_bytes!("../assets/clip.ivf"),
+    include_bytes!("../assets/clip-160x90.ivf"),
+    include_bytes!("../assets/clip-80x44.ivf"),
+];
 static OPUS_TONE: &[u8] = include_bytes!("../assets/tone.ogg");
 
 /// How long one Opus packet of the tone plays, in samples of its 48 kHz clock (20 ms).
@@ -34,6 +53,16 @@ pub struct Picture {
     pub keyframe: bool,
 }
 
+impl ClipSize {
+    fn of(self, [full, half, quarter]: [&'static [u8]; 3]) -> &'static [u8] {
+        match self {
+            Self::Full => full,
+            Self::Half => half,
+            Self::Quarter => quarter,
+        }
+    }
+}
+
 impl Picture {
     /// Bytes of all parts.
     pub fn bytes(&self) -> usize {
@@ -41,15 +70,15 @@ impl Picture {
     }
 }
 
-/// All pictures of the H264 clip.
+/// All pictures of the H264 clip of a size.
 ///
 /// # Errors
 ///
 /// The embedded file is damaged.
-pub fn h264_pictures() -> Result<Vec<Picture>> {
+pub fn h264_pictures(size: ClipSize) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     let mut parts = Vec::new();
-    for unit in annex_b_units(H264_CLIP) {
+    for unit in annex_b_units(size.of(H264_CLIPS)) {
         let kind = unit.first().map_or(0, |byte| byte & 0x1f);
         parts.push(unit);
         // Types 1 and 5 are slices (ITU-T H.264 table 7-1); the clip has one slice per picture.
@@ -60,16 +89,16 @@ pub fn h264_pictures() -> Result<Vec<Picture>> {
     check(pictures)
 }
 
-/// All pictures of the VP8 clip.
+/// All pictures of the VP8 clip of a size.
 ///
 /// # Errors
 ///
 /// The embedded file is damaged.
-pub fn vp8_pictures() -> Result<Vec<Picture>> {
+pub fn vp8_pictures(size: ClipSize) -> Result<Vec<Picture>> {
     const IVF_HEADER_BYTES: usize = 32;
     const FRAME_HEADER_BYTES: usize = 12;
     let mut pictures = Vec::new();
-    let mut rest = VP8_CLIP.get(IVF_HEADER_BYTES..).context("the VP8 clip has no header")?;
+    let mut rest = size.of(VP8_CLIPS).get(IVF_HEADER_BYTES..).context("the VP8 clip has no header")?;
     while let Some((header, after)) = rest.split_at_checked(FRAME_HEADER_BYTES) {
         let size = header.first_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize);
         let (frame, next) = after.split_at_checked(size).context("the VP8 clip ends within a frame")?;
@@ -144,7 +173,9 @@ mod tests {
 
     #[test]
     fn clips_have_one_keyframe_and_ten_seconds() {
-        for pictures in [h264_pictures().unwrap(), vp8_pictures().unwrap()] {
+        let sizes = [ClipSize::Full, ClipSize::Half, ClipSize::Quarter];
+        for pictures in sizes.map(|size| [h264_pictures(size).unwrap(), vp8_pictures(size).unwrap()]).concat()
+        {
             assert_eq!(pictures.len(), 300);
             assert_eq!(pictures.iter().filter(|picture| picture.keyframe).count(), 1);
             assert!(pictures.iter().all(|picture| picture.bytes() > 10));

@@ -37,7 +37,10 @@ pub struct Args {
     /// What publishers send
     #[arg(long, value_enum, default_value = "h264")]
     pub codec: ClipCodec,
-    /// Video bitrate of a publisher, as 1.5M or 800k
+    /// Send the video in three layers (RID simulcast): at the bitrate, a third and a tenth of it
+    #[arg(long)]
+    pub simulcast: bool,
+    /// Video bitrate of a publisher, as 1.5M or 800k; with --simulcast that of the best layer
     #[arg(long, default_value = "1.5M", value_parser = parse_bitrate)]
     pub bitrate: u64,
     /// Pictures per second
@@ -96,6 +99,7 @@ impl Args {
                 frames_per_second: self.fps,
                 keyframe_interval: self.gop,
                 silent: false,
+                simulcast: self.simulcast,
             },
             joins_per_second: self.ramp,
             duration: self.duration,
@@ -164,13 +168,13 @@ mod tests {
     #[test]
     fn the_contract_of_flags() {
         let line = "x --target http://127.0.0.1:8080 --publishers 2 --viewers 30 --rooms 2 --codec vp8 --bitrate 1.5M \
-                    --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
+                    --simulcast --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
                     --max-loss 0.001 --max-p99 30ms --max-cpu-us 1.5 --max-join-p95 500ms \
                     --max-failed-joins 1 --max-lost-sessions 2";
         let args = Cli::try_parse_from(line.split_whitespace()).unwrap().args;
         assert_eq!((args.limits().max_failed_joins, args.limits().max_lost_sessions), (1, 2));
         let plan = args.plan();
-        assert_eq!(plan.shape.bitrate_bps, 1_500_000);
+        assert_eq!((plan.shape.bitrate_bps, plan.shape.simulcast), (1_500_000, true));
         assert_eq!((plan.publishers, plan.viewers, plan.rooms), (2, 30, 2));
         assert!((plan.joins_per_second - 100.0).abs() < f64::EPSILON);
         assert!(Cli::try_parse_from(["x", "--bitrate", "fast"]).is_err());

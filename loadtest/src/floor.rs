@@ -19,6 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::process;
+use crate::publisher::layers::KeyframesWanted;
 use crate::publisher::schedule::{DuePacket, Schedule, StreamShape};
 use crate::socket::{ReceiveBuffers, SendBatch, WildcardSocket};
 
@@ -116,7 +117,7 @@ pub fn send(shape: StreamShape, count: usize, port: u16, duration: Duration) -> 
     let socket = WildcardSocket::bind(0)?;
     let mut sealers = receivers(count, port).into_iter().map(Sealer::new).collect::<Result<Vec<_>>>()?;
     let mut schedule = Schedule::new(shape)?;
-    let mut next = schedule.next(&mut false);
+    let mut next = schedule.next(&mut KeyframesWanted::default());
     let mut batch = SendBatch::default();
     let mut report = FloorReport::default();
     let mut bytes = 0;
@@ -127,7 +128,7 @@ pub fn send(shape: StreamShape, count: usize, port: u16, duration: Duration) -> 
         let mut window: Vec<DuePacket> = Vec::new();
         while let Some(packet) = next.take_if(|packet| packet.due < window_end) {
             window.push(packet);
-            next = schedule.next(&mut false);
+            next = schedule.next(&mut KeyframesWanted::default());
         }
         if let Some(rest) = window_end.checked_sub(started.elapsed()) {
             std::thread::sleep(rest);
@@ -286,6 +287,7 @@ mod tests {
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
             silent: false,
+            simulcast: false,
         };
         let (to_test, from_thread) = std::sync::mpsc::channel();
         let receiver = std::thread::spawn(move || {

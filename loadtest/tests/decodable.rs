@@ -7,22 +7,27 @@ use std::process::Command;
 use std::time::Duration;
 
 use aforo_loadtest::clip::ClipCodec;
+use aforo_loadtest::publisher::layers::KeyframesWanted;
 use aforo_loadtest::publisher::schedule::{DuePacket, Schedule, StreamShape, TrackKind};
 
 const SECONDS: u64 = 4;
 
-fn packets(codec: ClipCodec) -> Vec<DuePacket> {
+/// Best first: 320 x 180, 160 x 90, 80 x 44.
+const SIZES: [(u16, u16); 3] = [(320, 180), (160, 90), (80, 44)];
+
+fn packets(codec: ClipCodec, layer: usize) -> Vec<DuePacket> {
     let shape = StreamShape {
         codec,
         bitrate_bps: 1_500_000,
         frames_per_second: 30,
         keyframe_interval: Duration::from_secs(1),
         silent: false,
+        simulcast: true,
     };
     let mut schedule = Schedule::new(shape).unwrap();
-    std::iter::from_fn(|| schedule.next(&mut false))
+    std::iter::from_fn(|| schedule.next(&mut KeyframesWanted::default()))
         .take_while(|packet| packet.due < Duration::from_secs(SECONDS))
-        .filter(|packet| packet.kind == TrackKind::Video)
+        .filter(|packet| packet.kind == TrackKind::Video && packet.layer == layer)
         .collect()
 }
 
@@ -63,13 +68,20 @@ fn check(complaints: &str, hashes: &[String]) {
 
 #[test]
 fn padded_h264_decodes_without_complaint() {
+    for layer in 0..SIZES.len() {
+        let (complaints, hashes) = decode("stream.h264", &h264_stream(layer));
+        check(&complaints, &hashes);
+    }
+}
+
+fn h264_stream(layer: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut unit = |bytes: &[u8]| {
         stream.extend_from_slice(&[0, 0, 0, 1]);
         stream.extend_from_slice(bytes);
     };
     let mut fragmented = Vec::new();
-    for packet in packets(ClipCodec::H264) {
+    for packet in packets(ClipCodec::H264, layer) {
         let payload = packet.payload;
         match payload[0] & 0x1f {
             24 => {
@@ -92,14 +104,20 @@ fn padded_h264_decodes_without_complaint() {
             _ => unit(&payload),
         }
     }
-    let (complaints, hashes) = decode("stream.h264", &stream);
-    check(&complaints, &hashes);
+    stream
 }
 
 #[test]
 fn padded_vp8_decodes_without_complaint() {
+    for (layer, size) in SIZES.into_iter().enumerate() {
+        let (complaints, hashes) = decode("stream.ivf", &vp8_stream(layer, size));
+        check(&complaints, &hashes);
+    }
+}
+
+fn vp8_stream(layer: usize, (width, height): (u16, u16)) -> Vec<u8> {
     let mut frames: Vec<Vec<u8>> = vec![Vec::new()];
-    for packet in packets(ClipCodec::Vp8) {
+    for packet in packets(ClipCodec::Vp8, layer) {
         frames.last_mut().unwrap().extend_from_slice(&packet.payload[4..]);
         if packet.marker {
             frames.push(Vec::new());
@@ -107,7 +125,7 @@ fn padded_vp8_decodes_without_complaint() {
     }
     frames.retain(|frame| !frame.is_empty());
     let mut stream = b"DKIF\0\0\x20\0VP80".to_vec();
-    for field in [320u16, 180] {
+    for field in [width, height] {
         stream.extend_from_slice(&field.to_le_bytes());
     }
     for field in [30u32, 1, frames.len() as u32, 0] {
@@ -118,6 +136,5 @@ fn padded_vp8_decodes_without_complaint() {
         stream.extend_from_slice(&(index as u64).to_le_bytes());
         stream.extend_from_slice(frame);
     }
-    let (complaints, hashes) = decode("stream.ivf", &stream);
-    check(&complaints, &hashes);
+    stream
 }

@@ -35,6 +35,7 @@ fn run(codec: ClipCodec, viewers: usize, loss: f64) -> Report {
             frames_per_second: 30,
             keyframe_interval: Duration::from_millis(500),
             silent: false,
+            simulcast: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(2),

@@ -137,10 +137,9 @@ fn assert_actors(metrics: &Exposition) {
     assert_eq!(metrics.value("actor_active{actor=\"cluster_agent\"}"), 1.0);
 }
 
-#[test]
-fn viewers_on_every_shard_lose_nothing() {
-    let server = Server::start();
-    let plan = Plan {
+/// Streams of 1 Mbit/s, in layers with `simulcast`.
+fn plan(server: &Server, simulcast: bool, loss: f64) -> Plan {
+    Plan {
         target: server.base.clone(),
         publishers: PUBLISHERS,
         viewers: VIEWERS,
@@ -152,12 +151,31 @@ fn viewers_on_every_shard_lose_nothing() {
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
             silent: false,
+            simulcast,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(3),
-        loss: 0.03,
+        loss,
         server_pid: Some(server.child.id()),
-    };
+    }
+}
+
+#[test]
+fn viewers_of_simulcast_get_the_best_layer_on_every_shard() {
+    let server = Server::start();
+    let report = run_blocking(plan(&server, true, 0.0), Progress::hidden()).unwrap();
+    let table = report.table();
+    assert_eq!(report.joins.ok, VIEWERS as u64, "{table}");
+    assert_eq!(report.packets_missing, 0, "{table}");
+    assert!(report.packets_verified > 0 && report.packets_refused == 0, "{table}");
+    // With a loopback interface below them nobody has a reason to play less.
+    assert!(report.bits_per_second > VIEWERS as f64 * 900_000.0, "{table}");
+}
+
+#[test]
+fn viewers_on_every_shard_lose_nothing() {
+    let server = Server::start();
+    let plan = plan(&server, false, 0.03);
     let report = run_blocking(plan, Progress::hidden()).unwrap();
     let table = report.table();
     assert_eq!(report.joins.ok, VIEWERS as u64, "{table}");

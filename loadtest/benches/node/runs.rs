@@ -72,6 +72,7 @@ fn stream(codec: ClipCodec) -> StreamShape {
         keyframe_interval: Duration::from_secs(2),
         // Joins are measured on a stream of sound that hardly sends, so that hardly any forwarding must be deducted.
         silent: codec == ClipCodec::Opus,
+        simulcast: false,
     }
 }
 

@@ -1,16 +1,19 @@
-//! Lets PLI and FIR through the `webrtc` crate's chain to the publisher, and notes when any feedback came; all other
-//! feedback stays in the chain.
+//! Takes PLI and FIR out of the `webrtc` crate's chain, and notes when any feedback came; all other feedback stays in the
+//! chain.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+
+use super::PublisherCounters;
+use super::layers::KeyframesWanted;
 
 /// Position in the chain: after every interceptor that reads feedback itself.
 pub const LAST_SLOT: usize = 1_000_000;
@@ -40,17 +43,38 @@ impl LastWord {
     }
 }
 
-/// The interceptor. The crate delivers to the application only what something in the chain has marked.
+/// The interceptor.
 pub struct KeyframeRequests {
     heard: Arc<LastWord>,
+    /// Of the video's layers, in their order.
+    ssrcs: Vec<u32>,
+    counters: Arc<PublisherCounters>,
     incoming: VecDeque<TaggedPacket>,
     outgoing: VecDeque<TaggedPacket>,
 }
 
 impl KeyframeRequests {
-    /// An interceptor that tells `heard` of all feedback.
-    pub fn new(heard: Arc<LastWord>) -> Self {
-        Self { heard, incoming: VecDeque::new(), outgoing: VecDeque::new() }
+    /// An interceptor that tells `heard` of all feedback, and `counters` of requests for the layers with these SSRCs.
+    pub fn new(heard: Arc<LastWord>, ssrcs: Vec<u32>, counters: Arc<PublisherCounters>) -> Self {
+        Self { heard, ssrcs, counters, incoming: VecDeque::new(), outgoing: VecDeque::new() }
+    }
+
+    /// The layers of which these packets ask for a keyframe; a PLI and an FIR that come together are one request.
+    fn asked_for(&self, packets: &[Box<dyn rtc::rtcp::Packet>]) -> KeyframesWanted {
+        let mut layers = KeyframesWanted::default();
+        let mut ask = |ssrc: u32| {
+            if let Some(layer) = self.ssrcs.iter().position(|known| *known == ssrc) {
+                layers.0 |= KeyframesWanted::of(layer).0;
+            }
+        };
+        for packet in packets {
+            if let Some(loss) = packet.as_any().downcast_ref::<PictureLossIndication>() {
+                ask(loss.media_ssrc);
+            } else if let Some(request) = packet.as_any().downcast_ref::<FullIntraRequest>() {
+                request.fir.iter().for_each(|entry| ask(entry.ssrc));
+            }
+        }
+        layers
     }
 }
 
@@ -61,17 +85,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
     type Error = Error;
     type Time = Instant;
 
-    fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Self::Error> {
-        if let Packet::Rtcp(packets) = &mut message.message.packet {
+    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Self::Error> {
+        if let Packet::Rtcp(packets) = &message.message.packet {
             self.heard.note();
-            packets.retain(|packet| {
-                let packet = packet.as_any();
-                packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
-            });
-            if packets.is_empty() {
-                return Ok(());
+            let wanted = self.asked_for(packets);
+            if !wanted.is_empty() {
+                self.counters.request_keyframes(message.now, wanted);
             }
-            message.message.add(Attribute::DeliverToApplication);
         }
         self.incoming.push_back(message);
         Ok(())

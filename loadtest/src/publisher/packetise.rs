@@ -121,11 +121,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::clip;
+    use crate::clip::{ClipSize, h264_pictures, vp8_pictures};
 
     #[test]
     fn padded_h264_pictures_have_the_wanted_size_in_equal_packets() {
-        for picture in clip::h264_pictures().unwrap().iter().skip(1).take(60) {
+        for picture in h264_pictures(ClipSize::Full).unwrap().iter().skip(1).take(60) {
             let payloads = h264(picture, 6_000);
             let total: usize = payloads.iter().map(Bytes::len).sum();
             assert!(total.abs_diff(6_000) < 1_000, "{total}");
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn fragments_carry_start_and_end_once() {
-        let picture = clip::h264_pictures().unwrap().into_iter().next().unwrap();
+        let picture = h264_pictures(ClipSize::Full).unwrap().into_iter().next().unwrap();
         let payloads = h264(&picture, 0);
         let units: Vec<&Bytes> = payloads.iter().filter(|payload| payload[0] & 0x1f == FU_A).collect();
         assert!(units.len() >= 2);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn padded_vp8_pictures_have_the_wanted_size() {
-        let picture = &clip::vp8_pictures().unwrap()[3];
+        let picture = &vp8_pictures(ClipSize::Full).unwrap()[3];
         let payloads = vp8(picture, 6_000, 7);
         let total: usize = payloads.iter().map(|payload| payload.len() - 4).sum();
         assert_eq!(total, 6_000);

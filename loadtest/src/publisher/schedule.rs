@@ -1,5 +1,7 @@
 //! Which packet leaves when: pictures at the frame rate, each spread over some 13 ms, and an Opus packet every 20 ms.
 
+mod encoding;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +9,19 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 
-use super::packetise;
-use crate::clip::{self, ClipCodec, OPUS_PACKET_SAMPLES, Picture};
+use super::layers::{KeyframesWanted, SIMULCAST, VideoLayer};
+use crate::clip::{self, ClipCodec, OPUS_PACKET_SAMPLES};
+use encoding::Encoding;
 
 /// libwebrtc's pacer sends at 2.5 times the target rate, so a frame of 1/30 s leaves within 13.3 ms.
 const PACING_FACTOR: f64 = 2.5;
-
-/// How much of the bitrate's debt from a large keyframe a picture may pay back by going unpadded, in pictures.
-const LONGEST_DEBT_PICTURES: f64 = 15.0;
 
 /// The settings that make a publisher's stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamShape {
     /// What to send.
     pub codec: ClipCodec,
-    /// Video bitrate, bits per second.
+    /// Video bitrate, bits per second; with simulcast that of the best layer.
     pub bitrate_bps: u64,
     /// Pictures per second.
     pub frames_per_second: u32,
@@ -29,9 +29,20 @@ pub struct StreamShape {
     pub keyframe_interval: Duration,
     /// Whether the microphone is silent: Opus then sends a packet every 400 ms only (DTX, RFC 6716 §2.1.9).
     pub silent: bool,
+    /// Whether the video is sent in three layers ([`SIMULCAST`]).
+    pub simulcast: bool,
 }
 
 impl StreamShape {
+    /// The layers of its video, best first.
+    pub fn layers(&self) -> &'static [VideoLayer] {
+        match (self.codec, self.simulcast) {
+            (ClipCodec::Opus, _) => &[],
+            (_, true) => &SIMULCAST,
+            (_, false) => SIMULCAST.get(..1).unwrap_or_default(),
+        }
+    }
+
     /// Opus packets of 20 ms from one that is sent to the next.
     fn sound_step(&self) -> u64 {
         if self.silent { 20 } else { 1 }
@@ -54,6 +65,8 @@ pub struct DuePacket {
     pub due: Duration,
     /// Which track.
     pub kind: TrackKind,
+    /// Which of the shape's layers, for video; else 0.
+    pub layer: usize,
     /// RTP payload.
     pub payload: Bytes,
     /// RTP timestamp in the track's clock, counted from 0.
@@ -66,13 +79,10 @@ pub struct DuePacket {
 #[derive(Debug)]
 pub struct Schedule {
     shape: StreamShape,
-    pictures: Arc<[Picture]>,
+    encodings: Vec<Encoding>,
     sounds: Arc<[Bytes]>,
-    next_picture: usize,
     pictures_sent: u64,
-    since_keyframe: u64,
     sounds_sent: u64,
-    credit_bytes: f64,
     waiting: VecDeque<DuePacket>,
 }
 
@@ -83,29 +93,22 @@ impl Schedule {
     ///
     /// The embedded clips are damaged.
     pub fn new(shape: StreamShape) -> Result<Self> {
-        let pictures = match shape.codec {
-            ClipCodec::H264 => clip::h264_pictures()?,
-            ClipCodec::Vp8 => clip::vp8_pictures()?,
-            ClipCodec::Opus => Vec::new(),
-        };
+        let encodings = shape.layers().iter().map(|layer| Encoding::new(&shape, layer));
         Ok(Self {
             shape,
-            pictures: pictures.into(),
+            encodings: encodings.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(),
             sounds: clip::opus_packets()?.into(),
-            next_picture: 0,
             pictures_sent: 0,
-            since_keyframe: 0,
             sounds_sent: 0,
-            credit_bytes: 0.0,
             waiting: VecDeque::new(),
         })
     }
 
-    /// The next packet; with `keyframe_wanted` the next picture is a keyframe, and the flag is cleared.
-    pub fn next(&mut self, keyframe_wanted: &mut bool) -> Option<DuePacket> {
+    /// The next packet; of layers in `wanted` the next picture is a keyframe, and they are taken out.
+    pub fn next(&mut self, wanted: &mut KeyframesWanted) -> Option<DuePacket> {
         let sound_due = Duration::from_millis(20 * self.sounds_sent * self.shape.sound_step());
-        if self.waiting.is_empty() && !self.pictures.is_empty() {
-            self.queue_picture(keyframe_wanted);
+        if self.waiting.is_empty() && !self.encodings.is_empty() {
+            self.queue_picture(wanted);
         }
         match self.waiting.front() {
             Some(packet) if packet.due <= sound_due => self.waiting.pop_front(),
@@ -119,49 +122,37 @@ impl Schedule {
         let played = self.sounds_sent * self.shape.sound_step();
         let timestamp = (played as u32).wrapping_mul(OPUS_PACKET_SAMPLES);
         self.sounds_sent += 1;
-        Some(DuePacket { due, kind: TrackKind::Audio, payload, timestamp, marker: false })
+        Some(DuePacket { due, kind: TrackKind::Audio, layer: 0, payload, timestamp, marker: false })
     }
 
-    fn queue_picture(&mut self, keyframe_wanted: &mut bool) {
+    /// Each layer's packets are spread over the same time, so that the best layer leaves as it would alone.
+    fn queue_picture(&mut self, wanted: &mut KeyframesWanted) {
         let frames_per_second = f64::from(self.shape.frames_per_second.max(1));
-        let interval =
-            (self.shape.keyframe_interval.as_secs_f64() * frames_per_second).round().max(1.0) as u64;
-        // Two keyframes in a row would have one idr_pic_id, which ITU-T H.264 §7.4.3 forbids; a request that comes
-        // right after one has been answered by it.
-        let may_repeat = self.since_keyframe >= 2;
-        if (*keyframe_wanted && may_repeat) || self.since_keyframe >= interval {
-            self.next_picture = 0;
-        }
-        *keyframe_wanted = *keyframe_wanted && !may_repeat && self.since_keyframe != 1;
-        let Some(picture) = self.pictures.get(self.next_picture).or(self.pictures.first()) else { return };
-        self.since_keyframe = if picture.keyframe { 1 } else { self.since_keyframe + 1 };
-        self.next_picture = (self.next_picture + 1) % self.pictures.len().max(1);
-
-        let share = self.shape.bitrate_bps as f64 / 8.0 / frames_per_second;
-        self.credit_bytes = (self.credit_bytes + share).max(-share * LONGEST_DEBT_PICTURES);
-        let wanted = self.credit_bytes.clamp(0.0, share * 2.0) as usize;
-        let payloads = match self.shape.codec {
-            ClipCodec::Vp8 => packetise::vp8(picture, wanted, (self.pictures_sent & 0x7fff) as u16),
-            _ => packetise::h264(picture, wanted),
-        };
-        self.credit_bytes -= payloads.iter().map(Bytes::len).sum::<usize>() as f64;
-
         let start = self.pictures_sent as f64 / frames_per_second;
         let spread = 1.0 / frames_per_second / PACING_FACTOR;
         let timestamp = (self.pictures_sent as f64 * 90_000.0 / frames_per_second) as u64 as u32;
-        let count = payloads.len();
-        for (index, payload) in payloads.into_iter().enumerate() {
-            let due = Duration::from_secs_f64(start + spread * index as f64 / count as f64);
-            let marker = index + 1 == count;
-            self.waiting.push_back(DuePacket { due, kind: TrackKind::Video, payload, timestamp, marker });
+        let mut packets = Vec::new();
+        for (layer, encoding) in self.encodings.iter_mut().enumerate() {
+            let (payloads, is_answered) = encoding.next(wanted.contains(layer));
+            if is_answered {
+                wanted.remove(layer);
+            }
+            let count = payloads.len();
+            for (index, payload) in payloads.into_iter().enumerate() {
+                let due = Duration::from_secs_f64(start + spread * index as f64 / count as f64);
+                let marker = index + 1 == count;
+                packets.push(DuePacket { due, kind: TrackKind::Video, layer, payload, timestamp, marker });
+            }
         }
+        packets.sort_by_key(|packet| packet.due);
+        self.waiting.extend(packets);
         self.pictures_sent += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
 
@@ -172,6 +163,7 @@ mod tests {
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(2),
             silent: false,
+            simulcast: false,
         }
     }
 
@@ -180,7 +172,8 @@ mod tests {
         packet.kind == TrackKind::Video
             && match codec {
                 ClipCodec::Vp8 => byte(0) & 0x10 != 0 && byte(4) & 1 == 0,
-                _ => byte(0) & 0x1f == 28 && byte(1) == 0x85,
+                // Parameter sets come first of all, aggregated.
+                _ => byte(0) & 0x1f == 24 && byte(3) & 0x1f == 7,
             }
     }
 
@@ -191,7 +184,7 @@ mod tests {
             let (mut bytes, mut pictures, mut sounds, mut keyframes) = (0, 0, 0, Vec::new());
             let mut last = Duration::ZERO;
             loop {
-                let packet = schedule.next(&mut false).unwrap();
+                let packet = schedule.next(&mut KeyframesWanted::default()).unwrap();
                 if packet.due >= Duration::from_secs(10) {
                     break;
                 }
@@ -219,8 +212,8 @@ mod tests {
     #[test]
     fn a_request_brings_a_keyframe_at_once() {
         let mut schedule = Schedule::new(shape(ClipCodec::Vp8)).unwrap();
-        while schedule.next(&mut false).unwrap().due < Duration::from_millis(500) {}
-        let mut wanted = true;
+        while schedule.next(&mut KeyframesWanted::default()).unwrap().due < Duration::from_millis(500) {}
+        let mut wanted = KeyframesWanted::of(0);
         let packet = loop {
             let packet = schedule.next(&mut wanted).unwrap();
             if is_keyframe(ClipCodec::Vp8, &packet) {
@@ -228,13 +221,46 @@ mod tests {
             }
         };
         assert!(packet.due < Duration::from_millis(600), "{:?}", packet.due);
-        assert!(!wanted);
+        assert!(wanted.is_empty());
+    }
+
+    #[test]
+    fn layers_have_their_bitrates_and_answer_requests_by_themselves() {
+        for codec in [ClipCodec::H264, ClipCodec::Vp8] {
+            let mut schedule = Schedule::new(StreamShape { simulcast: true, ..shape(codec) }).unwrap();
+            let (mut bytes, mut pictures, mut keyframes) = ([0; 3], [0; 3], [0; 3]);
+            let mut last = Duration::ZERO;
+            loop {
+                let mut wanted = KeyframesWanted::default();
+                if (Duration::from_millis(1_000)..Duration::from_millis(1_030)).contains(&last) {
+                    wanted = KeyframesWanted::of(1);
+                }
+                let packet = schedule.next(&mut wanted).unwrap();
+                if packet.due >= Duration::from_secs(2) {
+                    break;
+                }
+                assert!(packet.due >= last);
+                last = packet.due;
+                keyframes[packet.layer] += u32::from(is_keyframe(codec, &packet));
+                if packet.kind == TrackKind::Video {
+                    bytes[packet.layer] += packet.payload.len();
+                    pictures[packet.layer] += u32::from(packet.marker);
+                }
+            }
+            assert_eq!(pictures, [60; 3], "{codec:?}");
+            assert_eq!(keyframes, [1, 2, 1], "{codec:?}");
+            for (bytes, wanted_bps) in bytes.into_iter().zip([1_500_000.0, 500_000.0, 150_000.0]) {
+                let bps = bytes as f64 * 8.0 / 2.0;
+                assert!((wanted_bps * 0.85..wanted_bps * 1.15).contains(&bps), "{codec:?}: {bps}");
+            }
+        }
     }
 
     #[test]
     fn sound_alone() {
         let mut schedule = Schedule::new(shape(ClipCodec::Opus)).unwrap();
-        let packets: Vec<DuePacket> = (0..50).map(|_| schedule.next(&mut false).unwrap()).collect();
+        let packets: Vec<DuePacket> =
+            (0..50).map(|_| schedule.next(&mut KeyframesWanted::default()).unwrap()).collect();
         assert!(packets.iter().all(|packet| packet.kind == TrackKind::Audio));
         assert_eq!(packets.last().unwrap().due, Duration::from_millis(980));
     }
@@ -242,7 +268,7 @@ mod tests {
     #[test]
     fn a_silent_microphone_sends_little() {
         let mut schedule = Schedule::new(StreamShape { silent: true, ..shape(ClipCodec::Opus) }).unwrap();
-        let last = (0..6).map(|_| schedule.next(&mut false).unwrap()).last().unwrap();
+        let last = (0..6).map(|_| schedule.next(&mut KeyframesWanted::default()).unwrap()).last().unwrap();
         assert_eq!((last.due, last.timestamp), (Duration::from_secs(2), 96_000));
     }
 }

@@ -43,6 +43,7 @@ impl LiveStream {
             frames_per_second: 30,
             keyframe_interval: Duration::from_secs(1),
             silent: false,
+            simulcast: false,
         };
         let publisher = Publisher::start(target, shape, Arc::new(PublisherCounters::default())).await?;
         wait(client, &room, |room| room["live"] == true).await?;

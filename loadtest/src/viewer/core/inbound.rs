@@ -189,17 +189,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::clip;
+    use crate::clip::{ClipSize, h264_pictures, vp8_pictures};
     use crate::publisher::packetise;
 
     #[test]
     fn keyframes_of_both_clips_are_seen_and_only_those() {
-        for (index, picture) in clip::h264_pictures().unwrap().iter().enumerate() {
+        for (index, picture) in h264_pictures(ClipSize::Full).unwrap().iter().enumerate() {
             let payloads = packetise::h264(picture, 6_000);
             let key = payloads.iter().any(|payload| is_keyframe(VideoCodec::H264, payload));
             assert_eq!(key, index == 0, "picture {index}");
         }
-        for (index, picture) in clip::vp8_pictures().unwrap().iter().enumerate() {
+        for (index, picture) in vp8_pictures(ClipSize::Full).unwrap().iter().enumerate() {
             let payloads = packetise::vp8(picture, 6_000, index as u16);
             let key = payloads.iter().any(|payload| is_keyframe(VideoCodec::Vp8, payload));
             assert_eq!(key, index == 0, "picture {index}");
