@@ -15,7 +15,9 @@ class FlowingConnection extends FakeConnection {
     return new Map([[audio.id, audio]]);
   }
 
-  addTransceiver(): void {}
+  addTransceiver(): object {
+    return {};
+  }
 }
 
 /** Media without a picture: its sound alone tells whether it flows. */

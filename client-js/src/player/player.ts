@@ -12,6 +12,7 @@ import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { type Flow, StallWatch } from '../stats/stall.ts';
 import { HoldBack } from './hold-back.ts';
+import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
 import { type OpenEventSource, type VideoLayer, ViewerEvents } from './viewer-events.ts';
 
@@ -189,7 +190,8 @@ export class Player extends Emitter<PlayerEvents> {
       (connection) => {
         connection.addEventListener('track', ({ track }) => media.addTrack(track));
         connection.addTransceiver('audio', { direction: 'recvonly' });
-        connection.addTransceiver('video', { direction: 'recvonly' });
+        const video = connection.addTransceiver('video', { direction: 'recvonly' });
+        wantLayerDescriptors(video as ExtensionNegotiation);
       },
       signal,
     );

@@ -47,6 +47,14 @@ pub fn spatial_size(kind: CodecKind, payload: &[u8], spatial: u8) -> Option<(u16
     }
 }
 
+/// How much of a scalable stream a receiver can make use of. `descriptor`: whether it gets dependency descriptors.
+///
+/// Without them nothing in AV1's packets tells that the frames of one picture belong together, so browsers hand each to the
+/// decoder by itself, which shows none but those of the smallest.
+pub fn reach(kind: CodecKind, descriptor: bool) -> Point {
+    if kind == CodecKind::Av1 && !descriptor { Point::new(Some(0), None) } else { Point::WHOLE }
+}
+
 /// Kind of media of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {

@@ -75,6 +75,8 @@ const PROBATION_MS: u32 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
     wish: LayerWish,
+    /// What the viewer can make use of.
+    reach: Point,
     budget_bps: Option<u64>,
     /// Since when a better layer would have had room.
     room_since_ms: Option<u32>,
@@ -87,6 +89,7 @@ impl Default for Selection {
     fn default() -> Self {
         Self {
             wish: LayerWish::Best,
+            reach: Point::WHOLE,
             budget_bps: None,
             room_since_ms: None,
             raised_at_ms: None,
@@ -107,6 +110,11 @@ struct Survey {
 }
 
 impl Selection {
+    /// The choice for a viewer that can make use of so much of each layer.
+    pub fn within(reach: Point) -> Self {
+        Self { reach, ..Self::default() }
+    }
+
     /// The viewer asks for something else.
     pub fn wish(&mut self, wish: LayerWish) {
         self.wish = wish;
@@ -205,10 +213,13 @@ impl Selection {
         within(rung.width, limit.max_width) && within(rung.height, limit.max_height)
     }
 
-    /// `pick` without the spatial and temporal layers that the viewer does not want.
+    /// `pick` without the spatial and temporal layers that the viewer does not want or cannot use.
     pub fn within_wish(&self, pick: Pick) -> Pick {
-        let LayerWish::AtMost(limit) = self.wish else { return pick };
-        Pick { point: pick.point.within(Point::new(limit.spatial, limit.temporal)), ..pick }
+        let wanted = match self.wish {
+            LayerWish::Best => Point::WHOLE,
+            LayerWish::AtMost(limit) => Point::new(limit.spatial, limit.temporal),
+        };
+        Pick { point: pick.point.within(wanted).within(self.reach), ..pick }
     }
 
     fn lowered(&mut self, now_ms: u32) {

@@ -34,10 +34,39 @@ struct Template {
     temporal: u8,
     /// Targets that need the frame, or can use it.
     present: Targets,
-    /// Targets that a viewer can go over to with this frame.
+    /// Targets that a viewer can go over to with this frame, if it can decode it.
     switch: Targets,
-    /// Whether it depends on other frames.
-    depends: bool,
+    /// The frames that it depends on.
+    references: References,
+}
+
+/// The frames that a frame depends on, as distances in frame numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct References {
+    /// Distances up to 64: bit 0 is the frame before.
+    near: u64,
+    /// Whether there are larger ones.
+    far: bool,
+}
+
+impl References {
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Every distance; `None` if one is larger than anybody needs.
+    pub fn distances(self) -> Option<impl Iterator<Item = u16>> {
+        (!self.far).then(|| (1..=64).filter(move |distance| self.near >> (distance - 1) & 1 == 1))
+    }
+
+    /// `minus_one`: the distance as it is written.
+    fn add(&mut self, minus_one: u32) {
+        match minus_one {
+            0..64 => self.near |= 1 << minus_one,
+            _ => self.far = true,
+        }
+    }
 }
 
 /// What a keyframe says of the stream that follows it.
@@ -69,10 +98,12 @@ pub struct Descriptor {
     pub temporal: u8,
     /// Decode targets that the frame is part of.
     pub present: Targets,
-    /// Decode targets that a viewer can go over to here.
+    /// Decode targets that a viewer can go over to here, if it can decode the frame.
     pub switch: Targets,
-    /// Whether the frame depends on no other.
-    pub independent: bool,
+    /// The frames that it depends on.
+    pub references: References,
+    /// Whether it brings a structure: a keyframe, on which nothing from before it is depended on any more.
+    pub has_structure: bool,
     /// Decode targets that the encoder sends now, if the packet says it.
     pub active: Option<Targets>,
 }
@@ -98,9 +129,9 @@ pub fn read(value: &[u8], structure: &mut Option<Box<Structure>>) -> Result<Desc
     let ends_frame = bits.flag()?;
     let template_id = bits.take(6)? as u8;
     let frame_number = bits.take(16)? as u16;
-    let (mut active, mut custom_targets, mut custom_diffs) = (None, false, false);
+    let (mut active, mut has_structure, mut custom_targets, mut custom_diffs) = (None, false, false, false);
     if value.len() > 3 {
-        let has_structure = bits.flag()?;
+        has_structure = bits.flag()?;
         let has_active = bits.flag()?;
         custom_targets = bits.flag()?;
         custom_diffs = bits.flag()?;
@@ -124,10 +155,9 @@ pub fn read(value: &[u8], structure: &mut Option<Box<Structure>>) -> Result<Desc
         (template.present, template.switch) = read_indications(&mut bits, known.target_count)?;
     }
     if custom_diffs {
-        template.depends = read_custom_diffs(&mut bits)?;
+        template.references = read_custom_diffs(&mut bits)?;
     }
-    let Template { spatial, temporal, present, switch, depends } = template;
-    let independent = !depends;
+    let Template { spatial, temporal, present, switch, references } = template;
     Ok(Descriptor {
         starts_frame,
         ends_frame,
@@ -136,7 +166,8 @@ pub fn read(value: &[u8], structure: &mut Option<Box<Structure>>) -> Result<Desc
         temporal,
         present,
         switch,
-        independent,
+        references,
+        has_structure,
         active,
     })
 }
@@ -157,16 +188,15 @@ fn read_indications(bits: &mut Bits<'_>, targets: usize) -> Result<(Targets, Tar
     Ok((present, switch))
 }
 
-/// Whether a frame with differences of its own has any.
-fn read_custom_diffs(bits: &mut Bits<'_>) -> Result<bool, DependencyError> {
-    let mut any = false;
+/// What a frame depends on that says so itself.
+fn read_custom_diffs(bits: &mut Bits<'_>) -> Result<References, DependencyError> {
+    let mut references = References::default();
     loop {
         let size = bits.take(2)?;
         if size == 0 {
-            return Ok(any);
+            return Ok(references);
         }
-        bits.take(4 * size)?;
-        any = true;
+        references.add(bits.take(4 * size)?);
     }
 }
 
@@ -187,8 +217,7 @@ impl Structure {
         }
         for template in structure.templates.iter_mut().take(structure.template_count) {
             while bits.flag()? {
-                bits.take(4)?;
-                template.depends = true;
+                template.references.add(bits.take(4)?);
             }
         }
         structure.read_chains(bits)?;

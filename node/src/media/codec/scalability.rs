@@ -1,6 +1,6 @@
 //! Where a packet stands in a scalable stream, whichever way its codec says it.
 
-use super::dependency::{self, Structure};
+use super::dependency::{self, Descriptor, References, Structure};
 use super::{CodecKind, vp8, vp9};
 
 /// How much of a layer a viewer gets: its spatial and temporal layers up to these. An ordinary layer is played whole.
@@ -38,6 +38,12 @@ impl Point {
         self.bounds().0 > other.bounds().0
     }
 
+    /// The same of a stream whose highest spatial and temporal layer are `highest`: bounds that bound nothing are none.
+    pub fn of_stream(self, highest: (u8, u8)) -> Self {
+        let bound = |bound: Option<u8>, highest| bound.filter(|bound| *bound < highest);
+        Self::new(bound(self.spatial(), highest.0), bound(self.temporal(), highest.1))
+    }
+
     /// The lower of both, for each kind of layer.
     pub fn within(self, other: Self) -> Self {
         let ((spatial, temporal), (others_spatial, others_temporal)) = (self.bounds(), other.bounds());
@@ -54,8 +60,9 @@ enum Rise {
     After,
     /// This frame depends on the lowest layer only, so a viewer can begin its layer here (VP8's Y).
     Into,
-    /// To these decode targets.
-    Targets(u32),
+    /// To these decode targets, for viewers who have the frames that this one depends on: these are of spatial and temporal
+    /// layers up to `needs`, if all of them are known.
+    Targets { switch: u32, needs: Option<(u8, u8)> },
 }
 
 /// What one packet's frame is to the stream.
@@ -90,8 +97,12 @@ impl Position {
             return begins_picture;
         }
         match (self.rise, target) {
-            // Often the frame of the target's own spatial layer says so, and not the first of its picture.
-            (Rise::Targets(targets), Some(target)) => self.begins_layer && targets >> target & 1 == 1,
+            // Often the frame of the target's own spatial layer says so, and not the first of its picture. It says what can be
+            // decoded after it, not that a viewer of the lower point can decode the frame itself.
+            (Rise::Targets { switch, needs }, Some(target)) => {
+                let decodes = needs.is_some_and(|needs| needs.0 <= from_spatial && needs.1 <= from_temporal);
+                self.begins_layer && switch >> target & 1 == 1 && decodes
+            }
             (Rise::After, _) if to_spatial <= from_spatial => {
                 begins_picture && self.temporal <= from_temporal
             }
@@ -101,10 +112,39 @@ impl Position {
     }
 }
 
+/// Frames whose layers are remembered: what later ones depend on lies a few pictures of all layers back.
+const RECENT_FRAMES: usize = 64;
+
+/// The layers of the frames that came last.
+#[derive(Debug)]
+struct RecentFrames([Option<(u16, u8, u8)>; RECENT_FRAMES]);
+
+impl RecentFrames {
+    /// Highest spatial and temporal layer of the frames that frame `number` depends on; `None` if one is not known.
+    fn needs(&self, number: u16, references: References) -> Option<(u8, u8)> {
+        references.distances()?.try_fold((0, 0), |(spatial, temporal), distance| {
+            let wanted = number.wrapping_sub(distance);
+            let known = self.0.get(usize::from(wanted) % RECENT_FRAMES).copied().flatten();
+            let (_, others_spatial, others_temporal) = known.filter(|known| known.0 == wanted)?;
+            Some((others_spatial.max(spatial), others_temporal.max(temporal)))
+        })
+    }
+
+    fn note(&mut self, frame: &Descriptor) {
+        if frame.has_structure {
+            self.0 = [None; RECENT_FRAMES];
+        }
+        if let Some(place) = self.0.get_mut(usize::from(frame.frame_number) % RECENT_FRAMES) {
+            *place = Some((frame.frame_number, frame.spatial, frame.temporal));
+        }
+    }
+}
+
 /// What is known of one layer's stream, and reads its packets.
 #[derive(Debug, Default)]
 pub struct Reader {
     structure: Option<Box<Structure>>,
+    frames: Option<Box<RecentFrames>>,
 }
 
 impl Reader {
@@ -114,13 +154,16 @@ impl Reader {
         let read = descriptor.and_then(|value| dependency::read(value, &mut self.structure).ok());
         let closes_up = kind == CodecKind::Vp8;
         if let Some(read) = read {
+            let frames = self.frames.get_or_insert_with(|| Box::new(RecentFrames([None; RECENT_FRAMES])));
+            let needs = frames.needs(read.frame_number, read.references);
+            frames.note(&read);
             return Some(Position {
                 spatial: read.spatial,
                 temporal: read.temporal,
                 begins_layer: read.starts_frame,
                 ends_layer: read.ends_frame,
                 closes_up,
-                rise: Rise::Targets(read.switch),
+                rise: Rise::Targets { switch: read.switch, needs },
             });
         }
         match kind {

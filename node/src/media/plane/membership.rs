@@ -12,11 +12,12 @@ use super::track::{Source, Track};
 use super::transport::Transport;
 use super::viewer::{LegPlace, Viewer};
 use super::{Plane, PlaneError, Role};
-use crate::media::codec::CodecKind;
+use crate::media::codec::{CodecKind, Point, reach};
+use crate::media::extension::ExtensionKind;
 use crate::media::keys::SrtpKeys;
 use crate::media::leg::Leg;
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::selection::Pick;
+use crate::media::selection::{Pick, Selection};
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
@@ -114,9 +115,10 @@ impl Plane {
     /// A leg that was added begins with what is in the ring, or with a keyframe that is asked for.
     fn begin_leg(&mut self, now: Instant, peer: PeerKey, leg: LegPlace) {
         let known = self.tracks.get(leg.track).and_then(|track| track.legs.get(leg.leg));
-        let Some(wanted) = known.map(|leg| leg.wanted.layer) else { return };
-        if !self.begin_from_ring(now, peer, leg, wanted) {
-            self.want_keyframe(now, leg.track, wanted);
+        let Some(Pick { layer, point }) = known.map(|leg| leg.wanted) else { return };
+        // Who catches up is sent all of a layer.
+        if point != Point::WHOLE || !self.begin_from_ring(now, peer, leg, layer) {
+            self.want_keyframe(now, leg.track, layer);
         }
     }
 
@@ -136,12 +138,14 @@ impl Plane {
             track.layer(now, best).map(|layer| layer.requests.request(now));
         }
         let wanted = Pick::whole(track.best_layer());
+        let descriptor = egress.media.extensions.id(ExtensionKind::DependencyDescriptor).is_some();
+        let selection = Selection::within(reach(egress.media.codec.kind, descriptor));
         let leg = track.add_leg(LegClass::of(&egress.media), |class| {
             let mut leg = Leg::new(peer.index, class, ssrcs, first, first_rtx);
-            leg.wanted = wanted;
-            leg.chosen = wanted;
+            (leg.wanted, leg.chosen, leg.selection) = (wanted, wanted, selection);
             leg
         });
+        track.want(leg, selection.within_wish(wanted));
         Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })
     }
 

@@ -337,6 +337,9 @@ impl Track {
     pub(super) fn want(&mut self, place: usize, mut pick: Pick) {
         let layer = self.layers.get_mut(usize::from(pick.layer));
         let points = layer.and_then(|layer| layer.points.as_mut());
+        if let Some(points) = &points {
+            pick.point = pick.point.of_stream(points.highest());
+        }
         if pick.point != Point::WHOLE && !points.is_some_and(|points| points.play(pick.point)) {
             pick.point = Point::WHOLE;
         }

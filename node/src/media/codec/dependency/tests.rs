@@ -58,7 +58,7 @@ fn a_keyframe_brings_the_structure_that_later_frames_refer_to() {
     let mut structure = None;
     assert_eq!(read(&mandatory(11, 5).bytes(), &mut structure), Err(DependencyError::UnknownTemplate));
     let key = read(&with_structure(10, 0xFFFF, Some(0b01)), &mut structure).unwrap();
-    assert!(key.starts_frame && !key.ends_frame && key.independent);
+    assert!(key.starts_frame && !key.ends_frame && key.has_structure && key.references.is_empty());
     assert_eq!((key.frame_number, key.spatial, key.temporal), (0xFFFF, 0, 0));
     assert_eq!((key.present, key.switch, key.active), (0b11, 0b11, Some(0b01)));
     let known = structure.as_deref().unwrap();
@@ -67,7 +67,7 @@ fn a_keyframe_brings_the_structure_that_later_frames_refer_to() {
     assert_eq!((known.target(0, 7), known.target(1, 0), known.target(9, 9)), (Some(0), Some(1), Some(1)));
     let upper = read(&mandatory(13, 2).bytes(), &mut structure).unwrap();
     assert_eq!((upper.spatial, upper.present, upper.switch), (1, 0b10, 0));
-    assert!(!upper.independent);
+    assert_eq!(upper.references.distances().unwrap().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(read(&mandatory(14, 2).bytes(), &mut structure), Err(DependencyError::UnknownTemplate));
     assert_eq!(read(&mandatory(9, 2).bytes(), &mut structure), Err(DependencyError::UnknownTemplate));
     assert_eq!(frame_number(&mandatory(9, 0x1234).bytes()), Some(0x1234));
@@ -82,7 +82,17 @@ fn a_frame_may_say_for_itself_what_its_template_says_otherwise() {
     written.put(2, 3).put(2, 2).put(2, 0);
     let frame = read(&written.bytes(), &mut structure).unwrap();
     assert_eq!((frame.present, frame.switch), (0b11, 0b10));
-    assert!(frame.independent, "a list of no differences");
+    assert!(frame.references.is_empty(), "a list of no differences");
+    let mut written = mandatory(13, 3);
+    written.put(3, 0).put(1, 1).put(1, 0);
+    written.put(2, 1).put(4, 3).put(2, 3).put(12, 63).put(2, 0);
+    let frame = read(&written.bytes(), &mut structure).unwrap();
+    assert_eq!(frame.references.distances().unwrap().collect::<Vec<_>>(), [4, 64]);
+    let mut written = mandatory(13, 3);
+    written.put(3, 0).put(1, 1).put(1, 0);
+    written.put(2, 3).put(12, 64).put(2, 0);
+    let frame = read(&written.bytes(), &mut structure).unwrap();
+    assert!(frame.references.distances().is_none() && !frame.references.is_empty());
 }
 
 #[test]

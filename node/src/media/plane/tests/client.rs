@@ -27,6 +27,8 @@ pub(super) struct Setup {
     pub(super) audio: bool,
     /// Of the video.
     pub(super) codec: CodecKind,
+    /// Whether viewers take dependency descriptors.
+    pub(super) descriptors: bool,
 }
 
 impl Default for Setup {
@@ -38,6 +40,7 @@ impl Default for Setup {
             origin: 0,
             audio: false,
             codec: CodecKind::Vp8,
+            descriptors: true,
         }
     }
 }
@@ -309,6 +312,9 @@ impl Viewer {
 
     pub(super) fn spec(&self, setup: &Setup) -> EgressSpec {
         let mut video = media(setup, MediaKind::Video, &VIEWER_IDS, (101, 102));
+        if !setup.descriptors {
+            video.extensions.set(ExtensionKind::DependencyDescriptor, 0);
+        }
         video.local_ssrc = Some(SsrcPair { primary: self.ssrc, rtx: setup.rtx.then_some(self.rtx_ssrc) });
         let origin = ShardId(setup.origin);
         let mut tracks = vec![EgressTrack { id: VIDEO, origin, media: video }];

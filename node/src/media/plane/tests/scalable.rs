@@ -253,46 +253,136 @@ fn a_dependency_descriptor_is_enough() {
     repairs_match(&mut rig, &mut viewer, &packets[100..].to_vec());
 }
 
+/// Two spatial layers that depend on each other at keyframes only, of two temporal ones each: targets S0T0, S0T1, S1T0, S1T1.
+/// By bits: `1000 0` structure; `000000` first template; `00011` four targets; `00 01 10 00 01 11` layers of templates (each layer's
+/// keyframe and its frames of T0, then those of T1); indications of S0 key, S0T0, S0T1, S1 key, S1T0 and S1T1; what they depend on
+/// (with two frames a picture: four frames back is the last picture of T0, two back the last picture); `000` no chains; `0` no sizes.
+const L2T2_KEY_STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
+    10101010 10100000 00010000 00001010 00001010 00000001 \
+    0 100110 100010 100000 100110 100010 000 0";
+
+impl Source {
+    /// The packets of the next picture: AV1 of two spatial and two temporal layers, as descriptors say.
+    fn av1_in_two_sizes(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+        let bits = L2T2_KEY_STRUCTURE.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
+        let structure = bits.collect::<Vec<u8>>();
+        let structure =
+            structure.chunks(8).map(|byte| byte.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum());
+        let structure: Vec<u8> = structure.collect();
+        let packets = [0, 1_u8].map(|spatial| {
+            let of_layer = if keyframe { 0 } else { 1 + (self.picture % 2) as u8 };
+            let template = if spatial == 0 { of_layer } else { 3 + of_layer };
+            let number = (self.picture * 2 + u16::from(spatial)).to_be_bytes();
+            self.publisher.descriptor = vec![0xC0 | template, number[0], number[1]];
+            let begins = keyframe && spatial == 0;
+            if begins {
+                self.publisher.descriptor.extend(&structure);
+            }
+            let mut payload = vec![if begins { 0x18 } else { 0x10 }, 0x30, spatial];
+            payload.resize(if spatial == 0 { 200 } else { 1_000 }, self.picture as u8);
+            self.packet(&payload, spatial == 1)
+        });
+        self.picture += 1;
+        packets.into()
+    }
+}
+
 #[test]
 fn a_switch_may_be_said_by_the_upper_frame_alone() {
-    // Two spatial layers that depend on each other at keyframes only, of two temporal ones each: targets S0T0, S0T1, S1T0, S1T1.
-    // By bits: `1000 0` structure; `000000` first template; `00011` four targets; `00 01 10 00 01 11` layers of templates;
-    // indications of S0 key, S0T0, S0T1, S1 key, S1T0 and S1T1; differences; `000` no chains; `0` no sizes.
-    const STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
-        10101010 10100000 00010000 00001010 00001010 00000001 \
-        0 100010 100000 0 100010 100000 000 0";
-    let bits: Vec<u8> = STRUCTURE.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0').collect();
-    let structure: Vec<u8> =
-        bits.chunks(8).map(|byte| byte.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum()).collect();
     let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
     let mut rig = Rig::new();
     let mut source = Source::new(&mut rig, &setup);
     let mut viewer = rig.viewer(1, &setup);
-    let mut counts = Vec::new();
-    for limit in [None, Some(0), None] {
-        let wish = LayerWish::AtMost(LayerLimit { temporal: limit, ..LayerLimit::default() });
-        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
-        for _ in 0..60 {
-            let keyframe = source.picture == 0;
-            let mut packets = Vec::new();
-            for spatial in [0, 1_u8] {
-                let of_layer = if keyframe { 0 } else { 1 + (source.picture % 2) as u8 };
-                let template = if spatial == 0 { of_layer } else { 3 + of_layer };
-                let number = (source.picture * 2 + u16::from(spatial)).to_be_bytes();
-                source.publisher.descriptor = vec![0xC0 | template, number[0], number[1]];
-                if keyframe && spatial == 0 {
-                    source.publisher.descriptor.extend(&structure);
-                }
-                let payload = [if keyframe && spatial == 0 { 0x18 } else { 0x10 }, 0x30, spatial];
-                packets.push(source.packet(&payload, spatial == 1));
-            }
-            source.picture += 1;
-            source.show(&mut rig, &mut [&mut viewer], packets);
-        }
-        counts.push(viewer.client.packets().len());
-    }
+    let (_, counts) =
+        temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1_in_two_sizes);
     let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
     assert_eq!((report.keyframes, viewer.client.refused), (1, 0));
     // The lower frames come along, though the larger picture does not need them: a way down at any picture.
     assert_eq!(counts, [120, 60, 120]);
+}
+
+/// A switch indication says what can be decoded after a frame. The frames of the larger picture say it of their own target,
+/// and depend on one that a viewer of the smaller picture never had.
+#[test]
+fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let (mut parts, mut asked) = (Vec::new(), 0);
+    for (limit, keyframe_at) in [(None, 0), (Some(0), 99), (None, 41)] {
+        asked = rig.plane.counters().keyframe_requests_sent;
+        let wish = LayerWish::AtMost(LayerLimit { spatial: limit, ..LayerLimit::default() });
+        rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
+        for step in 0..60 {
+            let shown = source.av1_in_two_sizes(step == keyframe_at);
+            source.show(&mut rig, &mut [&mut viewer], shown);
+        }
+        parts.push(viewer.client.packets());
+    }
+    let larger = |part: &Packets| part.iter().filter(|(header, _)| header.payload().len() == 1_000).count();
+    assert_eq!(parts.iter().map(larger).collect::<Vec<_>>(), [60, 0, 60 - 41]);
+    assert_eq!(
+        parts.iter().map(Vec::len).collect::<Vec<_>>(),
+        [120, 60, 60 + 60 - 41],
+        "the smaller one always"
+    );
+    let all: Packets = parts.into_iter().flatten().collect();
+    assert!(dense(&all));
+    assert!(rig.plane.counters().keyframe_requests_sent > asked, "one was asked for");
+}
+
+#[test]
+fn no_wish_takes_the_points_that_others_need() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let (mut greedy, mut modest) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
+    let mut run = |rig: &mut Rig, pictures: u16, greedy: &mut Viewer, modest: &mut Viewer| {
+        for _ in 0..pictures {
+            let shown = source.av1_in_two_sizes(source.picture == 0);
+            source.show(rig, &mut [greedy, modest], shown);
+        }
+    };
+    run(&mut rig, 30, &mut greedy, &mut modest);
+    for (spatial, temporal) in (0..8).flat_map(|spatial| (0..8).map(move |temporal| (spatial, temporal))) {
+        let limit = LayerLimit { spatial: Some(spatial), temporal: Some(temporal), ..LayerLimit::default() };
+        rig.plane.wish_layer(rig.now, greedy.client.peer, LayerWish::AtMost(limit));
+    }
+    let limit = LayerLimit { spatial: Some(0), ..LayerLimit::default() };
+    rig.plane.wish_layer(rig.now, modest.client.peer, LayerWish::AtMost(limit));
+    modest.client.packets();
+    run(&mut rig, 30, &mut greedy, &mut modest);
+    assert_eq!(modest.client.packets().len(), 30, "half of the packets");
+}
+
+#[test]
+fn who_takes_no_descriptors_gets_the_picture_that_needs_none() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let plain = Setup { descriptors: false, ..setup.clone() };
+    let (mut early, mut late) = (rig.viewer(1, &plain), rig.viewer(2, &plain));
+    let mut run = |rig: &mut Rig, early: &mut Viewer, late: &mut Viewer| {
+        for step in 0..30 {
+            let shown = source.av1_in_two_sizes(step == 0);
+            source.show(rig, &mut [early, late], shown);
+        }
+    };
+    run(&mut rig, &mut early, &mut late);
+    rig.plane.remove_peer(rig.now, late.client.peer);
+    late = rig.viewer(3, &plain);
+    early.client.packets();
+    run(&mut rig, &mut early, &mut late);
+    for viewer in [&mut early, &mut late] {
+        let packets = viewer.client.packets();
+        assert_eq!((sizes(&packets), packets.len()), (vec![200], 30));
+        assert!(dense(&packets) && packets.iter().all(|(header, _)| header.marker));
+    }
+    // Temporal layers of one picture need no descriptors.
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let mut viewer = rig.viewer(1, &plain);
+    let (_, counts) = temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1);
+    assert_eq!(counts, [60, 30, 60]);
 }

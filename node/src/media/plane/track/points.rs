@@ -13,7 +13,8 @@ use crate::media::selection::Rung;
 /// Spatial and temporal layers that are told apart: WebRTC's scalability modes have three at most.
 const LAYERS_APART: usize = 4;
 
-/// Points of a layer that are played at a time; who wants another gets the whole. Each costs some 30 KiB.
+/// Points of a layer that are played at a time: all there are of three spatial and three temporal layers but the whole, which
+/// who wants another one gets. Each costs some 30 KiB.
 const POINTS_CAPACITY: usize = 8;
 
 /// See the module. Made with the first packet that is not of the lowest layers.
@@ -112,6 +113,11 @@ impl Points {
     fn size(&self, point: Point) -> (u16, u16) {
         let spatial = point.spatial().unwrap_or(self.highest.0).min(self.highest.0);
         self.sizes.get(usize::from(spatial)).copied().unwrap_or_default()
+    }
+
+    /// Highest spatial and temporal layer so far.
+    pub(super) fn highest(&self) -> (u8, u8) {
+        self.highest
     }
 
     /// Whether a leg can play `point` from now on.
