@@ -5,6 +5,8 @@
 //! `AFORO_BENCH_PORT` the first of the ports it uses; words after `--` choose runs by name. The floor program's two
 //! sides are this same program in processes of their own, so that their CPU is theirs alone.
 
+#[path = "node/media_rows.rs"]
+mod media_rows;
 #[path = "node/runs.rs"]
 mod runs;
 #[path = "node/server.rs"]

@@ -7,6 +7,7 @@ pub mod clip;
 pub mod clock;
 pub mod command;
 pub mod floor;
+pub mod garbage;
 pub mod process;
 pub mod publisher;
 pub mod report;

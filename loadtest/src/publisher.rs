@@ -31,8 +31,7 @@ pub struct PublisherCounters {
     pub packets: AtomicU64,
     /// Payload bytes.
     pub bytes: AtomicU64,
-    /// Keyframe requests that arrived, of all layers.
-    pub keyframe_requests: AtomicU64,
+    keyframe_requests: AtomicU64,
     video: AtomicU64,
     audio: AtomicU64,
     cut_off: AtomicBool,
@@ -57,6 +56,11 @@ impl PublisherCounters {
     /// Whether a publisher can no longer send, or no longer hears the server.
     pub fn is_cut_off(&self) -> bool {
         self.cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Keyframe requests that arrived, of all layers.
+    pub fn keyframe_requests(&self) -> u64 {
+        self.keyframe_requests.load(Ordering::Relaxed)
     }
 
     /// The shortest time between two keyframe requests for one layer; none before the second.

@@ -40,6 +40,8 @@ pub struct JoinReport {
     pub first_media: Percentiles,
     /// POST → first packet of a keyframe.
     pub first_keyframe: Percentiles,
+    /// POST → last packet of the first whole keyframe, which a decoder can show.
+    pub first_picture: Percentiles,
     /// Seconds from the first POST until all had media.
     pub seconds: f64,
     /// Packets delivered in that time.
@@ -195,6 +197,7 @@ impl Report {
         row("POST to 201", spread(&self.joins.answer));
         row("POST to first media", spread(&self.joins.first_media));
         row("POST to first keyframe", spread(&self.joins.first_keyframe));
+        row("POST to first whole picture", spread(&self.joins.first_picture));
         row("end-to-end latency", spread(&self.latency));
         row("steady window", format!("{:.1} s", self.seconds));
         row(

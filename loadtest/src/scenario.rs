@@ -1,7 +1,10 @@
 //! One run from start to end: publishers up, viewers in at the asked pace, a steady window that is measured, all out.
 
+pub mod garbage;
 mod joining;
 mod progress;
+mod stage;
+pub mod storm;
 mod window;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -11,25 +14,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use reqwest::Url;
 
-use crate::process::{self, ProcessUsage};
+use crate::process::ProcessUsage;
 use crate::publisher::schedule::StreamShape;
-use crate::publisher::{PublishTarget, Publisher, PublisherCounters};
 use crate::report::{JoinReport, Percentiles, Report};
-use crate::signalling::Signaller;
-use crate::viewer::fleet::{Addressing, Fleet};
+use crate::viewer::fleet::Fleet;
 use crate::viewer::totals::Totals;
-use joining::{Joiner, Joins};
+use joining::Joins;
 pub use progress::Progress;
-use window::{ServerProcess, Window};
+use stage::Stage;
+use window::Window;
 
 /// Threads of the runtime that publishes and joins; viewers have their own.
 const RUNTIME_THREADS: usize = 2;
 
 /// Between the last join and the steady window: joins' keyframe requests and handshakes have settled by then.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// Thousands of sessions are ended in far less.
-const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Receive buffers below this lose bursts to a thousand viewers.
 const SMALL_BUFFER_BYTES: usize = 8 << 20;
@@ -84,9 +83,14 @@ impl Plan {
 ///
 /// As [`run`].
 pub fn run_blocking(plan: Plan, progress: Progress) -> Result<Report> {
+    block_on(run(plan, progress))
+}
+
+/// Runs `scenario` on a new runtime.
+fn block_on<T>(scenario: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
-    let report = runtime.block_on(run(plan, progress));
+    let report = runtime.block_on(scenario);
     runtime.shutdown_timeout(Duration::from_secs(1));
     report
 }
@@ -99,49 +103,19 @@ pub fn run_blocking(plan: Plan, progress: Progress) -> Result<Report> {
 /// `server_pid` is no process.
 pub async fn run(plan: Plan, progress: Progress) -> Result<Report> {
     let plan = Arc::new(plan);
-    let local_ip = local_ip_towards(&plan.target)?;
-    let signaller = Signaller::new()?;
-    signaller.reach(&plan.target).await?;
-    let before = plan.server_pid.map(process::usage).transpose()?;
-    let counters: Vec<Arc<PublisherCounters>> =
-        std::iter::repeat_with(Arc::default).take(plan.publishers).collect();
-    let mut publishers = Vec::new();
-    for (index, counters) in counters.iter().enumerate() {
-        progress.stage(&format!("starting publisher {} of {}", index + 1, plan.publishers));
-        let target = PublishTarget {
-            endpoint: format!("{}/whip/{}", plan.target, plan.stream_path(index)),
-            local_ip: IpAddr::V4(local_ip),
-            signaller: signaller.clone(),
-        };
-        publishers.push(Publisher::start(target, plan.shape, counters.clone()).await?);
-    }
-    let addressing = if local_ip.is_loopback() { Addressing::Loopback } else { Addressing::OwnSockets };
-    let fleet = Fleet::start(addressing, local_ip, plan.viewers, plan.loss)?;
-    let server = ServerProcess(plan.server_pid);
-    // Before the viewers came, but with the publishers.
-    let before = server.usage().or(before);
+    let mut stage = Stage::set(&plan, plan.viewers, &progress).await?;
     let ramp_started = Instant::now();
-    let mut joiner = Joiner::new(plan.clone(), fleet.clone(), signaller.clone(), &counters);
-    let joins = joiner.run(&progress).await?;
+    let joins = stage.joiner.join(plan.viewers, plan.joins_per_second, &progress).await?;
     let ramp = Ramp {
         seconds: ramp_started.elapsed().as_secs_f64(),
-        totals: fleet.snapshot().await?,
-        before,
-        after: server.usage(),
+        totals: stage.fleet.snapshot().await?,
+        before: stage.before,
+        after: stage.server.usage(),
     };
     tokio::time::sleep(SETTLE).await;
-    let window = window::measure(&plan, &fleet, &progress).await?;
-    let publishers_lost = counters.iter().filter(|counters| counters.is_cut_off()).count() as u64;
-    progress.stage("ending sessions");
-    let ending = async {
-        joiner.delete_all().await;
-        for publisher in publishers {
-            publisher.stop().await;
-        }
-    };
-    // A server that no longer answers does not keep the report.
-    let _ = tokio::time::timeout(END_TIMEOUT, ending).await;
-    progress.clear();
+    let window = window::measure(&plan, plan.duration, &stage.fleet, &progress).await?;
+    let (fleet, publishers_lost) = (stage.fleet.clone(), stage.publishers_lost());
+    stage.clear(&progress).await;
     Ok(report(&plan, &fleet, &joins, &ramp, &Run { window, publishers_lost }))
 }
 
@@ -170,6 +144,7 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, run: &Run) -> 
             answer: Percentiles::of(&joins.answer_us),
             first_media: Percentiles::of(&end.first_media_us),
             first_keyframe: Percentiles::of(&end.first_keyframe_us),
+            first_picture: Percentiles::of(&end.first_picture_us),
             seconds: ramp.seconds,
             packets: ramp.totals.packets,
             server_cpu_seconds: ramp

@@ -5,6 +5,7 @@
 pub mod core;
 pub mod dtls;
 mod feedback;
+mod first_picture;
 pub mod fleet;
 mod header;
 pub mod ice;

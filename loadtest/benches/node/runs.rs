@@ -12,6 +12,8 @@ use aforo_loadtest::clip::ClipCodec;
 use aforo_loadtest::floor::{self, FloorReport};
 use aforo_loadtest::publisher::schedule::StreamShape;
 use aforo_loadtest::report::{Percentiles, Report};
+use aforo_loadtest::scenario::garbage::{self, GarbageReport};
+use aforo_loadtest::scenario::storm::{self, Storm, StormReport};
 use aforo_loadtest::scenario::{self, Plan, Progress};
 
 use crate::server::Server;
@@ -33,6 +35,16 @@ const RELAY_DATAGRAMS: u32 = 1_000;
 
 /// Pace of the storm that a node must stand: a stream that begins finds 1,000 viewers within 2 s.
 const STORM_JOINS_PER_SECOND: f64 = 500.0;
+
+/// Who is there before the storm, at the same stream.
+const STORM_WITNESSES: usize = 100;
+
+/// The storm: its pace is [`STORM_JOINS_PER_SECOND`].
+const STORM: Storm = Storm { viewers: 1_000, within: Duration::from_secs(2) };
+
+/// Datagrams that nobody asked for, per second, and who watches meanwhile.
+const GARBAGE_PER_SECOND: u32 = 50_000;
+const GARBAGE_WITNESSES: usize = 200;
 
 /// Handshakes whose bare crypto is measured; a fraction of a second.
 const HANDSHAKES: u32 = 2_000;
@@ -56,6 +68,47 @@ pub struct Found {
     pub one_by_2000: Option<Report>,
     /// One publisher, 2,000 viewers, two shards.
     pub on_two_shards: Option<Report>,
+    /// By the name of the plain run that it is held against: the same with publishers of simulcast.
+    pub simulcast: BTreeMap<&'static str, Report>,
+    pub garbage: Option<Garbage>,
+    pub storm: Option<StormReport>,
+    /// The storm into a stream of simulcast.
+    pub simulcast_storm: Option<StormReport>,
+}
+
+/// Garbage, as the viewers and the server have seen it.
+#[derive(Debug, Serialize)]
+pub struct Garbage {
+    pub seen: GarbageReport,
+    /// Datagrams that the server's metrics say were dropped or refused.
+    pub counted: f64,
+    /// Those among them that its sockets had no room for.
+    pub overflowed: f64,
+}
+
+/// A run of the speed table: its name, publishers, viewers and joins per second.
+type Shape = (&'static str, usize, usize, f64);
+
+/// Those that are run with simulcast too.
+const SPEED: [Shape; 5] = [
+    ("100", 1, 100, 100.0),
+    ("300", 1, 300, 100.0),
+    ("30x10", 30, 300, 100.0),
+    ("1000", 1, 1_000, 150.0),
+    ("2000", 1, 2_000, 150.0),
+];
+
+impl Found {
+    fn speed(&mut self, name: &str) -> Option<&mut Option<Report>> {
+        match name {
+            "100" => Some(&mut self.one_by_100),
+            "300" => Some(&mut self.one_by_300),
+            "30x10" => Some(&mut self.thirty_by_10),
+            "1000" => Some(&mut self.one_by_1000),
+            "2000" => Some(&mut self.one_by_2000),
+            _ => None,
+        }
+    }
 }
 
 fn steady() -> Duration {
@@ -92,62 +145,95 @@ pub fn all(wanted: &[String]) -> Result<Found> {
         let paced = STORM_JOINS_PER_SECOND / 2.0;
         found.paced_joins = Some(load("paced joins", ClipCodec::Opus, (1, 1_000), paced)?);
     }
-    if is_wanted("100") {
-        found.one_by_100 = Some(load("100", ClipCodec::H264, (1, 100), 100.0)?);
-    }
-    if is_wanted("300") {
-        found.one_by_300 = Some(load("300", ClipCodec::H264, (1, 300), 100.0)?);
-    }
-    if is_wanted("30x10") {
-        found.thirty_by_10 = Some(load("30x10", ClipCodec::H264, (30, 300), 100.0)?);
-    }
     if is_wanted("floor") {
         for receivers in FLOOR_RECEIVERS {
             eprintln!("floor with {receivers} receivers");
             found.floors.insert(receivers, measure_floor(receivers)?);
         }
     }
-    if is_wanted("1000") {
-        found.one_by_1000 = Some(load("1000", ClipCodec::H264, (1, 1_000), 150.0)?);
-    }
-    if is_wanted("2000") {
-        found.one_by_2000 = Some(load("2000", ClipCodec::H264, (1, 2_000), 150.0)?);
+    for (name, publishers, viewers, ramp) in SPEED {
+        // Side by side, so that both meet the same machine.
+        let layered = is_wanted("simulcast") || is_wanted(&format!("simulcast-{name}"));
+        if layered || is_wanted(name) {
+            let report = load(name, ClipCodec::H264, (publishers, viewers), ramp)?;
+            if let Some(place) = found.speed(name) {
+                *place = Some(report);
+            }
+        }
+        if layered {
+            found.simulcast.insert(name, simulcast(name, (publishers, viewers), ramp)?);
+        }
     }
     if is_wanted("two-shards") {
         let sizes = (1, 2_000);
-        found.on_two_shards = Some(load_on(TWO_SHARDS, "two-shards", ClipCodec::H264, sizes, 150.0)?);
+        found.on_two_shards = Some(load_on(TWO_SHARDS, "two-shards", stream(ClipCodec::H264), sizes, 150.0)?);
+    }
+    if is_wanted("garbage") {
+        found.garbage = Some(receive_garbage()?);
+    }
+    if is_wanted("storm") {
+        found.storm = Some(stand_storm("storm", stream(ClipCodec::H264))?);
+        found.simulcast_storm = Some(stand_storm("storm into simulcast", layered_stream())?);
     }
     Ok(found)
 }
 
-fn load(name: &str, codec: ClipCodec, sizes: (usize, usize), ramp: f64) -> Result<Report> {
-    load_on(ONE_SHARD, name, codec, sizes, ramp)
+/// [`stream`] as simulcast, with lower layers at 500 and 150 kbit/s.
+fn layered_stream() -> StreamShape {
+    StreamShape { simulcast: true, ..stream(ClipCodec::H264) }
 }
 
-fn load_on(
-    shards: u8,
-    name: &str,
-    codec: ClipCodec,
-    (publishers, viewers): (usize, usize),
-    ramp: f64,
-) -> Result<Report> {
+fn simulcast(name: &str, sizes: (usize, usize), ramp: f64) -> Result<Report> {
+    load_on(ONE_SHARD, &format!("simulcast {name}"), layered_stream(), sizes, ramp)
+}
+
+fn receive_garbage() -> Result<Garbage> {
+    eprintln!("garbage");
+    let server = Server::start(ONE_SHARD)?;
+    let plan = plan(&server, stream(ClipCodec::H264), (1, GARBAGE_WITNESSES), 100.0);
+    let before = server.dropped_datagrams()?;
+    let seen = garbage::run_blocking(plan, GARBAGE_PER_SECOND, Progress::on_terminal())?;
+    let after = server.dropped_datagrams()?;
+    let (counted, overflowed) = (after.all - before.all, after.overflowed - before.overflowed);
+    let garbage = Garbage { seen, counted, overflowed };
+    eprintln!("{garbage:#?}");
+    Ok(garbage)
+}
+
+fn stand_storm(name: &str, shape: StreamShape) -> Result<StormReport> {
+    eprintln!("{name}");
+    let server = Server::start(ONE_SHARD)?;
+    let plan = plan(&server, shape, (1, STORM_WITNESSES), 100.0);
+    let report = storm::run_blocking(plan, STORM, Progress::on_terminal())?;
+    eprintln!("{report:#?}");
+    Ok(report)
+}
+
+fn load(name: &str, codec: ClipCodec, sizes: (usize, usize), ramp: f64) -> Result<Report> {
+    load_on(ONE_SHARD, name, stream(codec), sizes, ramp)
+}
+
+fn load_on(shards: u8, name: &str, shape: StreamShape, sizes: (usize, usize), ramp: f64) -> Result<Report> {
     eprintln!("{name}");
     let server = Server::start(shards)?;
-    let plan = Plan {
+    let report = scenario::run_blocking(plan(&server, shape, sizes, ramp), Progress::on_terminal())?;
+    eprintln!("{}", report.table());
+    Ok(report)
+}
+
+fn plan(server: &Server, shape: StreamShape, (publishers, viewers): (usize, usize), ramp: f64) -> Plan {
+    Plan {
         target: server.target(),
         publishers,
         viewers,
         rooms: publishers,
         room_prefix: "bench".to_owned(),
-        shape: stream(codec),
+        shape,
         joins_per_second: ramp,
         duration: steady(),
         loss: 0.0,
         server_pid: Some(server.pid()),
-    };
-    let report = scenario::run_blocking(plan, Progress::on_terminal())?;
-    eprintln!("{}", report.table());
-    Ok(report)
+    }
 }
 
 fn spawn_role(role: &str) -> Result<Child> {

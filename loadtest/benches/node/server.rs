@@ -1,5 +1,6 @@
 //! The node as a process of its own.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,17 @@ use anyhow::{Context, Result, bail};
 
 /// A node that has not opened its port by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The node's metrics are brought up to date once a second.
+const METRICS_AGE: Duration = Duration::from_millis(1_500);
+
+/// Datagrams that went no further, by the node's metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Dropped {
+    pub all: f64,
+    /// Among them what the kernel had no room for.
+    pub overflowed: f64,
+}
 
 /// A running node; ends with the value.
 pub struct Server {
@@ -68,6 +80,25 @@ impl Server {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has dropped or refused, once its metrics know all of it.
+    pub fn dropped_datagrams(&self) -> Result<Dropped> {
+        std::thread::sleep(METRICS_AGE);
+        let address = ("127.0.0.1", self.http_port + 1);
+        let mut connection = TcpStream::connect(address).context("the node has no metrics")?;
+        connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        let sum = |series: &str| -> f64 {
+            let lines = answer.lines().filter(|line| line.starts_with(series));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let checks = |result: &str| sum(&format!("aforo_stun_requests_total{{result=\"{result}\"}}"));
+        let overflowed = sum("aforo_udp_receive_buffer_errors_total");
+        // A check that names a peer is either answered, or refused, or dropped by it.
+        let forged = checks("unknown") + checks("routed") - checks("answered");
+        Ok(Dropped { all: sum("aforo_datagrams_dropped_total{") + forged + overflowed, overflowed })
     }
 
     /// Base address of its HTTP.

@@ -14,7 +14,7 @@ use crate::server;
 /// One line: `measured / reference = ratio`, at most `limit`. Without a reference the measured value itself counts.
 #[derive(Debug, Serialize)]
 struct Row {
-    what: &'static str,
+    what: String,
     unit: &'static str,
     measured: f64,
     reference: Option<f64>,
@@ -30,7 +30,7 @@ pub struct Table {
     notes: Vec<String>,
 }
 
-fn cpu_us(report: Option<&Report>) -> Option<f64> {
+pub fn cpu_us(report: Option<&Report>) -> Option<f64> {
     report.and_then(|report| report.server).map(|server: ServerReport| server.cpu_us_per_packet)
 }
 
@@ -84,6 +84,10 @@ impl Table {
         let added =
             found.light.as_ref().zip(found.relay).map(|(light, relay)| light.latency.p99_ms - relay.p50_ms);
         table.single("added latency, light load: p99 less a plain relay's median", "ms", added, 1.0);
+        table.simulcast(found);
+        table.garbage(found.garbage.as_ref());
+        let storms = [("storm", &found.storm), ("storm into simulcast", &found.simulcast_storm)];
+        storms.into_iter().for_each(|(name, storm)| table.storm(name, storm.as_ref()));
         table
     }
 
@@ -99,9 +103,9 @@ impl Table {
         }
     }
 
-    fn compare(
+    pub fn compare(
         &mut self,
-        what: &'static str,
+        what: &str,
         unit: &'static str,
         (measured, reference): (Option<f64>, Option<f64>),
         limit: f64,
@@ -109,13 +113,15 @@ impl Table {
         if let (Some(measured), Some(reference)) = (measured, reference) {
             let ratio = measured / reference;
             let reference = Some(reference);
+            let what = what.to_owned();
             self.rows.push(Row { what, unit, measured, reference, ratio, limit, pass: ratio <= limit });
         }
     }
 
-    fn single(&mut self, what: &'static str, unit: &'static str, measured: Option<f64>, limit: f64) {
+    pub fn single(&mut self, what: &str, unit: &'static str, measured: Option<f64>, limit: f64) {
         if let Some(measured) = measured {
             let pass = measured <= limit;
+            let what = what.to_owned();
             self.rows.push(Row { what, unit, measured, reference: None, ratio: measured, limit, pass });
         }
     }
@@ -130,6 +136,11 @@ impl Table {
         self.single("2,000 viewers, two shards: failed joins", "", failed, 0.0);
         let p99_ms = found.map(|report| report.latency.p99_ms);
         self.single("2,000 viewers, two shards: end-to-end p99", "ms", p99_ms, 30.0);
+    }
+
+    /// Something to tell beside the lines.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     /// Whether every line is within its limit.

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::{Plan, Progress};
+use crate::garbage::Door;
 use crate::publisher::PublisherCounters;
 use crate::signalling::{SessionUrl, Signaller};
 use crate::viewer::core::ViewerSpec;
@@ -28,12 +29,23 @@ const DELETES_AT_ONCE: usize = 32;
 /// How many different refusals are told.
 const SHOWN_FAILURES: usize = 5;
 
+/// How many viewers' ways to the server are remembered.
+const KNOWN_DOORS: usize = 64;
+
 /// What came of the joins' HTTP part.
 #[derive(Debug)]
 pub(super) struct Joins {
     pub(super) attempted: u64,
     pub(super) answer_us: Histogram<u64>,
     pub(super) failures: Vec<String>,
+    /// Of the first viewers.
+    pub(super) doors: Vec<Door>,
+}
+
+impl Joins {
+    fn none() -> Result<Self> {
+        Ok(Self { attempted: 0, answer_us: totals::histogram()?, failures: Vec::new(), doors: Vec::new() })
+    }
 }
 
 /// What joins under way share.
@@ -50,6 +62,9 @@ pub(super) struct Joiner {
     signaller: Signaller,
     publishers: Vec<Arc<PublisherCounters>>,
     sessions: Vec<SessionUrl>,
+    /// Viewers that came and were not refused.
+    let_in: u64,
+    came: usize,
 }
 
 impl Joiner {
@@ -59,44 +74,56 @@ impl Joiner {
         signaller: Signaller,
         publishers: &[Arc<PublisherCounters>],
     ) -> Self {
-        Self { plan, fleet, signaller, publishers: publishers.to_vec(), sessions: Vec::new() }
+        Self {
+            plan,
+            fleet,
+            signaller,
+            publishers: publishers.to_vec(),
+            sessions: Vec::new(),
+            let_in: 0,
+            came: 0,
+        }
     }
 
-    /// Posts every viewer's offer, then waits until all play or time is up.
-    pub(super) async fn run(&mut self, progress: &Progress) -> Result<Joins> {
-        let joins = Joins { attempted: 0, answer_us: totals::histogram()?, failures: Vec::new() };
+    /// Posts the offers of `viewers` more, then waits until all play or time is up.
+    pub(super) async fn join(
+        &mut self,
+        viewers: usize,
+        per_second: f64,
+        progress: &Progress,
+    ) -> Result<Joins> {
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            outcome: Mutex::new((joins, Vec::new())),
+            outcome: Mutex::new((Joins::none()?, Vec::new())),
         });
         let started = tokio::time::Instant::now();
         let mut tasks = JoinSet::new();
-        for viewer in 0..self.plan.viewers {
-            let due = started + Duration::from_secs_f64(viewer as f64 / self.plan.joins_per_second);
+        for nth in 0..viewers {
+            let due = started + Duration::from_secs_f64(nth as f64 / per_second);
             tokio::time::sleep_until(due).await;
-            progress.joining(viewer + 1, self.plan.viewers, shared.answered.load(Ordering::Relaxed));
-            let stream = self.plan.stream_of(viewer);
+            progress.joining(nth + 1, viewers, shared.answered.load(Ordering::Relaxed));
+            let stream = self.plan.stream_of(self.came + nth);
             let endpoint = format!("{}/whep/{}", self.plan.target, self.plan.stream_path(stream));
             let publisher = self.publishers.get(stream).cloned();
             let (fleet, signaller, shared) = (self.fleet.clone(), self.signaller.clone(), shared.clone());
             tasks.spawn(async move { join(&endpoint, publisher, (&fleet, &signaller), &shared).await });
         }
         while tasks.join_next().await.is_some() {}
-        self.wait_until_complete(&shared, progress).await?;
+        self.came += viewers;
+        self.let_in += viewers as u64 - shared.refused.load(Ordering::Relaxed);
+        self.wait_until_complete(progress).await?;
         let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sessions = std::mem::take(&mut outcome.1);
-        let empty = Joins { attempted: 0, answer_us: totals::histogram()?, failures: Vec::new() };
-        Ok(std::mem::replace(&mut outcome.0, empty))
+        self.sessions.append(&mut outcome.1);
+        Ok(std::mem::replace(&mut outcome.0, Joins::none()?))
     }
 
-    async fn wait_until_complete(&self, shared: &Shared, progress: &Progress) -> Result<()> {
+    async fn wait_until_complete(&self, progress: &Progress) -> Result<()> {
         let deadline = Instant::now() + COMPLETE_TIMEOUT;
-        let wanted = self.plan.viewers as u64 - shared.refused.load(Ordering::Relaxed);
         loop {
             let totals = self.fleet.snapshot().await?;
-            progress.stage(&format!("{} of {} viewers play", totals.complete, self.plan.viewers));
-            if totals.complete + totals.failed >= wanted || Instant::now() > deadline {
+            progress.stage(&format!("{} of {} viewers play", totals.complete, self.came));
+            if totals.complete + totals.failed >= self.let_in || Instant::now() > deadline {
                 return Ok(());
             }
             tokio::time::sleep(COMPLETE_POLL).await;
@@ -137,6 +164,10 @@ async fn join(
             shared.answered.fetch_add(1, Ordering::Relaxed);
             outcome.0.answer_us.saturating_record(answered_after.as_micros() as u64);
             outcome.1.push(session);
+            if let Some(address) = answer.candidates.first().filter(|_| outcome.0.doors.len() < KNOWN_DOORS) {
+                let door = Door { ufrag: answer.ice.ufrag.clone(), address: *address };
+                outcome.0.doors.push(door);
+            }
             let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random(), publisher };
             fleet.add(seat.index, spec);
         }

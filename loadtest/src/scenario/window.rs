@@ -14,7 +14,7 @@ use crate::viewer::fleet::Fleet;
 use crate::viewer::totals::Totals;
 
 /// Longer than viewers go on asking for a packet.
-const REPAIR_TIME: Duration = Duration::from_millis(600);
+pub(super) const REPAIR_TIME: Duration = Duration::from_millis(600);
 
 /// Looks at the server's process as long as it is there.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,13 @@ pub(super) struct Window {
     generator_cpu: Duration,
 }
 
-/// Waits the plan's duration and looks at both ends.
-pub(super) async fn measure(plan: &Plan, fleet: &Fleet, progress: &Progress) -> Result<Window> {
+/// Waits `duration` and looks at both ends.
+pub(super) async fn measure(
+    plan: &Plan,
+    duration: Duration,
+    fleet: &Fleet,
+    progress: &Progress,
+) -> Result<Window> {
     let own_pid = std::process::id();
     let server = ServerProcess(plan.server_pid);
     let start = fleet.begin_window().await?;
@@ -46,13 +51,13 @@ pub(super) async fn measure(plan: &Plan, fleet: &Fleet, progress: &Progress) -> 
     let server_start = server.usage();
     let generator_start = process::usage(own_pid)?.cpu;
     let mut last = (Instant::now(), start.packets);
-    while let Some(left) = plan.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(left) = duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
         tokio::time::sleep(left.min(Duration::from_secs(1))).await;
         if progress.is_shown() {
             let totals = fleet.snapshot().await?;
             let rate = (totals.packets - last.1) as f64 / last.0.elapsed().as_secs_f64();
             last = (Instant::now(), totals.packets);
-            progress.steady(started.elapsed(), plan.duration, rate, &totals);
+            progress.steady(started.elapsed(), duration, rate, &totals);
         }
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -68,14 +73,29 @@ pub(super) async fn measure(plan: &Plan, fleet: &Fleet, progress: &Progress) -> 
 }
 
 impl Window {
+    /// Packets delivered.
+    pub(super) fn packets(&self) -> u64 {
+        self.end.packets - self.start.packets
+    }
+
+    /// Packets missing after repair.
+    pub(super) fn missing(&self) -> u64 {
+        self.end.sequences.missing().saturating_sub(self.start.sequences.missing())
+    }
+
+    /// CPU time of the server; none if it was not looked at.
+    pub(super) fn server_cpu(&self) -> Option<Duration> {
+        self.server.map(|(first, last)| last.cpu.saturating_sub(first.cpu))
+    }
+
     /// Puts the window's figures into `report`; `resident_before` are the server's bytes before the viewers came.
     pub(super) fn write(&self, report: &mut Report, resident_before: u64) {
         let (start, end) = (&self.start, &self.end);
-        let packets = end.packets - start.packets;
+        let packets = self.packets();
         let bytes = end.bytes - start.bytes;
         let due = end.sequences.due().saturating_sub(start.sequences.due());
         let received = end.sequences.received.saturating_sub(start.sequences.received);
-        let missing = end.sequences.missing().saturating_sub(start.sequences.missing());
+        let missing = self.missing();
         let share = |part: u64| if due == 0 { 0.0 } else { part as f64 / due as f64 };
         report.seconds = self.seconds;
         report.packets = packets;

@@ -14,6 +14,7 @@ use rtc_dtls::crypto_provider::RTCCryptoProvider;
 
 use super::dtls::{Handshake, HandshakeStep};
 use super::feedback::{self, ReportBlock, TransportFeedback};
+use super::first_picture::FirstPicture;
 use super::ice::{self, Incoming};
 use super::sdp::{Answer, IceCredentials};
 use super::sequence::{SequenceCounts, SequenceTracker};
@@ -137,6 +138,7 @@ pub struct Viewer {
     publisher: Option<Arc<PublisherCounters>>,
     has_media: bool,
     has_keyframe: bool,
+    first_picture: FirstPicture,
 }
 
 impl Viewer {
@@ -161,6 +163,7 @@ impl Viewer {
             publisher: spec.publisher,
             has_media: false,
             has_keyframe: false,
+            first_picture: FirstPicture::default(),
         }
     }
 
@@ -169,9 +172,9 @@ impl Viewer {
         self.phase
     }
 
-    /// Whether it has all that the answer promised: media, and a keyframe if there is video.
+    /// Whether it has all that the answer promised: media, and a whole keyframe if there is video.
     pub fn is_complete(&self) -> bool {
-        self.has_media && (self.has_keyframe || !self.answer.media.has_video())
+        self.has_media && (self.first_picture.is_whole() || !self.answer.media.has_video())
     }
 
     /// Counts of both its streams.
@@ -306,7 +309,7 @@ impl Viewer {
         }
         let media = if self.video.ssrc != 0 { self.video.ssrc } else { self.audio.ssrc };
         self.transport.write(&mut packet, self.ssrc, media);
-        let lacks_picture = self.video.ssrc != 0 && !self.has_keyframe;
+        let lacks_picture = self.video.ssrc != 0 && !self.first_picture.is_whole();
         if lacks_picture && self.ticks.is_multiple_of(TICKS_PER_PICTURE_REQUEST) {
             feedback::picture_loss(&mut packet, self.ssrc, self.video.ssrc);
             totals.keyframe_requests += 1;

@@ -52,7 +52,7 @@ pub struct Seat {
 
 enum Command {
     Add(usize, Box<ViewerSpec>),
-    Snapshot(oneshot::Sender<Totals>),
+    Snapshot(usize, oneshot::Sender<Totals>),
     BeginWindow(oneshot::Sender<Totals>),
     EndWindow(oneshot::Sender<Totals>),
     Stop,
@@ -144,7 +144,17 @@ impl Fleet {
     ///
     /// The thread is gone.
     pub async fn snapshot(&self) -> Result<Totals> {
-        self.ask(Command::Snapshot).await
+        self.snapshot_of_first(usize::MAX).await
+    }
+
+    /// All counts as of now; what viewers count each for themselves is of the first `viewers`: sequences, and how many
+    /// play.
+    ///
+    /// # Errors
+    ///
+    /// The thread is gone.
+    pub async fn snapshot_of_first(&self, viewers: usize) -> Result<Totals> {
+        self.ask(|answer| Command::Snapshot(viewers, answer)).await
     }
 
     /// Begins the measured window: latencies are noted anew, and what publishers send from here on is due. Returns all
@@ -199,16 +209,16 @@ fn run(
         loop {
             match inbox.try_recv() {
                 Ok(Command::Add(index, spec)) => state.add(started, index, *spec),
-                Ok(Command::Snapshot(answer)) => {
-                    let _ = answer.send(state.snapshot());
+                Ok(Command::Snapshot(viewers, answer)) => {
+                    let _ = answer.send(state.snapshot(viewers));
                 }
                 Ok(Command::BeginWindow(answer)) => {
                     state.begin_window();
-                    let _ = answer.send(state.snapshot());
+                    let _ = answer.send(state.snapshot(usize::MAX));
                 }
                 Ok(Command::EndWindow(answer)) => {
                     state.end_window(started);
-                    let _ = answer.send(state.snapshot());
+                    let _ = answer.send(state.snapshot(usize::MAX));
                 }
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return,
                 Err(mpsc::TryRecvError::Empty) => break,

@@ -9,6 +9,8 @@ pub struct RtpHeader {
     pub payload_type: u8,
     /// Sequence number.
     pub sequence: u16,
+    /// Timestamp.
+    pub timestamp: u32,
     /// Synchronisation source.
     pub ssrc: u32,
     /// Where the payload starts.
@@ -20,7 +22,7 @@ pub struct RtpHeader {
 impl RtpHeader {
     /// Reads the header of `packet`; none if it is not RTP version 2 or ends too early.
     pub fn parse(packet: &[u8]) -> Option<Self> {
-        let [first, second, s1, s2, _, _, _, _, c1, c2, c3, c4] = *packet.first_chunk::<12>()?;
+        let [first, second, s1, s2, t1, t2, t3, t4, c1, c2, c3, c4] = *packet.first_chunk::<12>()?;
         if first >> 6 != 2 {
             return None;
         }
@@ -44,6 +46,7 @@ impl RtpHeader {
             marker: second & 0x80 != 0,
             payload_type: second & 0x7f,
             sequence: u16::from_be_bytes([s1, s2]),
+            timestamp: u32::from_be_bytes([t1, t2, t3, t4]),
             ssrc: u32::from_be_bytes([c1, c2, c3, c4]),
             payload_start: at,
             extensions,

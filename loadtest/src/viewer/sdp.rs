@@ -164,6 +164,15 @@ impl AnsweredMedia {
         }
     }
 
+    /// The codec of repairs: the answer's, if it has but one.
+    pub fn repaired_codec(&self) -> Option<VideoCodec> {
+        match (self.h264, self.vp8) {
+            (Some(_), None) => Some(VideoCodec::H264),
+            (None, Some(_)) => Some(VideoCodec::Vp8),
+            _ => None,
+        }
+    }
+
     /// Whether `payload_type` carries repairs.
     pub fn is_repair(&self, payload_type: u8) -> bool {
         self.repairs.contains(&Some(payload_type))

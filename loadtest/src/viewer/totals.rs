@@ -1,6 +1,6 @@
 //! What all viewers of a fleet have counted together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
@@ -50,6 +50,10 @@ pub struct Totals {
     pub first_media_us: Histogram<u64>,
     /// From POST to the first keyframe packet, in microseconds.
     pub first_keyframe_us: Histogram<u64>,
+    /// From POST to the last packet of the first whole keyframe, in microseconds.
+    pub first_picture_us: Histogram<u64>,
+    /// When the last viewer so far had all that was promised.
+    pub completed_at: Option<Instant>,
     /// Viewers that had media and whose session the server closed, or who got none for a while when the window ended;
     /// filled in when a snapshot is taken.
     pub lost: u64,
@@ -84,6 +88,8 @@ impl Totals {
             latency_us: histogram()?,
             first_media_us: histogram()?,
             first_keyframe_us: histogram()?,
+            first_picture_us: histogram()?,
+            completed_at: None,
             sequences: SequenceCounts::default(),
             playing: 0,
             complete: 0,
@@ -101,5 +107,9 @@ impl Totals {
 
     pub(super) fn first_keyframe(&mut self, after: Duration) {
         self.first_keyframe_us.saturating_record(after.as_micros() as u64);
+    }
+
+    pub(super) fn first_picture(&mut self, after: Duration) {
+        self.first_picture_us.saturating_record(after.as_micros() as u64);
     }
 }

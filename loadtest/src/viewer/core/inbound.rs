@@ -6,6 +6,7 @@ use super::Viewer;
 use crate::clock;
 use crate::publisher::PublisherCounters;
 use crate::publisher::schedule::TrackKind;
+use crate::viewer::first_picture::PicturePacket;
 use crate::viewer::header::RtpHeader;
 use crate::viewer::sdp::VideoCodec;
 use crate::viewer::totals::Totals;
@@ -46,6 +47,7 @@ impl Viewer {
                 totals.note_latency(clock::unix_ns_of_ntp(u64::from_be_bytes(*ntp)), arrival_ns);
             }
         });
+        let was_complete = self.is_complete();
         if !self.has_media {
             self.has_media = true;
             totals.first_media(now.duration_since(self.posted_at));
@@ -54,7 +56,11 @@ impl Viewer {
         if let Some(codec) = media.video_codec(header.payload_type) {
             self.video.ssrc = header.ssrc;
             let number = self.video.receive(header.sequence, || sent_by(publisher, TrackKind::Video));
-            self.verify_video(now, (number, codec), header, packet, totals);
+            if !self.first_picture.is_whole() || self.is_sampled() {
+                let payload = self.open(number, header, packet, totals);
+                let starts_keyframe = payload.is_some_and(|payload| is_keyframe(codec, payload));
+                self.note_picture(now, (number, starts_keyframe), header, totals);
+            }
         } else if media.audio == Some(header.payload_type) {
             self.audio.ssrc = header.ssrc;
             let number = self.audio.receive(header.sequence, || sent_by(publisher, TrackKind::Audio));
@@ -64,13 +70,20 @@ impl Viewer {
         } else if media.is_repair(header.payload_type) {
             totals.repairs += 1;
             let number = self.repair_sequence.receive(header.sequence);
-            let original =
-                self.open(number, header, packet, totals).and_then(|p| p.first_chunk::<2>().copied());
-            if let Some(original) = original {
-                self.video.tracker.repair(u16::from_be_bytes(original));
+            let opened = self.open(number, header, packet, totals).and_then(|p| p.split_first_chunk::<2>());
+            if let Some((original, payload)) = opened {
+                let sequence = u16::from_be_bytes(*original);
+                let number = self.video.tracker.extend(sequence);
+                let codec = media.repaired_codec();
+                let starts_keyframe = codec.is_some_and(|codec| is_keyframe(codec, payload));
+                self.video.tracker.repair(sequence);
+                self.note_picture(now, (number, starts_keyframe), header, totals);
             }
         } else {
             totals.unreadable += 1;
+        }
+        if !was_complete && self.is_complete() {
+            totals.completed_at = Some(now);
         }
     }
 
@@ -102,22 +115,22 @@ impl Viewer {
         self.packets <= OPENED_AT_START || self.packets.is_multiple_of(OPENED_OF)
     }
 
-    fn verify_video(
+    /// A video packet was opened that is not known to be needless: the first keyframe may begin or end with it.
+    fn note_picture(
         &mut self,
         now: Instant,
-        (number, codec): (u64, VideoCodec),
+        (number, starts_keyframe): (u64, bool),
         header: RtpHeader,
-        packet: &mut [u8],
         totals: &mut Totals,
     ) {
-        if self.has_keyframe && !self.is_sampled() {
-            return;
-        }
-        let starts_picture =
-            self.open(number, header, packet, totals).is_some_and(|payload| is_keyframe(codec, payload));
-        if starts_picture && !self.has_keyframe {
+        let since_post = now.duration_since(self.posted_at);
+        if starts_keyframe && !self.has_keyframe {
             self.has_keyframe = true;
-            totals.first_keyframe(now.duration_since(self.posted_at));
+            totals.first_keyframe(since_post);
+        }
+        let RtpHeader { timestamp, marker, .. } = header;
+        if self.first_picture.take(PicturePacket { number, timestamp, marker, starts_keyframe }) {
+            totals.first_picture(since_post);
         }
     }
 

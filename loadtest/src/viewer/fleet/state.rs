@@ -280,9 +280,10 @@ impl FleetState {
         place.viewer.has_media() && (silent || place.viewer.phase() == Phase::Closed)
     }
 
-    pub(super) fn snapshot(&self) -> Totals {
+    /// All counts; those that each viewer keeps are of the first `viewers`.
+    pub(super) fn snapshot(&self, viewers: usize) -> Totals {
         let mut totals = self.totals.clone();
-        for place in self.places.iter().flatten() {
+        for place in self.places.iter().take(viewers).flatten() {
             for counts in place.viewer.counts() {
                 totals.sequences.expected += counts.expected;
                 totals.sequences.received += counts.received;
