@@ -4,6 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AforoPlayerElement } from '../src/player-element/aforo-player.ts';
 import { goLive, nextSample, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
+import { chooseQuality, FREEZE_MAX_SECONDS } from './quality.ts';
 import { type Server, startServer } from './server.ts';
 
 let server: Server;
@@ -17,14 +18,6 @@ afterAll(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Opens the menu and takes the best or the lowest size of it, or leaves the choice to the server. */
-async function choose(page: Page, which: 'best' | 'lowest' | 'auto'): Promise<void> {
-  await page.hover('aforo-player');
-  await page.getByRole('button', { name: /^Quality/ }).click();
-  const entries = page.getByRole('menuitemradio');
-  await { auto: entries.first(), best: entries.nth(1), lowest: entries.last() }[which].click();
-}
 
 const shown = (page: Page) =>
   page.evaluate(() => document.querySelector('aforo-player')?.video.videoHeight ?? 0);
@@ -41,9 +34,6 @@ async function becomes(page: Page, which: 'larger' | 'smaller', lines: number): 
   return shown(page);
 }
 
-/** Short of this a freeze is one that encoders on busy cores make, not one of a viewer who waits for a keyframe. */
-const FREEZE_MAX_SECONDS = 1;
-
 test.each([
   'H264',
   'VP8',
@@ -58,14 +48,14 @@ test.each([
     const layers = document.querySelector<AforoPlayerElement>('aforo-player')?.player?.layers ?? [];
     return layers.length > 1;
   });
-  await choose(viewer, 'lowest');
+  await chooseQuality(viewer, -1);
   const first = await becomes(viewer, 'smaller', 720);
   const before = await nextSample(viewer);
-  await choose(viewer, 'best');
+  await chooseQuality(viewer, 1);
   const large = await becomes(viewer, 'larger', first);
-  await choose(viewer, 'lowest');
+  await chooseQuality(viewer, -1);
   const small = await becomes(viewer, 'smaller', large);
-  await choose(viewer, 'auto');
+  await chooseQuality(viewer, 0);
   await becomes(viewer, 'larger', small);
   const after = await nextSample(viewer);
   expect(after.counters.framesDecoded).toBeGreaterThan(before.counters.framesDecoded);

@@ -2,7 +2,7 @@
 
 export { endpointUrl, NAME_RULE, nameProblem } from './name.ts';
 export { Player, type PlayerEvents, type PlayerOptions, type PlayerState } from './player/player.ts';
-export type { VideoLayer } from './player/viewer-events.ts';
+export type { VideoLayer } from './player/video-layer.ts';
 export { AforoPlayerElement, defineAforoPlayer } from './player-element/aforo-player.ts';
 export { canSend, type VideoCodec } from './publisher/codec-preference.ts';
 export {

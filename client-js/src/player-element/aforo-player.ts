@@ -40,7 +40,7 @@ export class AforoPlayerElement extends HTMLElement {
       togglePictureInPicture: () => void this.#togglePictureInPicture(),
       toggleFullscreen: () => void this.#toggleFullscreen(),
       retry: () => this.#restart(),
-      chooseQuality: (rid) => void this.#chooseQuality(rid),
+      chooseQuality: (id) => void this.#chooseQuality(id),
     });
     this.video.addEventListener('volumechange', () => this.#render());
     this.video.addEventListener('resize', () => this.#showQuality());
@@ -127,8 +127,8 @@ export class AforoPlayerElement extends HTMLElement {
     this.#view.showQuality(qualityChoices({ layers, selected: selectedLayer, shownHeight }));
   }
 
-  async #chooseQuality(rid: string | null): Promise<void> {
-    const wished = this.#player?.selectLayer(rid);
+  async #chooseQuality(id: string | null): Promise<void> {
+    const wished = this.#player?.selectLayer(id);
     this.#showQuality();
     await wished;
     this.#showQuality();

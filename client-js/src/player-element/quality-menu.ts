@@ -1,13 +1,13 @@
 /** The menu from which a person chooses the picture's quality. */
 
 import { icon } from '../icons.ts';
-import type { VideoLayer } from '../player/viewer-events.ts';
+import type { VideoLayer } from '../player/video-layer.ts';
 import { formatBitrate } from '../stats/format.ts';
 
 /** One entry of the menu. */
 export interface QualityChoice {
   /** Of the layer; `null` lets the server choose. */
-  readonly rid: string | null;
+  readonly id: string | null;
   readonly name: string;
   /** What it takes of the network; empty where that depends. */
   readonly detail: string;
@@ -26,20 +26,27 @@ export interface QualitySituation {
 export function qualityChoices({ layers, selected, shownHeight }: QualitySituation): QualityChoice[] {
   if (layers.length < 2) return [];
   const now = selected === null && shownHeight > 0 ? `now ${shownHeight}p` : '';
-  const automatic = { rid: null, name: 'Auto', detail: now, chosen: selected === null };
+  const automatic = { id: null, name: 'Auto', detail: now, chosen: selected === null };
   return [automatic, ...layers.map((layer, index) => choiceOf(layer, index, layers.length, selected))];
 }
 
 function choiceOf(layer: VideoLayer, index: number, count: number, selected: string | null): QualityChoice {
-  const { rid, height, bitrateBps } = layer;
-  const name = height === null ? (['Best', 'Lowest'][index === 0 ? 0 : 1] as string) : `${height}p`;
-  const known = height !== null || index === 0 || index === count - 1;
+  const { id, bitrateBps } = layer;
   return {
-    rid,
-    name: known ? name : 'Medium',
+    id,
+    name: nameOf(layer, index, count),
     detail: formatBitrate(bitrateBps),
-    chosen: rid === selected,
+    chosen: id === selected,
   };
+}
+
+function nameOf({ width, height, temporalLayerId }: VideoLayer, index: number, count: number): string {
+  const place = index === 0 ? 'first' : index === count - 1 ? 'last' : 'between';
+  if (temporalLayerId !== null)
+    return { first: 'Smooth', between: 'Less smooth', last: 'Least smooth' }[place];
+  if (height === null) return { first: 'Best', between: 'Medium', last: 'Lowest' }[place];
+  // Of a picture that is held upright, its width is what people call it by.
+  return `${Math.min(height, width ?? height)}p`;
 }
 
 /** What the button says: the choice, in as few letters as there are. */
@@ -53,12 +60,12 @@ export class QualityMenu {
   readonly #button = document.createElement('button');
   readonly #caption = document.createElement('span');
   readonly #list = document.createElement('div');
-  readonly #choose: (rid: string | null) => void;
+  readonly #choose: (id: string | null) => void;
   #drawn = '';
   #open = false;
   #redrawing = false;
 
-  constructor(choose: (rid: string | null) => void) {
+  constructor(choose: (id: string | null) => void) {
     this.#choose = choose;
     this.element.className = 'quality';
     this.element.hidden = true;
@@ -95,9 +102,9 @@ export class QualityMenu {
 
   /** Entries that stay are changed where they are: a pointer or the focus may be on them. */
   #draw(choices: readonly QualityChoice[]): void {
-    const known = new Map(this.#items().map((item) => [item.dataset.rid, item]));
+    const known = new Map(this.#items().map((item) => [item.dataset.layer, item]));
     const items = choices.map((choice) => {
-      const item = known.get(choice.rid ?? '') ?? this.#item(choice.rid);
+      const item = known.get(choice.id ?? '') ?? this.#item(choice.id);
       const [title, figure] = item.querySelectorAll('b, i');
       if (title !== undefined) title.textContent = choice.name;
       if (figure !== undefined) figure.textContent = choice.detail;
@@ -113,14 +120,14 @@ export class QualityMenu {
     if (this.#open && focused !== undefined) (items.includes(focused) ? focused : items[0])?.focus();
   }
 
-  #item(rid: string | null): HTMLButtonElement {
+  #item(id: string | null): HTMLButtonElement {
     const item = document.createElement('button');
     item.type = 'button';
     item.setAttribute('role', 'menuitemradio');
-    item.dataset.rid = rid ?? '';
+    item.dataset.layer = id ?? '';
     item.append(icon('check'), document.createElement('b'), document.createElement('i'));
     item.addEventListener('click', () => {
-      this.#choose(rid);
+      this.#choose(id);
       this.#setOpen(false);
       this.#button.focus();
     });

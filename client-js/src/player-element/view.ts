@@ -14,7 +14,7 @@ export interface ViewActions {
   readonly toggleFullscreen: () => void;
   readonly retry: () => void;
   /** `null` leaves the choice to the server. */
-  readonly chooseQuality: (rid: string | null) => void;
+  readonly chooseQuality: (id: string | null) => void;
 }
 
 /** How long the controls stay after the last sign of a pointer. */

@@ -2,7 +2,7 @@
 
 import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
-import { postLayer } from '../session/endpoint.ts';
+import { type LayerWish, postLayer } from '../session/endpoint.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
@@ -14,7 +14,8 @@ import { type Flow, StallWatch } from '../stats/stall.ts';
 import { HoldBack } from './hold-back.ts';
 import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
-import { type OpenEventSource, type VideoLayer, ViewerEvents } from './viewer-events.ts';
+import { type VideoLayer, wishFor } from './video-layer.ts';
+import { type OpenEventSource, ViewerEvents } from './viewer-events.ts';
 
 /**
  * - `waiting`: the stream is not live; the player asks again by itself
@@ -54,7 +55,7 @@ export interface PlayerEvents {
   stats: PlaybackSample;
   /** Whether the picture moves. */
   flow: Flow;
-  /** The layers that may be chosen, best first; none without simulcast. See {@link Player.selectLayer}. */
+  /** The layers that may be chosen, best first; none where there is no choice. See {@link Player.selectLayer}. */
   layers: readonly VideoLayer[];
   /** How many watch; `null` while the server does not tell by itself. */
   viewers: number | null;
@@ -87,7 +88,7 @@ export class Player extends Emitter<PlayerEvents> {
   readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
   #events: ViewerEvents | null = null;
   #layers: readonly VideoLayer[] = [];
-  #wanted: string | null = null;
+  #wanted: { readonly id: string; readonly wish: LayerWish } | null = null;
   #moving = false;
   /** Whether the server said that nobody publishes at the moment. */
   #offAir = false;
@@ -126,14 +127,16 @@ export class Player extends Emitter<PlayerEvents> {
     return this.#layers;
   }
 
-  /** The layer that was chosen, by its `rid`; `null` leaves the choice to the server. */
+  /** The layer that was chosen, by its id; `null` leaves the choice to the server. */
   get selectedLayer(): string | null {
-    return this.#wanted;
+    return this.#wanted?.id ?? null;
   }
 
   /** Asks for a layer, in this session and those that follow; `null` leaves the choice to the server. */
-  async selectLayer(rid: string | null): Promise<void> {
-    this.#wanted = rid;
+  async selectLayer(id: string | null): Promise<void> {
+    const layer = this.#layers.find((layer) => layer.id === id);
+    if (id === null) this.#wanted = null;
+    else this.#wanted = { id, wish: layer === undefined ? { rid: id } : wishFor(layer) };
     const session = this.#keeper.session;
     if (session !== null) await this.#wish(session);
   }
@@ -268,7 +271,7 @@ export class Player extends Emitter<PlayerEvents> {
     const url = session.extensions?.layer ?? null;
     if (url === null) return;
     try {
-      await postLayer(session.endpoint, url, this.#wanted === null ? {} : { rid: this.#wanted });
+      await postLayer(session.endpoint, url, this.#wanted?.wish ?? {});
     } catch {
       // The publisher has no such layer any more: what the server chooses is better than what is not there.
       this.#wanted = null;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { FakeEventSource } from './fake-event-source.ts';
-import { readLayers, ViewerEvents } from './viewer-events.ts';
+import { ViewerEvents } from './viewer-events.ts';
 
 const REFUSED = () => new Response(null, { status: 503 });
 const MADE = () => new Response(null, { status: 201, headers: { Location: '/s/1/sse/1' } });
@@ -65,17 +65,4 @@ test('a refusal leaves it to others to ask; a broken connection is the browserâ€
   expect(told.at(-1)).toEqual(['open', false]);
   events.close();
   expect(source?.closed).toBe(true);
-});
-
-test('layers of both drafts are read, those that are sent, best first', () => {
-  const q = { rid: 'q', width: 320, height: 180, bitrate: 100_000 };
-  const f = { encodingId: 'f', width: 1280, height: 720, bitrate: 1_500_000, active: true };
-  const h = { rid: 'h', width: 640, height: 360, bitrate: 0, active: false };
-  const expected = [
-    { rid: 'f', width: 1280, height: 720, bitrateBps: 1_500_000 },
-    { rid: 'q', width: 320, height: 180, bitrateBps: 100_000 },
-  ];
-  expect(readLayers({ '1': [q, h, f] })).toEqual(expected);
-  expect(readLayers({ '1': { layers: [f, q] } })).toEqual(expected);
-  expect(readLayers({ '1': [{ spatialLayerId: 0, bitrate: 1 }, null, 'x'], '2': 7 })).toEqual([]);
 });

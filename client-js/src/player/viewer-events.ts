@@ -2,16 +2,7 @@
 
 import { Emitter } from '../emitter.ts';
 import { type Endpoint, postEvents } from '../session/endpoint.ts';
-
-/** One layer of the video, as a person may choose it. */
-export interface VideoLayer {
-  /** Its simulcast name. */
-  readonly rid: string;
-  /** Pixels; `null` until the server knows. */
-  readonly width: number | null;
-  readonly height: number | null;
-  readonly bitrateBps: number;
-}
+import { readLayers, type VideoLayer } from './video-layer.ts';
 
 /** What is told. */
 export interface ViewerEventMap {
@@ -19,7 +10,7 @@ export interface ViewerEventMap {
   open: boolean;
   /** Whether the stream is on air. */
   live: boolean;
-  /** The layers that are being sent, best first. */
+  /** The layers that are being sent and may be chosen, best first. */
   layers: readonly VideoLayer[];
   viewers: number;
   /** The session should move to this WHEP endpoint; `null` is the one that it came from. */
@@ -104,33 +95,4 @@ function readUrl(url: unknown, base: string): string | null {
   if (typeof url !== 'string' || !URL.canParse(url, base)) return null;
   const { href, protocol } = new URL(url, base);
   return protocol === 'https:' || protocol === 'http:' ? href : null;
-}
-
-/**
- * The layers that are being sent, whatever section they are of: there is one video. Those of earlier drafts have an
- * `encodingId` and stand one object deeper.
- */
-export function readLayers(data: unknown): VideoLayer[] {
-  const layers = Object.values(data as object).flatMap((section: unknown) => {
-    if (Array.isArray(section)) return section;
-    const { layers: inner } = (section ?? {}) as { layers?: unknown };
-    return Array.isArray(inner) ? inner : [];
-  });
-  return layers
-    .map(readLayer)
-    .filter((layer) => layer !== null)
-    .sort(byQuality);
-}
-
-function readLayer(value: unknown): VideoLayer | null {
-  const layer = (value ?? {}) as Record<string, unknown>;
-  const rid = layer.rid ?? layer.encodingId;
-  const number = (field: unknown) => (typeof field === 'number' && field > 0 ? field : null);
-  const bitrateBps = number(layer.bitrate);
-  if (typeof rid !== 'string' || bitrateBps === null || layer.active === false) return null;
-  return { rid, bitrateBps, width: number(layer.width), height: number(layer.height) };
-}
-
-function byQuality(a: VideoLayer, b: VideoLayer): number {
-  return (b.height ?? 0) - (a.height ?? 0) || b.bitrateBps - a.bitrateBps;
 }

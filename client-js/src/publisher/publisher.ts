@@ -10,7 +10,7 @@ import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PublishSample, readPublish } from '../stats/publish-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { orderCodecs, type VideoCodec } from './codec-preference.ts';
-import { videoEncodings, worthSimulcast } from './encodings.ts';
+import { type Encoding, videoEncodings, worthScaling, worthSimulcast } from './encodings.ts';
 
 /** - `live`: the server receives us. The others are those of {@link SessionKeeper}; a publisher never waits. */
 export type PublisherState = 'idle' | 'connecting' | 'live' | 'reconnecting' | 'failed' | 'ended';
@@ -26,6 +26,11 @@ export interface PublisherOptions {
   readonly maxBitrateBps?: number;
   /** Sends three sizes instead of one (RFC 8853); see {@link worthSimulcast} for when, unless told otherwise. */
   readonly simulcast?: boolean;
+  /**
+   * The layers within one stream of VP9 or AV1 (W3C WebRTC-SVC), e.g. `L3T3_KEY`, `L1T1` for none; where nobody says so and
+   * `simulcast` is not set, see {@link worthScaling}. A browser that does not know the mode sends one size.
+   */
+  readonly scalabilityMode?: string;
   /**
    * The page was on air here and ended without a farewell, as after a crash: the server may hold that session for a
    * while, so a name that is `taken` is waited for as it is after a loss. Off unless told otherwise.
@@ -135,15 +140,33 @@ export class Publisher extends Emitter<PublisherEvents> {
       sendEncodings: [{ maxBitrate: AUDIO_MAX_BITRATE_BPS }],
     });
     const codec = this.#options.codec ?? 'H264';
-    const simulcast = this.#options.simulcast ?? worthSimulcast(this.#tracks.video, codec);
-    const video = connection.addTransceiver(this.#tracks.video ?? 'video', {
-      direction: 'sendonly',
-      streams,
-      sendEncodings: videoEncodings(maxBitrateBps, simulcast),
-    });
+    const video = this.#addVideo(connection, streams, maxBitrateBps, codec);
     const codecs = RTCRtpSender.getCapabilities?.('video')?.codecs;
     if (codecs !== undefined && 'setCodecPreferences' in video) {
       video.setCodecPreferences(orderCodecs(codecs, codec));
+    }
+  }
+
+  #addVideo(
+    connection: RTCPeerConnection,
+    streams: MediaStream[],
+    maxBitrateBps: number,
+    codec: VideoCodec,
+  ): RTCRtpTransceiver {
+    const track = this.#tracks.video;
+    const simulcast = this.#options.simulcast ?? worthSimulcast(track, codec);
+    const worth = this.#options.simulcast === undefined ? worthScaling(track, codec) : null;
+    const scalabilityMode = this.#options.scalabilityMode ?? worth;
+    const add = (mode: string | null) => {
+      const sendEncodings: Encoding[] = videoEncodings(maxBitrateBps, simulcast, mode);
+      return connection.addTransceiver(track ?? 'video', { direction: 'sendonly', streams, sendEncodings });
+    };
+    try {
+      return add(scalabilityMode);
+    } catch (error) {
+      // What browsers say that know modes, but not this one.
+      if (scalabilityMode === null || !(error instanceof DOMException)) throw error;
+      return add(null);
     }
   }
 

@@ -82,6 +82,8 @@ export async function postEvents(
 export interface LayerWish {
   readonly mediaId?: string;
   readonly rid?: string;
+  readonly spatialLayerId?: number;
+  readonly temporalLayerId?: number;
   readonly maxHeight?: number;
 }
 

@@ -49,7 +49,7 @@ use slab::Slab;
 pub use clock::SenderClock;
 pub use error::PlaneError;
 pub use forwarded::Forwarded;
-pub use report::{LayerReport, TrackReport};
+pub use report::{LayerReport, PartReport, TrackReport};
 
 use crate::media::counters::Counters;
 use crate::media::gather;

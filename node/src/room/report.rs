@@ -97,6 +97,28 @@ pub struct LayerReport {
     /// In pixels; absent while unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u16>,
+    /// What a viewer can get of it, best first, if it has several spatial or temporal layers; absent in the list of all rooms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartReport>,
+}
+
+/// A part of a scalable layer: its spatial and temporal layers up to these.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartReport {
+    /// Highest spatial layer, as viewers ask for it.
+    pub spatial_layer: u8,
+    /// Highest temporal layer, as viewers ask for it.
+    pub temporal_layer: u8,
+    /// All of the part, bits per second.
+    pub bitrate_bps: u64,
+    /// Whether its encoder sends these two layers.
+    pub active: bool,
+    /// In pixels; absent while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u16>,
+    /// In pixels; absent while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u16>,
 }
 
 /// What the core knows of a room.
@@ -144,14 +166,30 @@ fn of_track(track: &StreamTrack) -> TrackReport {
 /// The layers of `track` as its shard reports them, for listeners.
 pub(super) fn layers_of(track: &StreamTrack, answer: &ShardReport) -> Vec<LayerState> {
     let Some((_, figures)) = answer.tracks.iter().find(|(id, _)| *id == track.id) else { return Vec::new() };
-    let layers = figures.layers.iter().enumerate().map(|(index, layer)| LayerState {
-        rid: track.rids.get(index).cloned(),
-        bitrate_bps: if layer.active { layer.bitrate_bps } else { 0 },
-        width: layer.size.map(|(width, _)| width),
-        height: layer.size.map(|(_, height)| height),
-        ..LayerState::default()
-    });
-    layers.collect()
+    let rids = track.rids.iter().map(Some).chain(std::iter::repeat(None));
+    figures.layers.iter().zip(rids).flat_map(|(layer, rid)| states_of(layer, rid.cloned())).collect()
+}
+
+/// A layer for listeners: each of its parts, or itself if it has none.
+fn states_of(layer: &plane::LayerReport, rid: Option<String>) -> Vec<LayerState> {
+    let state = |(spatial, temporal), active, bitrate_bps, size: Option<(u16, u16)>| {
+        let ((width, height), rid) = (size.unzip(), rid.clone());
+        LayerState {
+            rid,
+            spatial,
+            temporal,
+            width,
+            height,
+            bitrate_bps: if active { bitrate_bps } else { 0 },
+        }
+    };
+    if layer.parts.is_empty() {
+        return vec![state((0, 0), layer.active, layer.bitrate_bps, layer.size)];
+    }
+    let of_part = |part: &plane::PartReport| {
+        state((part.spatial, part.temporal), part.active, part.bitrate_bps, part.size)
+    };
+    layer.parts.iter().map(of_part).collect()
 }
 
 /// The tracks of the room by the shard where they enter.
@@ -189,6 +227,61 @@ impl TrackReport {
             layer.bitrate_bps = Some(figures.bitrate_bps);
             layer.active = Some(figures.active);
             (layer.width, layer.height) = figures.size.unzip();
+            layer.parts = figures.parts.iter().map(PartReport::of).collect();
         }
+    }
+}
+
+impl PartReport {
+    fn of(part: &plane::PartReport) -> Self {
+        let (width, height) = part.size.unzip();
+        let plane::PartReport { spatial, temporal, active, bitrate_bps, .. } = *part;
+        Self { spatial_layer: spatial, temporal_layer: temporal, bitrate_bps, active, width, height }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::media::codec::CodecKind;
+    use crate::media::negotiated::Codec;
+
+    fn part((spatial, temporal): (u8, u8), active: bool, bitrate_bps: u64) -> plane::PartReport {
+        let size = (spatial == 1).then_some((1_280, 720));
+        plane::PartReport { spatial, temporal, active, bitrate_bps, size }
+    }
+
+    #[test]
+    fn a_scalable_layer_is_told_in_parts_and_another_as_it_is() {
+        let codec = Codec { kind: CodecKind::Vp9, payload_type: 98, fmtp: String::new() };
+        let rids = vec!["f".to_owned(), "q".to_owned()];
+        let track = StreamTrack { id: TrackId(7), codec, rids };
+        let parts = vec![part((1, 0), false, 900), part((0, 0), true, 300)];
+        let layers = vec![
+            plane::LayerReport { active: true, bitrate_bps: 950, parts, ..plane::LayerReport::default() },
+            plane::LayerReport { active: true, bitrate_bps: 90, ..plane::LayerReport::default() },
+        ];
+        let figures = plane::TrackReport { layers, ..plane::TrackReport::default() };
+        let answer = ShardReport { tracks: vec![(track.id, figures)] };
+        let of_f = LayerState { rid: Some("f".to_owned()), ..LayerState::default() };
+        let larger = LayerState { spatial: 1, width: Some(1_280), height: Some(720), ..of_f.clone() };
+        let expected = [
+            larger,
+            LayerState { bitrate_bps: 300, ..of_f },
+            LayerState { rid: Some("q".to_owned()), bitrate_bps: 90, ..LayerState::default() },
+        ];
+        assert_eq!(layers_of(&track, &answer), expected);
+        let mut report = of_track(&track);
+        report.fill(&answer.tracks[0].1);
+        let shown = serde_json::to_value(&report.layers).unwrap();
+        assert_eq!(shown[0]["bitrate_bps"], 950);
+        let expected = serde_json::json!([
+            { "spatial_layer": 1, "temporal_layer": 0, "bitrate_bps": 900, "active": false, "width": 1280, "height": 720 },
+            { "spatial_layer": 0, "temporal_layer": 0, "bitrate_bps": 300, "active": true },
+        ]);
+        assert_eq!(shown[0]["parts"], expected);
+        assert_eq!(shown[1].get("parts"), None);
     }
 }

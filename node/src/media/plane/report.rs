@@ -40,6 +40,23 @@ pub struct LayerReport {
     pub keyframes: u64,
     /// Viewers on this shard that play it.
     pub viewers: u32,
+    /// What can be played of it alone, best first: one for each of its spatial and temporal layers; empty if it has one of each.
+    pub parts: Vec<PartReport>,
+}
+
+/// A part of a scalable layer: its spatial and temporal layers up to these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartReport {
+    /// Highest spatial layer.
+    pub spatial: u8,
+    /// Highest temporal layer.
+    pub temporal: u8,
+    /// Whether the encoder sends these two layers.
+    pub active: bool,
+    /// Bits per second of the whole part, as it is taken in.
+    pub bitrate_bps: u64,
+    /// In pixels, once known.
+    pub size: Option<(u16, u16)>,
 }
 
 impl Plane {
@@ -49,18 +66,19 @@ impl Plane {
         let mut report =
             TrackReport { keyframes: track.keyframes, legs: track.legs.len(), ..Default::default() };
         for (layer, index) in track.layers.iter().zip(0_u8..) {
-            let bitrate_bps = layer.bitrate_bps(now);
+            let (bitrate_bps, active) = (layer.bitrate_bps(now), layer.is_active(now));
             report.packets += layer.packets;
             report.bytes += layer.bytes;
             report.lost += layer.lost;
             report.bitrate_bps += bitrate_bps;
             report.layers.push(LayerReport {
                 rid: track.rids.get(usize::from(index)).cloned().unwrap_or_default(),
-                active: layer.is_active(now),
+                active,
                 bitrate_bps,
                 size: (layer.width > 0 && layer.height > 0).then_some((layer.width, layer.height)),
                 keyframes: layer.keyframes,
                 viewers: track.audience.players(index),
+                parts: layer.parts(now, active),
             });
         }
         Some(report)

@@ -78,15 +78,15 @@ impl FromIterator<EventKind> for EventKinds {
 pub struct LayerState {
     /// Its simulcast name; `None` without simulcast.
     pub rid: Option<String>,
-    /// Its spatial layer.
+    /// Its spatial layer, with all below it.
     pub spatial: u8,
-    /// Its temporal layer.
+    /// Its temporal layer, with all below it.
     pub temporal: u8,
     /// Pixels, once a picture told.
     pub width: Option<u16>,
     /// Pixels, once a picture told.
     pub height: Option<u16>,
-    /// What comes of it from the publisher; 0 if nothing does.
+    /// What a viewer of it gets, from what comes from the publisher; 0 if nothing does.
     pub bitrate_bps: u64,
 }
 

@@ -45,6 +45,11 @@ impl Source {
             let id = (self.picture | 0x8000).to_be_bytes();
             let indices = temporal << 5 | 0x10 | spatial << 1 | u8::from(spatial > 0);
             let mut payload = vec![0x80 | predicted | 0x20 | 0x08 | 0x04, id[0], id[1], indices, 3];
+            if keyframe && spatial == 0 {
+                // The structure: two spatial layers of 640 x 360 and 1,280 x 720 pixels.
+                payload[0] |= 0x02;
+                payload.extend([0x30, 2, 0x80, 1, 0x68, 5, 0, 2, 0xD0]);
+            }
             payload.resize(size, self.picture as u8);
             self.packet(&payload, spatial == 1)
         });
@@ -385,4 +390,32 @@ fn who_takes_no_descriptors_gets_the_picture_that_needs_none() {
     let mut viewer = rig.viewer(1, &plain);
     let (_, counts) = temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1);
     assert_eq!(counts, [60, 30, 60]);
+}
+
+#[test]
+fn each_part_is_reported_with_what_it_takes() {
+    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let parts = |rig: &Rig| rig.plane.track_report(rig.now, VIDEO).unwrap().layers[0].parts.clone();
+    for step in 0..10 {
+        let shown = source.vp9(step == 0);
+        source.show(&mut rig, &mut [], shown);
+    }
+    assert_eq!(parts(&rig), [], "in the first second nobody knows what they take");
+    for _ in 0..60 {
+        let shown = source.vp9(false);
+        source.show(&mut rig, &mut [], shown);
+    }
+    let found = parts(&rig);
+    let layers: Vec<_> = found.iter().map(|part| (part.spatial, part.temporal)).collect();
+    assert_eq!(layers, [(1, 1), (1, 0), (0, 1), (0, 0)]);
+    let sizes: Vec<_> = found.iter().map(|part| part.size.unwrap()).collect();
+    assert_eq!(sizes, [(1_280, 720), (1_280, 720), (640, 360), (640, 360)], "known since the only keyframe");
+    assert!(found.iter().all(|part| part.active));
+    let ratio = |one: usize, other: usize| found[one].bitrate_bps as f64 / found[other].bitrate_bps as f64;
+    assert!((1.9..2.1).contains(&ratio(0, 1)) && (1.9..2.1).contains(&ratio(2, 3)), "{found:?}");
+    assert!(ratio(0, 2) > 4.0, "{found:?}");
+    rig.now += Duration::from_secs(3);
+    assert_eq!(parts(&rig), []);
 }

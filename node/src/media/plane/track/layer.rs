@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::clock::SenderClock;
 use super::super::keyframe::KeyframeRequests;
+use super::super::report::PartReport;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
 use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, spatial_size};
@@ -199,15 +200,17 @@ impl Layer {
         let payload = packet.get(header.payload()).unwrap_or_default();
         let descriptor = header.extension(packet, canonical_id(ExtensionKind::DependencyDescriptor));
         let position = self.reader.read(codec, payload, descriptor)?;
-        if self.points.is_none() && position.spatial == 0 && position.temporal == 0 {
+        let reader = &self.reader;
+        let size = |spatial| spatial_size(codec, payload, spatial).or_else(|| reader.size(spatial));
+        // The first packet of a keyframe is of the lowest layers; it says how large the others are, and no other packet does.
+        let announces = keyframe && size(1).is_some();
+        if self.points.is_none() && position.spatial == 0 && position.temporal == 0 && !announces {
             return Some(position);
         }
         let points = self.points.get_or_insert_with(|| Box::new(Points::new(now)));
         points.take(now, &position, packet.len() as u64);
         if keyframe {
-            let reader = &self.reader;
-            points
-                .set_sizes(|spatial| spatial_size(codec, payload, spatial).or_else(|| reader.size(spatial)));
+            points.set_sizes(size);
         }
         Some(position)
     }
@@ -215,6 +218,11 @@ impl Layer {
     /// Whether parts of it can be played.
     pub(in super::super) fn is_scalable(&self) -> bool {
         self.points.is_some()
+    }
+
+    /// What can be played of it alone, best first. `active`: whether it flows.
+    pub(in super::super) fn parts(&self, now: Instant, active: bool) -> Vec<PartReport> {
+        self.points.as_ref().map(|points| points.report(now, active)).unwrap_or_default()
     }
 
     /// Where the window's packets stand for legs at `point`; `None` for all as they are.

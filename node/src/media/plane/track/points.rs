@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::super::report::PartReport;
 use super::layer::{WINDOW_PACKETS, WindowPacket};
 use crate::media::codec::{Point, Position};
 use crate::media::numbering::{Numbering, Place};
@@ -17,7 +18,7 @@ const LAYERS_APART: usize = 4;
 /// who wants another one gets. Each costs some 30 KiB.
 const POINTS_CAPACITY: usize = 8;
 
-/// See the module. Made with the first packet that is not of the lowest layers.
+/// See the module. Made with the first packet that is not of the lowest layers, or says that there are others.
 pub(in super::super) struct Points {
     /// By spatial and temporal layer.
     rates: [[RateMeter; LAYERS_APART]; LAYERS_APART],
@@ -118,6 +119,28 @@ impl Points {
     /// Highest spatial and temporal layer so far.
     pub(super) fn highest(&self) -> (u8, u8) {
         self.highest
+    }
+
+    /// Every part that can be played, best first; none in the first second, when nothing is known of what they take.
+    pub(super) fn report(&self, now: Instant, active: bool) -> Vec<PartReport> {
+        let top = LAYERS_APART as u8 - 1;
+        let (spatial, temporal) = (self.highest.0.min(top), self.highest.1.min(top));
+        let all = (0..=spatial)
+            .rev()
+            .flat_map(|spatial| (0..=temporal).rev().map(move |temporal| (spatial, temporal)));
+        let parts: Vec<PartReport> = all
+            .map(|(spatial, temporal)| {
+                let point = Point::new(Some(spatial), Some(temporal));
+                let own =
+                    self.rates.get(usize::from(spatial)).and_then(|rates| rates.get(usize::from(temporal)));
+                let flows = own.is_some_and(|rate| rate.per_second(now) > 0.0);
+                let size = Some(self.size(point)).filter(|(width, height)| *width > 0 && *height > 0);
+                let bitrate_bps = self.bitrate_bps(now, point);
+                PartReport { spatial, temporal, active: active && flows, bitrate_bps, size }
+            })
+            .collect();
+        let known = parts.iter().any(|part| part.bitrate_bps > 0);
+        if known { parts } else { Vec::new() }
     }
 
     /// Whether a leg can play `point` from now on.

@@ -1,0 +1,110 @@
+/** VP9 and AV1 in three sizes within one stream, end to end: a viewer chooses among them, and gets what it chose. */
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { goLive, nextSample, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
+import { chooseQuality, FREEZE_MAX_SECONDS } from './quality.ts';
+import { type Server, startServer } from './server.ts';
+
+/** What one core encodes in three sizes beside a viewer that decodes them, with the slower of the two codecs. */
+const FRAMES_PER_SECOND = 10;
+
+let server: Server;
+let browser: Browser;
+
+beforeAll(async () => {
+  server = await startServer();
+  browser = await startBrowser({ framesPerSecond: FRAMES_PER_SECOND });
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Waits until the browser says that it decodes pictures of so many lines. */
+async function decodes(page: Page, lines: number): Promise<void> {
+  for (;;) if ((await nextSample(page)).height === lines) return;
+}
+
+/** Sizes that the player offers, best first. */
+const offered = (page: Page) =>
+  page.evaluate(() => document.querySelector('aforo-player')?.player?.layers.map(({ height }) => height));
+
+/** Waits until the player offers `count` layers. */
+const offersLayers = (page: Page, count: number) =>
+  page.waitForFunction(
+    (wanted) => document.querySelector('aforo-player')?.player?.layers.length === wanted,
+    count,
+  );
+
+/** What the API says of the layers of the stream's video. */
+async function partsOf(room: string): Promise<unknown[]> {
+  const response = await fetch(`${server.url}/v1/rooms/${room}`);
+  const { streams } = (await response.json()) as {
+    streams: Array<{ tracks: Array<{ kind: string; layers: Array<{ parts?: unknown[] }> }> }>;
+  };
+  const video = streams[0]?.tracks.find(({ kind }) => kind === 'video');
+  return video?.layers.flatMap(({ parts = [] }) => parts) ?? [];
+}
+
+test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', async (codec) => {
+  const room = `scalable-${codec.toLowerCase()}`;
+  const publisher = await openPage(browser, `${server.url}/studio/${room}`);
+  await goLive(publisher, codec);
+  const viewer = await openPage(browser, `${server.url}/watch/${room}`);
+  await waitForState(viewer, 'playing');
+  await offersLayers(viewer, 3);
+  expect(await offered(viewer)).toEqual([720, 360, 180]);
+  await decodes(viewer, 720);
+  const before = await nextSample(viewer);
+  expect(before.videoCodec).toBe(codec);
+  const choices = [
+    ['180p', 180],
+    ['360p', 360],
+    ['180p', 180],
+    ['720p', 720],
+    ['360p', 360],
+    ['Auto', 720],
+  ] as const;
+  for (const [choice, lines] of choices) {
+    await chooseQuality(viewer, choice);
+    await decodes(viewer, lines);
+  }
+  const after = await nextSample(viewer);
+  expect(after.counters.framesDecoded).toBeGreaterThan(before.counters.framesDecoded);
+  expect((after.freezeSeconds ?? 0) - (before.freezeSeconds ?? 0)).toBeLessThan(FREEZE_MAX_SECONDS);
+  expect(await partsOf(room)).toHaveLength(9);
+  expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
+  await Promise.all(browser.contexts().map((context) => context.close()));
+});
+
+test('AV1: a viewer that asks for no descriptors sees the smallest size', async () => {
+  const publisher = await openPage(browser, `${server.url}/studio/plain`);
+  await goLive(publisher, 'AV1');
+  const viewer = await openPage(browser, server.url);
+  await viewer.evaluate(playPlainly, `${server.url}/whep/plain`);
+  await viewer.waitForFunction(async () => {
+    const { connection } = window as unknown as { connection: RTCPeerConnection };
+    const received = [...(await connection.getStats()).values()].find(({ type }) => type === 'inbound-rtp');
+    return received?.frameHeight === 180 && received.framesDecoded > 30;
+  });
+  await Promise.all(browser.contexts().map((context) => context.close()));
+});
+
+/** Plays a video as a page does that knows nothing of us. */
+async function playPlainly(endpoint: string): Promise<void> {
+  const connection = new RTCPeerConnection();
+  connection.addTransceiver('video', { direction: 'recvonly' });
+  const video = Object.assign(document.createElement('video'), { autoplay: true, muted: true });
+  connection.addEventListener('track', ({ track }) => {
+    video.srcObject = new MediaStream([track]);
+  });
+  document.body.append(video);
+  await connection.setLocalDescription();
+  const { sdp = '' } = connection.localDescription ?? {};
+  const headers = { 'Content-Type': 'application/sdp' };
+  const answer = await fetch(endpoint, { method: 'POST', headers, body: sdp });
+  if (answer.status !== 201) throw new Error(await answer.text());
+  await connection.setRemoteDescription({ type: 'answer', sdp: await answer.text() });
+  Object.assign(window, { connection });
+}
