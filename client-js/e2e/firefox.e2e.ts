@@ -50,6 +50,18 @@ async function open(path: string): Promise<Page> {
 const waitForState = (page: Page, state: string) =>
   page.waitForFunction((wanted) => document.body.dataset.state === wanted, {}, state);
 
+/** Goes live with VP8. */
+async function goLive(studio: Page): Promise<void> {
+  // Firefox does not say beforehand that the camera may be used, so the page asks for a click.
+  await studio.locator('#cover-action').click();
+  await studio.waitForFunction(() => document.querySelector<HTMLVideoElement>('#preview')?.videoWidth);
+  await studio.evaluate(() => {
+    document.querySelector<HTMLInputElement>('input[name=codec][value=VP8]')?.click();
+    document.querySelector<HTMLElement>('#golive')?.click();
+  });
+  await waitForState(studio, 'live');
+}
+
 /** Keeps the player's newest statistics on the page. */
 const keepSamples = (page: Page) =>
   page.evaluate(() => {
@@ -73,14 +85,7 @@ async function sampleAfter(page: Page, frames: number): Promise<PlaybackSample> 
 
 test('VP8: a studio goes live and a viewer sees and hears', async () => {
   const studio = await open('/studio/firefox');
-  // Firefox does not say beforehand that the camera may be used, so the page asks for a click.
-  await studio.locator('#cover-action').click();
-  await studio.waitForFunction(() => document.querySelector<HTMLVideoElement>('#preview')?.videoWidth);
-  await studio.evaluate(() => {
-    document.querySelector<HTMLInputElement>('input[name=codec][value=VP8]')?.click();
-    document.querySelector<HTMLElement>('#golive')?.click();
-  });
-  await waitForState(studio, 'live');
+  await goLive(studio);
 
   const viewer = await open('/watch/firefox');
   await keepSamples(viewer);
@@ -90,4 +95,36 @@ test('VP8: a studio goes live and a viewer sees and hears', async () => {
   expect(later.videoCodec).toBe('VP8');
   expect(later.audioCodec).toBe('opus');
   expect(later.srtpCipher).toMatch(/AEAD_AES_(128|256)_GCM$/);
+});
+
+/** The heights of the layers that the player offers, best first. */
+const offered = (page: Page) =>
+  page.evaluate(
+    () => document.querySelector('aforo-player')?.player?.layers.map(({ height }) => height) ?? [],
+  );
+
+/** Chooses a layer as the menu does, and waits until pictures of that height are decoded. */
+async function choose(page: Page, lines: number): Promise<void> {
+  await page.evaluate((height) => {
+    const player = document.querySelector('aforo-player')?.player;
+    const layer = player?.layers.find((layer) => layer.height === height);
+    return player?.selectLayer(layer?.id ?? null);
+  }, lines);
+  await page.waitForFunction(
+    (wanted) => (window as unknown as { sample?: PlaybackSample }).sample?.height === wanted,
+    {},
+    lines,
+  );
+}
+
+test('VP8 in three sizes: a viewer gets the one that it chooses', async () => {
+  const studio = await open('/studio/firefox-simulcast');
+  await goLive(studio);
+  const viewer = await open('/watch/firefox-simulcast');
+  await keepSamples(viewer);
+  await waitForState(viewer, 'playing');
+  await viewer.waitForFunction(() => document.querySelector('aforo-player')?.player?.layers.length === 3);
+  const [large = 0, middle = 0, small = 0] = (await offered(viewer)).map((height) => height ?? 0);
+  expect([large, middle]).toEqual([middle * 2, small * 2]);
+  for (const lines of [small, large, middle, large]) await choose(viewer, lines);
 });
