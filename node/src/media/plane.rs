@@ -251,6 +251,7 @@ impl Plane {
         let mut leaving = std::mem::take(&mut self.leaving);
         self.departures.take(&mut leaving, |departure| departure.due <= now);
         self.take_sound_along(&mut leaving);
+        self.take_small_along(now, &mut leaving);
         // A picture before its sound: the datagram that ends a run may be shorter than the others, not longer.
         leaving.sort_unstable_by_key(|departure| {
             let track = self.tracks.get(departure.place);
@@ -296,6 +297,20 @@ impl Plane {
                 track.is_some_and(|track| !track.is_video() && track.company() == company)
             });
         }
+    }
+
+    /// Tracks with few viewers leave with whatever does: a shard that serves many small rooms would run a round for each of
+    /// their windows otherwise, which costs more than the longer runs save.
+    fn take_small_along(&mut self, now: Instant, leaving: &mut Vec<Departure>) {
+        if leaving.is_empty() {
+            return;
+        }
+        let window = self.gather_window(now);
+        let tracks = &self.tracks;
+        self.departures.take(leaving, |departure| {
+            let viewers = tracks.get(departure.place).map_or(0, |track| track.legs.len());
+            departure.gains_little(now, window, viewers as u32)
+        });
     }
 
     /// Makes the window of the track at `place` ready for its legs, and hands it to the shards that mirror the track.

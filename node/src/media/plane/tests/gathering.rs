@@ -106,6 +106,51 @@ fn sound_that_is_due_leaves_the_picture_its_window() {
     assert!(to_all_viewers(&runs) && runs.iter().all(|(_, sizes)| sizes.len() == 1 && sizes[0] > 900));
 }
 
+/// A room of ten beside the crowd; its publisher, and a packet that opens its window.
+fn small_room(rig: &mut Rig) -> (Publisher, Vec<u8>) {
+    const ROOM: TrackId = TrackId(9);
+    let setup = Setup::default();
+    let mut publisher = Publisher::new(CROWD + 1, &setup);
+    let mut spec = publisher.spec(&setup);
+    spec.tracks[0].id = ROOM;
+    rig.plane.add_ingest(rig.now, spec).unwrap();
+    for index in 0..10 {
+        let mut spec = Viewer::new(CROWD + 2 + index, &setup).spec(&setup);
+        spec.tracks[0].id = ROOM;
+        rig.plane.add_egress(rig.now, spec).unwrap();
+    }
+    publisher.marker = false;
+    let packet = publisher.video(&Sent::frame(0, true));
+    (publisher, packet)
+}
+
+#[test]
+fn a_small_room_leaves_with_a_crowd() {
+    let (mut rig, mut crowd, sequence) = crowded();
+    let (mut room, of_room) = small_room(&mut rig);
+    let of_crowd = crowd.video(&Sent::frame(sequence, false));
+    assert!(arrive(&mut rig, &mut crowd, &of_crowd).is_empty());
+    rig.now += Duration::from_millis(3);
+    assert!(arrive(&mut rig, &mut room, &of_room).is_empty());
+    rig.now += Duration::from_millis(2);
+    assert_eq!(due(&mut rig).len(), CROWD as usize + 10);
+    assert_eq!(rig.plane.next_departure(), None);
+}
+
+#[test]
+fn a_crowd_waits_for_its_own_time_when_a_small_room_leaves() {
+    let (mut rig, mut crowd, sequence) = crowded();
+    let (mut room, of_room) = small_room(&mut rig);
+    assert!(arrive(&mut rig, &mut room, &of_room).is_empty());
+    rig.now += Duration::from_millis(3);
+    let of_crowd = crowd.video(&Sent::frame(sequence, false));
+    assert!(arrive(&mut rig, &mut crowd, &of_crowd).is_empty());
+    rig.now += Duration::from_millis(2);
+    assert_eq!(due(&mut rig).len(), 10);
+    rig.now += Duration::from_millis(3);
+    assert!(to_all_viewers(&due(&mut rig)));
+}
+
 #[test]
 fn a_track_that_ends_within_its_window_leaves_nothing_behind() {
     let (mut rig, mut publisher, sequence) = crowded();
