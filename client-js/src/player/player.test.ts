@@ -189,6 +189,23 @@ test('a layer that is not there any more is not insisted on', async () => {
   player.stop();
 });
 
+test('a choice is told again after the network was away, and the last of two quick ones stays', async () => {
+  let answers = 0;
+  const { player, asked } = await listening(() => {
+    answers += 1;
+    if (answers === 1) throw new TypeError('network');
+    return new Response('', { status: answers === 2 ? 429 : 200 });
+  });
+  const wishes = () => asked.filter(([path]) => path === '/s/layer').map(([, body]) => body);
+  await player.selectLayer('q');
+  expect(player.selectedLayer).toBe('q');
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(wishes()).toEqual(['{"rid":"q"}', '{"rid":"q"}', '{"rid":"q"}']);
+  await Promise.all([player.selectLayer('h'), player.selectLayer('f')]);
+  expect(wishes().at(-1)).toBe('{"rid":"f"}');
+  player.stop();
+});
+
 test('told to move, it plays from there before it stops playing from here', async () => {
   const { player, asked, connections, sources } = await listening();
   const states: string[] = [];

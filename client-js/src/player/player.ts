@@ -3,7 +3,7 @@
 import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
 import { type LayerWish, postLayer } from '../session/endpoint.ts';
-import type { SessionFailure } from '../session/failure.ts';
+import { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
 import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
@@ -77,6 +77,9 @@ const CROWD_SPREAD_MS = 1_000;
 const MOVE_TRIES = 6;
 const MOVE_RETRY_MS = 400;
 
+/** Time until a wish for a layer is told again that the server could not take. */
+const WISH_RETRY_MS = 2_000;
+
 /** Make it, listen to `stream`, {@link start} it, {@link stop} it. */
 export class Player extends Emitter<PlayerEvents> {
   readonly #options: PlayerOptions;
@@ -89,6 +92,7 @@ export class Player extends Emitter<PlayerEvents> {
   #events: ViewerEvents | null = null;
   #layers: readonly VideoLayer[] = [];
   #wanted: { readonly id: string; readonly wish: LayerWish } | null = null;
+  #wishes: Promise<void> = Promise.resolve();
   #moving = false;
   /** Whether the server said that nobody publishes at the moment. */
   #offAir = false;
@@ -267,15 +271,28 @@ export class Player extends Emitter<PlayerEvents> {
     this.emit('layers', layers);
   }
 
-  async #wish(session: WhipWhepSession): Promise<void> {
+  /** Asks for what is wanted once the wishes before have their answers, so that the last one stays. */
+  #wish(session: WhipWhepSession): Promise<void> {
+    this.#wishes = this.#wishes.then(() => this.#postWish(session));
+    return this.#wishes;
+  }
+
+  async #postWish(session: WhipWhepSession): Promise<void> {
     const url = session.extensions?.layer ?? null;
-    if (url === null) return;
+    const wanted = this.#wanted;
+    if (url === null || session !== this.#keeper.session) return;
     try {
-      await postLayer(session.endpoint, url, this.#wanted?.wish ?? {});
-    } catch {
-      // The publisher has no such layer any more: what the server chooses is better than what is not there.
-      this.#wanted = null;
-      this.emit('layers', this.#layers);
+      await postLayer(session.endpoint, url, wanted?.wish ?? {});
+    } catch (failure) {
+      if (wanted !== this.#wanted) return;
+      if (isFinal(failure)) {
+        // The publisher has no such layer any more: what the server chooses is better than what is not there.
+        this.#wanted = null;
+        this.emit('layers', this.#layers);
+      } else {
+        // The choice outlives a network that is away for a moment.
+        setTimeout(() => void this.#wish(session), WISH_RETRY_MS);
+      }
     }
   }
 
@@ -334,6 +351,11 @@ export class Player extends Emitter<PlayerEvents> {
     this.#state = state;
     this.emit('state', state);
   }
+}
+
+/** Whether asking again is pointless. */
+function isFinal(failure: unknown): boolean {
+  return failure instanceof SessionFailure && (failure.kind === 'refused' || failure.kind === 'unauthorized');
 }
 
 /** Tells every receiver how long to hold media back; a browser that cannot be told goes on as it was. */

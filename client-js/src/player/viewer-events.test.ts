@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { EventStreams } from './event-streams.ts';
 import { FakeEventSource } from './fake-event-source.ts';
 import { ViewerEvents } from './viewer-events.ts';
 
@@ -16,7 +17,7 @@ async function listen(answer: () => Response) {
     const source = new FakeEventSource(url);
     sources.push(source);
     return source as unknown as EventSource;
-  });
+  }, new EventStreams(null));
   const told: unknown[] = [];
   for (const name of ['open', 'live', 'layers', 'viewers', 'reconnect'] as const)
     events.on(name, (value) => told.push([name, value]));

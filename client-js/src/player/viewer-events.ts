@@ -1,7 +1,8 @@
 /** What the server tells a viewer while it watches: server-sent events of WHEP, read into plain values. */
 
-import { Emitter } from '../emitter.ts';
+import { Emitter, type Unsubscribe } from '../emitter.ts';
 import { type Endpoint, postEvents } from '../session/endpoint.ts';
+import { EventStreams } from './event-streams.ts';
 import { readLayers, type VideoLayer } from './video-layer.ts';
 
 /** What is told. */
@@ -25,23 +26,30 @@ const EVENTS = ['active', 'inactive', 'layers', 'viewercount', 'reconnect'] as c
 /** Of `EventSource.readyState`: the browser does not try again. */
 const CLOSED = 2;
 
+/** Those of the players of this page. */
+const PAGE_STREAMS = new EventStreams();
+
 /** Made for one session; {@link close} it with that. A server without events, or one that is full, is no error. */
 export class ViewerEvents extends Emitter<ViewerEventMap> {
   readonly #openSource: OpenEventSource;
+  readonly #streams: EventStreams;
   readonly #abort = new AbortController();
   #source: EventSource | null = null;
+  #leave: Unsubscribe | null = null;
   #open = false;
 
-  constructor(openSource: OpenEventSource = (url) => new EventSource(url)) {
+  constructor(openSource: OpenEventSource = (url) => new EventSource(url), streams = PAGE_STREAMS) {
     super();
     this.#openSource = openSource;
+    this.#streams = streams;
   }
 
   /** Asks `url`, the session's address for events, for a stream of all that we know. */
   async start(endpoint: Endpoint, url: string): Promise<void> {
     try {
       const stream = await postEvents(endpoint, url, EVENTS, this.#abort.signal);
-      if (!this.#abort.signal.aborted) this.#listen(stream);
+      if (this.#abort.signal.aborted) return;
+      this.#leave = this.#streams.enter({ open: () => this.#listen(stream), close: () => this.#pause() });
     } catch {
       // Whoever wants to know asks instead, as before there were events.
     }
@@ -50,7 +58,14 @@ export class ViewerEvents extends Emitter<ViewerEventMap> {
   /** Hears no more. The server ends the stream with the session. */
   close(): void {
     this.#abort.abort();
+    this.#leave?.();
+    this.#leave = null;
+  }
+
+  /** Hears nothing for a while: the server says everything anew when it is asked again. */
+  #pause(): void {
     this.#source?.close();
+    this.#source = null;
     this.#setOpen(false);
   }
 
