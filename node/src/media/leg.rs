@@ -348,6 +348,12 @@ impl Leg {
         mappings.find_map(|mapping| Some((out, mapping, mapping.source(out, &find)?)))
     }
 
+    /// Whether packets of `pick` can be asked for by the numbers that they were sent with.
+    pub fn knows(&self, pick: Pick) -> bool {
+        let previous = self.previous.as_ref().map(Mapping::pick);
+        self.mapping.pick == pick || previous == Some(pick)
+    }
+
     /// Takes the index of the next retransmission.
     pub fn take_rtx_index(&mut self) -> u64 {
         let index = self.rtx_next;

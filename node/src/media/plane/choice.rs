@@ -66,6 +66,7 @@ impl Plane {
         let Some(track) = self.tracks.get_mut(place) else { return };
         track.chosen_at = now;
         let needed = (0..track.legs.len()).fold(Layers::NONE, |all, leg| all | track.choose_for(leg, now_ms));
+        track.forget_unused_points();
         self.want_keyframes(now, place, needed);
         self.subscribe_to_wanted(place);
     }

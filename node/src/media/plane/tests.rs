@@ -9,6 +9,7 @@ mod fast_start;
 mod feedback;
 mod forwarding;
 mod gathering;
+mod ladder;
 mod republish;
 mod retransmission;
 mod scalable;

@@ -248,7 +248,7 @@ impl Track {
     /// Takes stock of the layers that flow. Whether the order or what flows has changed.
     pub(super) fn measure(&mut self, now: Instant) -> bool {
         self.measured_at = now;
-        let alone = self.layers.len() == 1;
+        let alone = self.layers.iter().filter(|layer| !layer.gone).count() == 1;
         let layers = self.layers.iter_mut().zip(0_u8..);
         let measured = layers.flat_map(|(layer, index)| layer.measure(now, index, alone));
         self.ladder.update(measured)

@@ -10,7 +10,7 @@ pub const LADDER_CAPACITY: usize = 8;
 /// at rest differ by less from second to second.
 const CLEARLY_MORE_PERCENT: u64 = 125;
 
-/// Each measurement's share in a layer's bitrate, as a divisor: at four a second, the last second or so counts.
+/// Each measurement's share in a layer's bitrate, as a divisor: at ten a second, the last half second or so counts.
 const SMOOTHING: u64 = 4;
 
 /// One layer as it is sent now, or a part of it that can be played alone.
@@ -89,17 +89,25 @@ impl Ladder {
                     };
                     *rung = Rung { bitrate_bps, ..new };
                 }
-                None => {
-                    if let Some(free) = self.rungs.get_mut(self.len) {
-                        *free = new;
-                        self.len += 1;
-                    }
-                }
+                None => self.add(new),
             }
         }
         self.sort();
         let shape = |ladder: &Self| ladder.rungs.map(|rung| (rung.pick(), rung.active));
         self.len != before.len || shape(self) != shape(&before)
+    }
+
+    /// Adds a rung. On a full ladder it takes the place of a part that does not flow any more.
+    fn add(&mut self, new: Rung) {
+        if let Some(free) = self.rungs.get_mut(self.len) {
+            *free = new;
+            self.len += 1;
+            return;
+        }
+        let idle = self.rungs.iter_mut().find(|rung| !rung.active && rung.point != Point::WHOLE);
+        if let Some(idle) = idle {
+            *idle = new;
+        }
     }
 
     /// Moves a layer up only past one that is clearly worse: the order does not change back and forth.

@@ -94,6 +94,18 @@ fn a_smaller_budget_is_obeyed_at_once_and_a_larger_one_after_a_while() {
     assert_eq!(selection.choose(6_000, &ladder, pick(0)), pick(1));
 }
 
+#[test]
+fn a_whole_layer_takes_the_place_of_a_part_that_flows_no_more() {
+    let mut ladder = Ladder::default();
+    let part = |temporal, active| Rung { point: Point::new(Some(0), Some(temporal)), active, ..rung(0, 100) };
+    ladder.update((0..7).map(|temporal| part(temporal, true)).chain([rung(0, 1_000)]));
+    ladder.update([rung(1, 2_000)]);
+    assert!(ladder.rung(Pick::whole(1)).is_none(), "all are in use");
+    ladder.update((0..7).map(|temporal| part(temporal, false)).chain([rung(0, 1_000), rung(1, 2_000)]));
+    assert_eq!(ladder.rungs().len(), LADDER_CAPACITY);
+    assert!(ladder.rung(Pick::whole(0)).is_some() && ladder.rung(Pick::whole(1)).is_some());
+}
+
 proptest! {
     /// An estimate that wavers by 7 % about any value moves a viewer once at most, whatever layer it begins with.
     #[test]

@@ -169,7 +169,7 @@ impl Layer {
         !self.gone && self.newest.is_some_and(|newest| !silent(newest))
     }
 
-    /// What the choice of layers needs to know; nothing before the first packet. `alone`: whether the track has no other
+    /// What the choice of layers needs to know; nothing before the first packet. `alone`: whether the publisher has no other
     /// layer, so that parts of this one are worth playing.
     pub(super) fn measure(&mut self, now: Instant, index: u8, alone: bool) -> SmallVec<[Rung; 8]> {
         let Some(first_at) = self.first_at else { return SmallVec::new() };
@@ -182,8 +182,8 @@ impl Layer {
         let Self { width, height, .. } = *self;
         let active = self.is_active(now);
         let whole = Rung { layer: index, point: Point::WHOLE, active, width, height, bitrate_bps };
-        let parts = self.points.as_mut().filter(|_| alone);
-        let mut rungs = parts.map(|points| points.measure(now, whole)).unwrap_or_default();
+        let parts = self.points.as_mut();
+        let mut rungs = parts.map(|points| points.measure(now, whole, alone)).unwrap_or_default();
         rungs.push(whole);
         rungs
     }

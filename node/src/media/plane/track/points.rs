@@ -4,19 +4,20 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::Track;
 use super::super::report::PartReport;
 use super::layer::{WINDOW_PACKETS, WindowPacket};
 use crate::media::codec::{Point, Position};
 use crate::media::numbering::{Numbering, Place};
 use crate::media::rate::RateMeter;
-use crate::media::selection::Rung;
+use crate::media::selection::{Pick, Rung};
 
 /// Spatial and temporal layers that are told apart: WebRTC's scalability modes have three at most.
 const LAYERS_APART: usize = 4;
 
-/// Points of a layer that are played at a time: all there are of three spatial and three temporal layers but the whole, which
-/// who wants another one gets. Each costs some 30 KiB.
-const POINTS_CAPACITY: usize = 8;
+/// Points of a layer that are played at a time: all there are but the whole, as bounds beyond the stream's own are none. So full
+/// cannot happen. Each costs some 30 KiB for as long as a leg has to do with it.
+const POINTS_CAPACITY: usize = LAYERS_APART * LAYERS_APART - 1;
 
 /// See the module. Made with the first packet that is not of the lowest layers, or says that there are others.
 pub(in super::super) struct Points {
@@ -25,10 +26,9 @@ pub(in super::super) struct Points {
     /// Highest spatial and temporal layer so far.
     highest: (u8, u8),
     sizes: [(u16, u16); LAYERS_APART],
-    /// Every point that was ever on a rung: what is there no more must be said to be.
+    /// Every point of this publisher that was ever on a rung: what is there no more must be said to be.
     offered: SmallVec<[Point; 8]>,
     played: SmallVec<[Played; 1]>,
-    since: Instant,
 }
 
 /// A point that legs play.
@@ -49,7 +49,6 @@ impl Points {
             sizes: [(0, 0); LAYERS_APART],
             offered: SmallVec::new(),
             played: SmallVec::new(),
-            since: now,
         }
     }
 
@@ -73,9 +72,9 @@ impl Points {
     }
 
     /// The publisher is another one, whose stream may have other layers.
-    pub(super) fn begin_anew(&mut self, now: Instant) {
+    pub(super) fn begin_anew(&mut self) {
         self.highest = (0, 0);
-        self.since = now;
+        self.offered.clear();
     }
 
     /// The points that are worth playing: fewer temporal layers of the lowest picture only, then larger pictures. A small
@@ -87,16 +86,17 @@ impl Points {
         slower.chain((0..spatial).map(|spatial| Point::new(Some(spatial), None)))
     }
 
-    /// A rung for each point but the whole; `whole` is that one's.
-    pub(super) fn measure(&mut self, now: Instant, whole: Rung) -> SmallVec<[Rung; 8]> {
-        for point in self.worthwhile() {
+    /// A rung for each point but the whole; `whole` is that one's. Beside other layers (not `alone`) none is worth playing,
+    /// and those that were offered before are not any more.
+    pub(super) fn measure(&mut self, now: Instant, whole: Rung, alone: bool) -> SmallVec<[Rung; 8]> {
+        for point in self.worthwhile().filter(|_| alone) {
             if !self.offered.contains(&point) && self.offered.len() < POINTS_CAPACITY {
                 self.offered.push(point);
             }
         }
         let offered = self.offered.iter().map(|point| {
             let (width, height) = self.size(*point);
-            let active = whole.active && self.worthwhile().any(|other| other == *point);
+            let active = whole.active && alone && self.worthwhile().any(|other| other == *point);
             Rung { point: *point, active, width, height, bitrate_bps: self.bitrate_bps(now, *point), ..whole }
         });
         // In their first second they seem to cost nothing.
@@ -160,6 +160,12 @@ impl Points {
         room
     }
 
+    /// Forgets the numbers of points that nobody has anything to do with. Numbers of one that is played again later begin anew,
+    /// so `is_used` must know of every leg that could ask for what it was sent.
+    pub(super) fn forget_unused(&mut self, is_used: impl Fn(Point) -> bool) {
+        self.played.retain(|played| is_used(played.point));
+    }
+
     /// Numbers the packets of the window.
     pub(super) fn place(&mut self, window: &[WindowPacket]) {
         for played in &mut self.played {
@@ -193,5 +199,90 @@ impl Points {
     /// How packets of `point` are numbered.
     pub(super) fn numbering(&self, point: Point) -> Option<&Numbering> {
         Some(&self.played(point)?.numbering)
+    }
+}
+
+impl Track {
+    /// Forgets how parts of layers are numbered that no leg plays, shall play or played last.
+    pub(in super::super) fn forget_unused_points(&mut self) {
+        let legs = &self.legs;
+        for (layer, index) in self.layers.iter_mut().zip(0_u8..) {
+            let is_used = |point| {
+                let pick = Pick { layer: index, point };
+                legs.iter().any(|leg| leg.wanted == pick || leg.knows(pick))
+            };
+            layer.points.iter_mut().for_each(|points| points.forget_unused(is_used));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::time::Duration;
+
+    use aforo_cluster::id::TrackId;
+
+    use super::*;
+    use crate::media::codec::{CodecKind, Reader};
+    use crate::media::leg::{Leg, Start};
+    use crate::media::negotiated::SsrcPair;
+
+    /// A packet of VP9 of these layers.
+    fn position(spatial: u8, temporal: u8) -> Position {
+        let payload = [0xA0 | 0x08, 1, temporal << 5 | spatial << 1, 0];
+        Reader::default().read(CodecKind::Vp9, &payload, None).unwrap()
+    }
+
+    /// As many layers as are told apart, and more.
+    fn points(now: Instant) -> Points {
+        let mut points = Points::new(now);
+        for (spatial, temporal) in (0..5).flat_map(|spatial| (0..5).map(move |temporal| (spatial, temporal)))
+        {
+            points.take(now, &position(spatial, temporal), 1_000);
+        }
+        points
+    }
+
+    #[test]
+    fn wishes_for_every_layer_there_may_be_leave_room_for_all() {
+        let mut points = points(Instant::now());
+        for (spatial, temporal) in (0..8).flat_map(|spatial| (0..8).map(move |temporal| (spatial, temporal)))
+        {
+            let point = Point::new(Some(spatial), Some(temporal)).of_stream(points.highest());
+            assert!(point == Point::WHOLE || points.play(point), "{spatial} {temporal}");
+        }
+        let worthwhile: Vec<_> = points.worthwhile().collect();
+        assert!(worthwhile.into_iter().all(|point| points.play(point)), "those on the ladder");
+    }
+
+    #[test]
+    fn numbers_are_kept_while_a_leg_may_ask_by_them() {
+        let now = Instant::now();
+        let mut track = Track::new(now, TrackId(1), Some(CodecKind::Vp9));
+        track.layers[0].points = Some(Box::new(points(now)));
+        track.legs.push(Leg::new(0, 0, SsrcPair { primary: 1, rtx: None }, 0, 0));
+        let [first, second, third, fourth] =
+            [0, 1, 2, 3].map(|temporal| Point::new(Some(0), Some(temporal).filter(|t| *t < 3)));
+        let pick = |point| Pick { layer: 0, point };
+        let start = |point, index| Start {
+            pick: pick(point),
+            index,
+            number: index,
+            timestamp: 0,
+            timestamp_before: 0,
+        };
+        for (point, index) in [(first, 10), (second, 20), (third, 30)] {
+            track.want(0, pick(point));
+            track.legs[0].play_from(start(point, index), 90_000, Duration::ZERO);
+        }
+        track.want(0, pick(fourth));
+        track.forget_unused_points();
+        let known = track.layers[0].points.as_ref().unwrap();
+        let numbered = [first, second, third, fourth].map(|point| known.numbering(point).is_some());
+        assert_eq!(numbered, [false, true, true, true], "what was played before, is played and shall be");
+        track.remove_leg(0);
+        track.forget_unused_points();
+        assert!(track.layers[0].points.as_ref().unwrap().played.is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Source, Track};
 use crate::media::rate::RateMeter;
+use crate::media::selection::Ladder;
 
 /// The longest pause between two publishers that legs count in their timestamps: the longest grace that can be configured,
 /// and far from half the range of a timestamp.
@@ -18,13 +19,15 @@ impl Track {
         let layers = rids.len().max(1);
         for layer in &mut self.layers {
             layer.requests = layer.requests.begin_anew();
-            layer.points.iter_mut().for_each(|points| points.begin_anew(now));
+            layer.points.iter_mut().for_each(|points| points.begin_anew());
             layer.newest_keyframe = None;
         }
         for gone in self.layers.iter_mut().skip(layers) {
             gone.bytes_rate = RateMeter::new(now);
             gone.gone = true;
         }
+        // Rungs that are not measured again were those of the one before.
+        self.ladder = Ladder::default();
         self.measure(now);
     }
 
