@@ -27,7 +27,8 @@ pub struct Auth {
     pub key_files: Vec<PathBuf>,
     /// Where a server publishes its public keys (EdDSA) of access tokens, as JWK set, such as
     /// `https://id.example/.well-known/jwks.json`. Fetched at the start and again and again; keys that were good stay in use
-    /// while the server is down.
+    /// while the server is down. Use `https://` unless the server is in the same cluster: whoever is on the way of plain `http://`
+    /// can let in whom they like.
     #[garde(pattern(r"^https?://[^ ]+$"))]
     pub jwks_url: Option<String>,
     /// How long fetched keys are used before they are asked for again, at most; the answer's `Cache-Control` may say less.

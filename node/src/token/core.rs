@@ -21,6 +21,10 @@ pub const TOKEN_MAX_BYTES: usize = 4_096;
 /// more would only lengthen the life of a token that should be over.
 pub const LEEWAY_SECONDS: u64 = 10;
 
+/// Keys that a token is tried with, where its `kid` or the want of one leaves a choice: each try costs some 40 µs, which
+/// strangers must not make much of. Whoever has more keys than this gives them names.
+const TRIES_MAX: usize = 16;
+
 /// Why a token is not good. Clients may read it: none of it says anything about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -231,7 +235,8 @@ impl KeySet {
 
     /// What `token` lets its bearer do at `now`, in seconds since 1970.
     ///
-    /// A token with a `kid` is checked with the keys of that name, one without with each key of its algorithm.
+    /// A token with a `kid` is checked with the keys of that name, one without with each key of its algorithm; the first 16 of
+    /// them at most.
     ///
     /// # Errors
     ///
@@ -258,7 +263,7 @@ impl KeySet {
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
         }
-        let mut refusal = TokenError::UnknownKey;
+        let (mut refusal, mut tries) = (TokenError::UnknownKey, 0);
         let named = |key: &VerifyingKey| header.kid.is_none() || key.kid == header.kid;
         for (key, validation) in self.keys.iter().filter(|(key, _)| named(key)) {
             if key.algorithm != header.alg {
@@ -271,7 +276,8 @@ impl KeySet {
                 Ok(token) => return Ok(token.claims),
                 Err(error) => refusal = refusal_of(error.kind()),
             }
-            if refusal != TokenError::Signature {
+            tries += 1;
+            if refusal != TokenError::Signature || tries == TRIES_MAX {
                 break;
             }
         }

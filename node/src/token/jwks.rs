@@ -1,9 +1,9 @@
 //! Keys that another server publishes (`auth.jwks_url`): fetched at the start, and again and again.
 //!
 //! `core` decides when it is asked next. Keys that were good stay in use while the server is down or says nonsense: a
-//! node that forgot them would lock everybody out for a fault that is not its own. A token of a key that nobody knows has
-//! the server asked early, so that a new key needs no waiting for. Only public keys are taken: a secret that stands in
-//! the open is none.
+//! node that forgot them would lock everybody out for a fault that is not its own. A set that is one is believed, even
+//! without keys. A token of a key that nobody knows has the server asked early, so that a new key needs no waiting for. Only
+//! public keys are taken: a secret that stands in the open is none.
 
 mod core;
 #[cfg(test)]
@@ -48,7 +48,7 @@ enum FetchError {
 
 /// What came of asking.
 enum Fetched {
-    New { keys: KeySet, etag: Option<HeaderValue>, max_age: Option<u64> },
+    New { keys: KeySet, passed_over: usize, etag: Option<HeaderValue>, max_age: Option<u64> },
     Unchanged { max_age: Option<u64> },
 }
 
@@ -108,9 +108,17 @@ impl KeyServer {
         let fetched = self.fetch().await;
         let count = |result| self.metrics.key_set_fetches_total.with_label_values(&[result]).inc();
         match fetched {
-            Ok(Fetched::New { keys, etag, max_age }) => {
+            Ok(Fetched::New { keys, passed_over, etag, max_age }) => {
                 count("ok");
-                info!(keys = keys.len(), "keys of access tokens fetched");
+                if keys.len() == 0 {
+                    // Whoever takes back the only key, as it has leaked, publishes this.
+                    warn!(
+                        passed_over,
+                        "the key set of auth.jwks_url has no key for tokens, nobody is let in by it"
+                    );
+                } else {
+                    info!(keys = keys.len(), passed_over, "keys of access tokens fetched");
+                }
                 self.keys.current.store(Arc::new(keys));
                 self.etag = etag;
                 self.refresh.succeeded(max_age)
@@ -145,8 +153,8 @@ impl KeyServer {
         }
         let etag = response.headers().get(ETAG).cloned();
         let text = String::from_utf8(body(response).await?).map_err(|_| FetchError::NotText)?;
-        let keys = key::public_keys(&text).map_err(FetchError::Keys)?;
-        Ok(Fetched::New { keys: KeySet::new(keys, self.audience.as_deref()), etag, max_age })
+        let (keys, passed_over) = key::public_keys(&text).map_err(FetchError::Keys)?;
+        Ok(Fetched::New { keys: KeySet::new(keys, self.audience.as_deref()), passed_over, etag, max_age })
     }
 }
 

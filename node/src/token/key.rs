@@ -140,43 +140,73 @@ fn bytes(name: &'static str, text: Option<&str>) -> Result<Vec<u8>, KeyError> {
         .ok_or(KeyError::Member(name))
 }
 
-/// The keys for tokens in `text`, at least one.
-fn parse(text: &str) -> Result<Vec<(Algorithm, Jwk)>, KeyError> {
+/// What a text is that may have keys.
+enum Document {
+    Key(Value),
+    Set(Vec<Value>),
+}
+
+fn document(text: &str) -> Result<Document, KeyError> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
-    let all = match value {
+    match value {
         Value::Object(mut members) => match members.remove("keys") {
-            Some(Value::Array(keys)) => keys,
-            Some(_) => return Err(KeyError::NotJwk),
-            None => vec![Value::Object(members)],
+            Some(Value::Array(keys)) => Ok(Document::Set(keys)),
+            Some(_) => Err(KeyError::NotJwk),
+            None => Ok(Document::Key(Value::Object(members))),
         },
-        _ => return Err(KeyError::NotJwk),
-    };
-    let mut keys = Vec::new();
-    for key in all {
-        let key: Jwk = serde_json::from_value(key).map_err(|_| KeyError::NotJwk)?;
-        keys.extend(key.algorithm().map(|algorithm| (algorithm, key)));
+        _ => Err(KeyError::NotJwk),
     }
+}
+
+/// The key in `value`, if it is one for tokens.
+fn read(value: Value) -> Result<Option<(Algorithm, Jwk)>, KeyError> {
+    let key: Jwk = serde_json::from_value(value).map_err(|_| KeyError::NotJwk)?;
+    Ok(key.algorithm().map(|algorithm| (algorithm, key)))
+}
+
+/// The keys for tokens in `text`, at least one.
+fn parse(text: &str) -> Result<Vec<(Algorithm, Jwk)>, KeyError> {
+    let all = match document(text)? {
+        Document::Key(key) => vec![key],
+        Document::Set(keys) => keys,
+    };
+    let keys: Vec<Option<(Algorithm, Jwk)>> = all.into_iter().map(read).collect::<Result<_, _>>()?;
+    let keys: Vec<(Algorithm, Jwk)> = keys.into_iter().flatten().collect();
     if keys.is_empty() { Err(KeyError::NoKey) } else { Ok(keys) }
+}
+
+fn verifying((algorithm, key): (Algorithm, Jwk)) -> Result<VerifyingKey, KeyError> {
+    let decoding = match key.material()? {
+        Material::Secret(secret) => DecodingKey::from_secret(&secret),
+        Material::Ed25519 { public, .. } => DecodingKey::from_ed_der(&public),
+    };
+    Ok(VerifyingKey { kid: key.kid, algorithm, decoding })
 }
 
 /// The keys in `text` that check tokens.
 pub(super) fn verifying_keys(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
-    let verifying = |(algorithm, key): (Algorithm, Jwk)| {
-        let decoding = match key.material()? {
-            Material::Secret(secret) => DecodingKey::from_secret(&secret),
-            Material::Ed25519 { public, .. } => DecodingKey::from_ed_der(&public),
-        };
-        Ok(VerifyingKey { kid: key.kid, algorithm, decoding })
-    };
     parse(text)?.into_iter().map(verifying).collect()
 }
 
-/// The keys in `text` that check tokens and need not be kept secret.
-pub(super) fn public_keys(text: &str) -> Result<Vec<VerifyingKey>, KeyError> {
-    let mut keys = verifying_keys(text)?;
-    keys.retain(|key| key.algorithm == Algorithm::EdDSA);
-    if keys.is_empty() { Err(KeyError::NoKey) } else { Ok(keys) }
+/// The keys in `text`, which another publishes, that check tokens and need not be kept secret, and how many of it cannot be
+/// used. A set without any of ours says that nobody is let in by it any more; what in it is no good key is passed over
+/// (RFC 7517 §5), as is what is for something else.
+pub(super) fn public_keys(text: &str) -> Result<(Vec<VerifyingKey>, usize), KeyError> {
+    let members = match document(text)? {
+        Document::Set(members) => members,
+        Document::Key(_) => {
+            let mut keys = verifying_keys(text)?;
+            keys.retain(|key| key.algorithm == Algorithm::EdDSA);
+            return if keys.is_empty() { Err(KeyError::NoKey) } else { Ok((keys, 0)) };
+        }
+    };
+    let all = members.len();
+    let of_ours = |(algorithm, _): &(Algorithm, Jwk)| *algorithm == Algorithm::EdDSA;
+    let good = members.into_iter().filter_map(|member| read(member).ok().flatten());
+    let keys: Vec<_> = good.filter(of_ours).filter_map(|key| verifying(key).ok()).collect();
+    let passed_over = all - keys.len();
+    Ok((keys, passed_over))
 }
 
 /// The key in `text` that signs: the one named `kid`, or the only one.

@@ -125,6 +125,43 @@ async fn a_secret_in_the_open_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_set_that_was_emptied_takes_the_keys_back() {
+    let (whole, public) = key("leaked");
+    let rsa = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" });
+    for emptied in [json!({ "keys": [] }), json!({ "keys": [rsa] })] {
+        let script = Script::start(vec![
+            answer("200 OK", "", &json!({ "keys": [public] }).to_string()),
+            answer("200 OK", "etag: \"none\"\r\n", &emptied.to_string()),
+            answer("200 OK", "", "{}"),
+        ])
+        .await;
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let mut server = script.server(&metrics);
+        server.ask().await;
+        assert!(verify(&server.keys(), &token(&whole)).is_ok());
+        assert_eq!(server.ask().await.as_secs(), 300);
+        assert_eq!(verify(&server.keys(), &token(&whole)), Err(TokenError::UnknownKey), "{emptied}");
+        assert_eq!(metrics.key_set_fetches_total.with_label_values(&["ok"]).get(), 2);
+        server.ask().await;
+        assert_eq!(metrics.key_set_fetches_total.with_label_values(&["failed"]).get(), 1, "that is no set");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_good_key_does_not_hold_up_the_others() {
+    let (whole, public) = key("new");
+    let mut short = public.clone();
+    short["x"] = json!("AQAB");
+    let odd = [json!(7), json!({ "kty": 7 }), json!({ "kty": "OKP", "crv": "Ed25519" }), short, public];
+    let script = Script::start(vec![answer("200 OK", "", &json!({ "keys": odd }).to_string())]).await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let mut server = script.server(&metrics);
+    server.ask().await;
+    assert_eq!(server.keys().current.load().len(), 1);
+    assert!(verify(&server.keys(), &token(&whole)).is_ok());
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let script = Script::start(vec![answer("302 Found", "location: http://127.0.0.1:1/\r\n", "")]).await;
     let metrics = Arc::new(Metrics::new().unwrap());
