@@ -155,7 +155,7 @@ pub struct Limits {
     #[garde(range(min = 1))]
     pub rooms: u32,
     /// Event streams that viewers may hold open together, each of which is a connection; more are answered 503, and their
-    /// pages ask now and then instead.
+    /// pages ask now and then instead. Never more than half of the connections that the HTTP workers take, 4,096 each.
     #[garde(skip)]
     pub event_streams: u32,
     /// Bytes of a request's body; longer ones are answered 413.

@@ -87,14 +87,15 @@ impl ShardLanes {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let lanes = [self.admit.poll_timeout(), self.tell.poll_timeout(), self.close.poll_timeout()];
-        lanes.into_iter().flatten().min()
+        let peers = [self.admit.poll_timeout(), self.tell.poll_timeout(), self.close.poll_timeout()];
+        peers.into_iter().chain([self.wish.poll_timeout()]).flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.admit.handle_timeout(now);
         self.tell.handle_timeout(now);
         self.close.handle_timeout(now);
+        self.wish.handle_timeout(now);
     }
 }
 
@@ -319,5 +320,47 @@ impl Handler<PeerNotices> for Room {
             self.core.handle_notice(notice);
         }
         self.drain(context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::actor::virtual_time;
+    use crate::media::path::PeerKey;
+    use crate::media::selection::LayerWish;
+    use crate::peer::message::{EndReason, PeerInput};
+    use crate::room::rig::{Notes, noting_shard};
+
+    #[test]
+    fn what_a_full_shard_did_not_take_is_tried_again_on_every_lane() {
+        virtual_time::run(async {
+            for lane in 0..3 {
+                let notes = Arc::new(Mutex::new(Notes::default()));
+                let mut lanes = ShardLanes::new(&noting_shard(&notes));
+                // Nothing is taken before the shard runs for the first time, so its mailbox fills.
+                for index in 0..64 {
+                    let (now, peer) = (crate::actor::now(), PeerKey { index, generation: 0 });
+                    let reason = EndReason::Deleted;
+                    match lane {
+                        0 => lanes.wish.send(now, WishLayer { peer, wish: LayerWish::Best }),
+                        1 => lanes.tell.send(now, TellPeer { peer, input: PeerInput::Close(reason) }),
+                        _ => lanes.close.send(now, ClosePeers { peers: vec![peer], reason }),
+                    }
+                }
+                assert!(lanes.poll_timeout().is_some(), "lane {lane} is full");
+                while let Some(at) = lanes.poll_timeout() {
+                    virtual_time::pass(at - crate::actor::now()).await;
+                    lanes.handle_timeout(at);
+                }
+                virtual_time::pass(Duration::from_millis(100)).await;
+                let notes = notes.lock().unwrap();
+                assert_eq!(notes.wishes.len() + notes.told.len(), 64, "lane {lane}");
+            }
+        });
     }
 }

@@ -100,8 +100,8 @@ struct Session {
     connected: bool,
     /// What its peer is to be told once the room knows its key.
     untold: Option<PeerInput>,
-    /// Which layer it asked for before the room knew its peer's key.
-    unwished: Option<LayerWish>,
+    /// Which layer it asked for last. In its own words: what they mean follows from who publishes.
+    wish: Option<LayerRequest>,
 }
 
 /// One room.
@@ -147,21 +147,20 @@ impl RoomCore {
             entered: now,
             connected: false,
             untold: None,
-            unwished: None,
+            wish: None,
         };
         self.sessions.insert(entrant.session, session);
     }
 
     /// The shard took the session's peer. If the session ended meanwhile, the peer is closed; what it was to be told
     /// meanwhile, it is told now.
-    pub fn peer_added(&mut self, session: SessionId, shard: ShardId, peer: PeerKey) {
-        match self.sessions.get_mut(&session) {
+    pub fn peer_added(&mut self, id: SessionId, shard: ShardId, peer: PeerKey) {
+        match self.sessions.get_mut(&id) {
             Some(session) => {
                 session.peer = Some(peer);
                 let input = session.untold.take();
                 self.outputs.extend(input.map(|input| RoomOutput::TellPeer { shard, peer, input }));
-                let wish = session.unwished.take();
-                self.outputs.extend(wish.map(|wish| RoomOutput::WishLayer { shard, peer, wish }));
+                self.wish_again(id);
             }
             None => self.close_peer(shard, peer, EndReason::Deleted),
         }

@@ -113,6 +113,19 @@ impl Handler<GetReport> for NotingShard {
     }
 }
 
+/// A shard that takes notes.
+pub(crate) fn noting_shard(notes: &Arc<Mutex<Notes>>) -> ShardLink {
+    let shard = NotingShard(Arc::clone(notes)).start();
+    ShardLink {
+        add_peer: shard.clone().recipient(),
+        admit_peer: shard.clone().recipient(),
+        tell_peer: shard.clone().recipient(),
+        close_peers: shard.clone().recipient(),
+        wish_layer: shard.clone().recipient(),
+        report: shard.recipient(),
+    }
+}
+
 /// Rooms, a cluster of one node, and one shard.
 pub(crate) struct Rig {
     pub(crate) rooms: Addr<Rooms>,
@@ -140,15 +153,7 @@ impl Rig {
         let node: aforo_cluster::id::NodeId = "here".parse().unwrap();
         let agent = ClusterAgent::new(bus, Arc::clone(&metrics), node.clone(), lifeline().0).start();
         let notes = Arc::new(Mutex::new(Notes::default()));
-        let shard = NotingShard(Arc::clone(&notes)).start();
-        let link = ShardLink {
-            add_peer: shard.clone().recipient(),
-            admit_peer: shard.clone().recipient(),
-            tell_peer: shard.clone().recipient(),
-            close_peers: shard.clone().recipient(),
-            wish_layer: shard.clone().recipient(),
-            report: shard.recipient(),
-        };
+        let link = noting_shard(&notes);
         let directory = Arc::new(Directory::new(1, limits.sessions));
         let (links, counted, known) = (vec![link], Arc::clone(&metrics), Arc::clone(&directory));
         let (line, watch) = lifeline();

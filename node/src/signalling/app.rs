@@ -19,6 +19,7 @@ use super::authorization::Tokens;
 use super::body::BodyLimits;
 use super::endpoint::Target;
 use super::events::OpenStreams;
+use super::listener;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::room_list::RoomList;
@@ -108,7 +109,7 @@ pub fn candidates(advertise: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) ->
 impl App {
     /// Puts the parts and the configuration together.
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let event_streams = OpenStreams::new(config.limits.event_streams, &parts.metrics);
+        let event_streams = OpenStreams::new(listener::event_streams(config), &parts.metrics);
         let Parts { rooms, directory, candidates, fingerprint, metrics, lifecycle, keys, tracer } = parts;
         Self {
             rooms,

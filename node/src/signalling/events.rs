@@ -84,9 +84,10 @@ fn named(request: &HttpRequest) -> Result<(Target, SessionId, StreamNumber), Pro
 pub async fn listen(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session, number) = named(&request)?;
     let base = location::base(app.public_url.as_deref(), &request)?;
-    let open = app.event_streams.open()?;
     let endpoint = location::of_endpoint(&base, Role::Viewer, &room, &stream);
     let feed = app.ask_room(&room, ListenToEvents { session, stream, number }).await?;
+    // Not before it is known that there is one: whoever invents addresses must not keep listeners out.
+    let open = app.event_streams.open()?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))

@@ -25,6 +25,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections of one worker; more wait in the kernel. A node's limit of open files is the next to be reached.
 const CONNECTIONS_PER_WORKER: usize = 8_192;
 
+/// The share of all connections that event streams may hold, as a divisor: the rest is for requests, joins above all.
+const EVENT_STREAMS_SHARE: u32 = 2;
+
 /// Connections that wait to be accepted: a burst of joins, all of which come within one round of the event loop.
 const BACKLOG: u32 = 4_096;
 
@@ -48,6 +51,12 @@ pub enum PublicError {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// How many event streams may be open together: as many as configured, as long as joins can still connect.
+pub fn event_streams(config: &Config) -> u32 {
+    let connections = u32::from(config.http_workers()).saturating_mul(CONNECTIONS_PER_WORKER as u32);
+    config.limits.event_streams.min(connections / EVENT_STREAMS_SHARE)
 }
 
 /// The public server, bound and ready to be awaited, and where it listens.
@@ -94,4 +103,19 @@ pub fn serve_operators(
             .map_err(|source| ListenError { address, source })?;
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((server.run(), bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_streams_leave_connections_for_joins() {
+        let mut config = Config::default();
+        config.limits.event_streams = 10_000;
+        for (workers, streams) in [(1, 4_096), (2, 8_192), (3, 10_000)] {
+            config.http.workers = workers;
+            assert_eq!(event_streams(&config), streams);
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit).
+//! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit), and listen to their events:
+//! every such request is a question to a room.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -9,6 +10,7 @@ use actix_web::http::Method;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use super::routes;
 use crate::config::Config;
 
 /// Requests between two sweeps of addresses that are quiet again: often enough that the table stays as small as the
@@ -39,7 +41,8 @@ impl RateLimit {
 
     /// Counts the request. Returns the seconds to wait if it is one too many.
     pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
-        let counted = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
+        let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
+        let counted = changes || (*request.method() == Method::GET && routes::is_of_session(request.path()));
         match self.address(request) {
             Some(address) if counted => self.check_address(address),
             _ => Ok(()),
@@ -119,6 +122,17 @@ mod tests {
             let get = TestRequest::get().peer_addr("192.0.2.1:1".parse().unwrap());
             assert_eq!(limit.check(&get.to_srv_request()), Ok(()));
         }
+    }
+
+    #[test]
+    fn whoever_listens_to_events_is_counted() {
+        let limit = limited(false);
+        let listen = |session| {
+            let uri = format!("/whep/demo/main/{session}/sse/1");
+            TestRequest::get().uri(&uri).peer_addr("192.0.2.1:1".parse().unwrap()).to_srv_request()
+        };
+        let refused = (0..4).filter(|session| limit.check(&listen(*session)).is_err());
+        assert_eq!(refused.count(), 2);
     }
 
     #[test]

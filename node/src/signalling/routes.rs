@@ -25,6 +25,11 @@ pub fn public(config: &mut ServiceConfig) {
         .default_service(web::to(|payload| refuse(payload, Problem::NotFound)));
 }
 
+/// Whether the address is that of a part of a viewer's session.
+pub fn is_of_session(path: &str) -> bool {
+    route_of(path) == "/whep/{room}/{stream}/{session}/{extension}"
+}
+
 /// The route of a public address, as metrics name it: one of few, whatever the client asks for.
 pub fn route_of(path: &str) -> &'static str {
     let mut parts = path.trim_start_matches('/').split('/');

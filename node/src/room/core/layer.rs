@@ -1,7 +1,6 @@
 //! Which layer a viewer asks for, and what that means for its stream.
 
-use super::{LayerWish, RoomCore, RoomError, RoomOutput, SessionId};
-use crate::media::codec::MediaKind;
+use super::{LayerWish, RoomCore, RoomError, RoomOutput, SessionId, StreamName};
 use crate::media::selection::LayerLimit;
 
 /// A wish in the words of WHEP's layer extension; what is `None` does not matter.
@@ -30,27 +29,41 @@ impl RoomCore {
         if section.as_ref() != Some(&meant) {
             return Err(RoomError::UnknownMedia(meant));
         }
-        let tracks = self.streams.get(&session.stream).map(|stream| stream.live.tracks.as_slice());
-        let video = tracks.unwrap_or_default().iter().find(|track| track.kind() == MediaKind::Video);
-        let index = |rid: &String| {
-            let found = video.and_then(|track| track.rids.iter().position(|known| known == rid));
-            found
-                .and_then(|index| u8::try_from(index).ok())
-                .ok_or_else(|| RoomError::UnknownLayer(rid.clone()))
-        };
+        if let Some(rid) = &request.rid
+            && self.streams.get(&session.stream).and_then(|stream| stream.live.layer(rid)).is_none()
+        {
+            return Err(RoomError::UnknownLayer(rid.clone()));
+        }
+        session.wish = Some(request.clone());
+        self.wish_again(id);
+        Ok(())
+    }
+
+    /// Tells the shard of a viewer's wish as its stream is now, if the viewer has one and its peer is known. A layer that
+    /// the stream does not have any more bounds nothing.
+    pub(super) fn wish_again(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (Some(peer), Some(request)) = (session.peer, &session.wish) else { return };
+        let live = self.streams.get(&session.stream).map(|stream| &stream.live);
         let limit = LayerLimit {
-            layer: request.rid.as_ref().map(index).transpose()?,
+            layer: request.rid.as_ref().and_then(|rid| live?.layer(rid)),
             spatial: request.spatial,
             temporal: request.temporal,
             max_width: request.max_width,
             max_height: request.max_height,
         };
         let wish = if limit == LayerLimit::default() { LayerWish::Best } else { LayerWish::AtMost(limit) };
-        let shard = session.shard;
-        match session.peer {
-            Some(peer) => self.outputs.push_back(RoomOutput::WishLayer { shard, peer, wish }),
-            None => session.unwished = Some(wish),
-        }
-        Ok(())
+        self.outputs.push_back(RoomOutput::WishLayer { shard: session.shard, peer, wish });
+    }
+
+    /// Another publisher has the stream: the layers that its viewers asked for by name may be others now.
+    pub(super) fn wish_all_again(&mut self, stream: &StreamName) {
+        let names = |wish: &LayerRequest| wish.rid.is_some();
+        let theirs = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.stream == *stream && session.wish.as_ref().is_some_and(names));
+        let theirs: Vec<SessionId> = theirs.map(|(id, _)| *id).collect();
+        theirs.into_iter().for_each(|viewer| self.wish_again(viewer));
     }
 }

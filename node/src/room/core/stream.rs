@@ -45,6 +45,15 @@ pub struct LiveStream {
     pub tracks: Vec<StreamTrack>,
 }
 
+impl LiveStream {
+    /// The index of the layer of its video that is called `rid`.
+    pub(super) fn layer(&self, rid: &str) -> Option<u8> {
+        let video = self.tracks.iter().find(|track| track.kind() == MediaKind::Video)?;
+        let index = video.rids.iter().position(|known| known == rid)?;
+        u8::try_from(index).ok()
+    }
+}
+
 /// Who publishes a stream, or was let in to do so.
 #[derive(Debug, Clone)]
 pub(in crate::room) struct Holder {

@@ -127,6 +127,7 @@ impl RoomCore {
         for viewer in lost {
             self.end(now, viewer, EndReason::StreamChanged, true);
         }
+        self.wish_all_again(name);
     }
 
     fn remember_taken_over(&mut self, session: SessionId, stream: &StreamName) {

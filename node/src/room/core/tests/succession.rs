@@ -305,3 +305,42 @@ fn a_name_that_is_ours_stays_with_the_successor_of_one_that_no_shard_took() {
     room.handle_notice(notice(next, PeerEvent::FirstMedia, now));
     assert!(room.find(&name("main")).is_ok());
 }
+
+/// What peers are told of the layers that they asked for, by index.
+fn wishes(outputs: &[RoomOutput]) -> Vec<(u32, LayerWish)> {
+    let wishes = outputs.iter().filter_map(|output| match output {
+        RoomOutput::WishLayer { peer, wish, .. } => Some((peer.index, *wish)),
+        _ => None,
+    });
+    wishes.collect()
+}
+
+#[test]
+fn a_wish_by_name_means_the_layer_of_that_name_whoever_publishes() {
+    let layered = |rids: &[&str]| {
+        let video = track(2, CodecKind::H264, "");
+        vec![StreamTrack { rids: rids.iter().map(|rid| (*rid).to_owned()).collect(), ..video }]
+    };
+    let mut broadcast = Broadcast::of(layered(&["h", "q"]), media(&[(CodecKind::H264, "")]));
+    broadcast.room.sessions.get_mut(&broadcast.viewer).unwrap().video_section = Some(1);
+    let ask = |broadcast: &mut Broadcast, rid: Option<&str>, temporal| {
+        let request = LayerRequest { rid: rid.map(str::to_owned), temporal, ..LayerRequest::default() };
+        let asked = broadcast.room.select_layer(broadcast.viewer, &request);
+        (asked.is_ok(), wishes(&outputs(&mut broadcast.room)))
+    };
+    let wish = |layer, temporal| {
+        LayerWish::AtMost(crate::media::selection::LayerLimit { layer, temporal, ..Default::default() })
+    };
+    assert_eq!(ask(&mut broadcast, Some("q"), Some(1)), (true, vec![(1, wish(Some(1), Some(1)))]));
+    assert_eq!(ask(&mut broadcast, Some("x"), None), (false, Vec::new()), "what was wished before holds");
+    for (rids, layer) in [(["q", "h"], Some(0)), (["a", "b"], None), (["f", "q"], Some(1))] {
+        let next = broadcast.comes(claimant(1), layered(&rids)).unwrap();
+        broadcast.goes_live(next);
+        let told = wishes(&outputs(&mut broadcast.room));
+        assert_eq!(told, [(1, wish(layer, Some(1)))], "{rids:?}");
+    }
+    ask(&mut broadcast, None, None);
+    let next = broadcast.comes(claimant(1), layered(&["q", "h"])).unwrap();
+    broadcast.goes_live(next);
+    assert!(wishes(&outputs(&mut broadcast.room)).is_empty(), "names that nobody asked for mean nothing");
+}
