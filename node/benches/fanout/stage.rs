@@ -13,6 +13,7 @@ use aforo_node::media::path::{Path, PeerKey, ShardId};
 use aforo_node::media::plane::Plane;
 use aforo_node::media::rtcp::Writer;
 use aforo_node::media::rtp::{HeaderFields, write_header};
+use aforo_node::media::selection::LayerWish;
 use aforo_node::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
 use aforo_node::media::srtp::{RtcpSealer, RtpSealer};
 
@@ -141,6 +142,7 @@ impl Stage {
                 path: path(index),
                 keys: keys(profile, index),
                 tracks: vec![EgressTrack { id: TRACK, origin: ShardId(0), media: egress }],
+                wish: LayerWish::Best,
             };
             plane.add_egress(now, spec).unwrap();
         }

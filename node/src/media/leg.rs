@@ -281,13 +281,13 @@ impl Leg {
         self.mapping.flow = Flow::CatchingUp;
     }
 
-    /// It has been sent everything before the source packet `next`, and goes on with the others. What it was sent so far is
-    /// found as that of another mapping.
-    pub fn catch_up_ends(&mut self, next: u64) {
+    /// It goes on with the others from the source packet `live` on. What comes before is found as that of another mapping, and
+    /// has the timestamps of those who catch up, whether it was sent or is asked for now.
+    pub fn catch_up_ends(&mut self, live: u64) {
         self.previous = Some(self.mapping);
-        self.mapping.first_source = next;
+        self.mapping.first_source = live;
         if let Some(caught_up) = &mut self.caught_up {
-            caught_up.end_out = next.wrapping_add(self.mapping.offset);
+            caught_up.end_out = live.wrapping_add(self.mapping.offset);
         }
         self.mapping.flow = Flow::Live;
     }

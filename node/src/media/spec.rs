@@ -8,7 +8,7 @@ use crate::media::codec::Point;
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::selection::Ladder;
+use crate::media::selection::{Ladder, LayerWish};
 
 /// A publisher whose DTLS handshake is done.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct EgressSpec {
     pub keys: SrtpKeys,
     /// The tracks it plays.
     pub tracks: Vec<EgressTrack>,
+    /// Which layer of the video it asked for already.
+    pub wish: LayerWish,
 }
 
 /// A track that a viewer plays.

@@ -79,7 +79,7 @@ struct Resident {
     /// Whether its room knows that ICE has found a path.
     path_told: bool,
     /// Which layer it asked for before it was connected.
-    wish: Option<LayerWish>,
+    wish: LayerWish,
 }
 
 impl ShardCore {
@@ -136,9 +136,8 @@ impl ShardCore {
         if self.stopping {
             return Err(AddPeerError::Stopping);
         }
-        let media = Some(media);
-        let resident =
-            Resident { session, media, connected_by: None, heard: None, path_told: false, wish: None };
+        let (connected_by, heard, wish) = (None, None, LayerWish::Best);
+        let resident = Resident { session, media: Some(media), connected_by, heard, path_told: false, wish };
         self.routes.add(ufrag, resident)
     }
 
@@ -155,7 +154,7 @@ impl ShardCore {
     /// A viewer asks for a layer. If it is not connected yet, it gets that one from the start.
     pub fn wish_layer(&mut self, now: Instant, peer: PeerKey, wish: LayerWish) {
         match self.routes.get_mut(peer) {
-            Some(resident) if resident.connected_by.is_none() => resident.wish = Some(wish),
+            Some(resident) if resident.connected_by.is_none() => resident.wish = wish,
             _ => self.plane.wish_layer(now, peer, wish),
         }
     }
@@ -347,24 +346,20 @@ impl ShardCore {
     }
 
     fn connect(&mut self, peer: PeerKey, path: Path, keys: crate::media::keys::SrtpKeys) {
-        let Some(media) = self.routes.get_mut(peer).and_then(|resident| resident.media.take()) else {
-            return;
-        };
+        let Some(resident) = self.routes.get_mut(peer) else { return };
+        let (Some(media), wish) = (resident.media.take(), resident.wish) else { return };
         let added = match media {
             PeerMedia::Ingest(tracks) => {
                 self.plane.add_ingest(self.now, IngestSpec { peer, path, keys, tracks })
             }
             PeerMedia::Egress(tracks) => {
-                self.plane.add_egress(self.now, EgressSpec { peer, path, keys, tracks })
+                self.plane.add_egress(self.now, EgressSpec { peer, path, keys, tracks, wish })
             }
         };
         match added {
             Ok(()) => {
                 if let Some(resident) = self.routes.get_mut(peer) {
                     resident.connected_by = Some(path);
-                    if let Some(wish) = resident.wish.take() {
-                        self.plane.wish_layer(self.now, peer, wish);
-                    }
                 }
                 let notice = self.notice(peer, PeerEvent::Connected);
                 self.outputs.extend(notice);

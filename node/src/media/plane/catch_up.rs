@@ -225,7 +225,7 @@ impl Plane {
         if !silent && !overdue && !catch_up.squeeze.ends_before(newest) {
             return Some(Step::Waits);
         }
-        leg.catch_up_ends(catch_up.next);
+        leg.catch_up_ends(layer.first_live(catch_up.next));
         Some(Step::Over)
     }
 }

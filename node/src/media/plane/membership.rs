@@ -17,7 +17,7 @@ use crate::media::extension::ExtensionKind;
 use crate::media::keys::SrtpKeys;
 use crate::media::leg::Leg;
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::selection::{Pick, Selection};
+use crate::media::selection::{LayerWish, Pick, Selection};
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
@@ -74,7 +74,7 @@ impl Plane {
         let rtcp_out = RtcpSealer::new(spec.keys.profile, &spec.keys.local).map_err(PlaneError::Keys)?;
         let mut viewer = Viewer::new(rtcp_in, rtcp_out);
         for track in &spec.tracks {
-            if let Some(leg) = self.add_leg(now, spec.peer, track) {
+            if let Some(leg) = self.add_leg(now, spec.peer, track, spec.wish) {
                 viewer.legs.push(leg);
             }
         }
@@ -122,7 +122,14 @@ impl Plane {
         }
     }
 
-    fn add_leg(&mut self, now: Instant, peer: PeerKey, egress: &EgressTrack) -> Option<LegPlace> {
+    fn add_leg(
+        &mut self,
+        now: Instant,
+        peer: PeerKey,
+        egress: &EgressTrack,
+        wish: LayerWish,
+    ) -> Option<LegPlace> {
+        let now_ms = self.since_epoch_ms(now);
         let ssrcs = egress.media.local_ssrc?;
         let place = self.track_place(now, egress.id, egress.media.codec.kind);
         let (first, first_rtx) = (self.random.random(), self.random.random());
@@ -137,9 +144,11 @@ impl Plane {
             let best = track.best_layer();
             track.layer(now, best).map(|layer| layer.requests.request(now));
         }
-        let wanted = Pick::whole(track.best_layer());
+        let best = Pick::whole(track.best_layer());
         let descriptor = egress.media.extensions.id(ExtensionKind::DependencyDescriptor).is_some();
-        let selection = Selection::within(reach(egress.media.codec.kind, descriptor));
+        let mut selection = Selection::within(reach(egress.media.codec.kind, descriptor));
+        selection.wish(wish);
+        let wanted = selection.choose(now_ms, &track.ladder, Some(best)).unwrap_or(best);
         let leg = track.add_leg(LegClass::of(&egress.media), |class| {
             let mut leg = Leg::new(peer.index, class, ssrcs, first, first_rtx);
             (leg.wanted, leg.chosen, leg.selection) = (wanted, wanted, selection);

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::estimate::ViewerEstimate;
 use super::{Plane, Role};
+use crate::media::leg::Leg;
 use crate::media::path::PeerKey;
 use crate::media::rtcp::{self, Packet, ReportBlock};
 use crate::media::srtp::{RtcpOpener, RtcpSealer};
@@ -203,7 +204,9 @@ impl Plane {
         self.counters.keyframe_requests_received += 1;
         let Some(place) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) else { return };
         let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
-        let layer = leg.map(|leg| if leg.is_live() { leg.mapping().layer() } else { leg.wanted.layer });
+        // Of what it plays it gets nothing while it is paused.
+        let plays = |leg: &&Leg| leg.is_live() && !leg.is_paused();
+        let layer = leg.map(|leg| if plays(&leg) { leg.mapping().layer() } else { leg.wanted.layer });
         if let Some(layer) = layer {
             self.want_keyframe(now, place.track, layer);
         }

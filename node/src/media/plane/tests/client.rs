@@ -14,6 +14,7 @@ use crate::media::negotiated::{Codec, Feedback, NegotiatedMedia, SsrcPair};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::rtcp::Writer;
 use crate::media::rtp::{self, HeaderFields, RtpHeader, write_header};
+use crate::media::selection::LayerWish;
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
 
 /// What a test's clients agree on.
@@ -323,7 +324,8 @@ impl Viewer {
             audio.local_ssrc = Some(SsrcPair { primary: self.audio_ssrc, rtx: None });
             tracks.push(EgressTrack { id: AUDIO, origin, media: audio });
         }
-        EgressSpec { peer: self.client.peer, path: self.client.path, keys: self.client.keys.clone(), tracks }
+        let (peer, path, keys) = (self.client.peer, self.client.path, self.client.keys.clone());
+        EgressSpec { peer, path, keys, tracks, wish: LayerWish::Best }
     }
 
     /// Asks for `sequences` again.

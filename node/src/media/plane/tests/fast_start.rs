@@ -4,6 +4,8 @@ use super::*;
 use crate::media::codec::Point;
 use crate::media::fast_start::STEP_PACKETS;
 use crate::media::rtp::RtpHeader;
+use crate::media::selection::{LayerLimit, LayerWish};
+use crate::media::spec::EgressSpec;
 
 /// 30 pictures a second.
 const FRAME: Duration = Duration::from_millis(33);
@@ -308,4 +310,58 @@ fn the_first_viewer_on_another_shard_begins_with_the_group_too() {
     exchange(&mut scene.rig, &mut far);
     assert_eq!(scene.asked(), 0);
     assert_eq!(far.plane.counters().keyframe_requests_cached, 2);
+}
+
+/// Whoever takes too long goes on with the others, and asks for what it lacks. That belongs where it lies in time.
+#[test]
+fn what_was_too_late_to_be_sent_has_its_place_in_time_when_it_is_asked_for() {
+    let mut scene = Scene::new();
+    scene.group(15, &mut []);
+    let mut viewer = scene.join(1);
+    scene.rig.flush(&mut [], &mut [&mut viewer]);
+    // The shard is busy with other things.
+    scene.rig.now += Duration::from_millis(1_100);
+    scene.frame += 33;
+    scene.rig.flush(&mut [], &mut [&mut viewer]);
+    scene.pictures(2, &mut [&mut viewer]);
+    let mut all = viewer.client.packets();
+    let gap = steps(&all).iter().position(|(sequence, _)| *sequence != 1).expect("not everything was sent");
+    let missing: Vec<u16> = (all[gap].0.sequence + 1..all[gap + 1].0.sequence).collect();
+    assert_eq!(all.len() + missing.len(), 20 + 15 * 3 + 2 * 3);
+    for sequences in missing.chunks(16) {
+        let nack = viewer.nack(sequences);
+        scene.rig.receive(&viewer.client, nack);
+        scene.rig.flush(&mut [], &mut [&mut viewer]);
+    }
+    let repaired = viewer.client.packets().into_iter().map(|(mut header, packet)| {
+        let original = &packet[header.payload()][..2];
+        header.sequence = u16::from_be_bytes([original[0], original[1]]);
+        (header, packet)
+    });
+    all.extend(repaired);
+    all.sort_by_key(|(header, _)| header.sequence);
+    assert!(steps(&all).iter().all(|(sequence, time)| *sequence == 1 && *time >= 0), "{:?}", steps(&all));
+}
+
+#[test]
+fn who_asked_for_a_lower_layer_does_not_begin_with_the_best() {
+    let setup = Setup { rids: vec!["a".into(), "b".into()], ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = Viewer::new(1, &setup);
+    for step in 0..40 {
+        for (layer, size) in [(0, 200), (1, 1_000)] {
+            let sent = Sent { layer, size, ..Sent::frame(step, step % 30 == 0) };
+            let packet = publisher.video(&sent);
+            rig.publish(&mut publisher, &packet, &mut []);
+        }
+        rig.wait(FRAME, &mut [&mut publisher], &mut []);
+    }
+    let limit = LayerLimit { layer: Some(0), ..LayerLimit::default() };
+    let spec = EgressSpec { wish: LayerWish::AtMost(limit), ..viewer.spec(&setup) };
+    rig.plane.add_egress(rig.now, spec).unwrap();
+    rig.wait(Duration::from_millis(500), &mut [&mut publisher], &mut [&mut viewer]);
+    let packets = viewer.client.packets();
+    assert_eq!(packets.len(), 10, "the group of the layer that was asked for");
+    assert!(packets.iter().all(|(header, _)| header.payload().len() == 200));
 }

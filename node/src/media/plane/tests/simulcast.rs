@@ -204,3 +204,26 @@ fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
         }
     }
 }
+
+#[test]
+fn who_is_paused_needs_no_keyframe_of_what_it_is_not_sent() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup());
+    let mut viewer = rig.viewer(1, &setup());
+    for step in 0..60 {
+        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
+    }
+    rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(60_000));
+    viewer.client.packets();
+    publisher.client.rtcp.clear();
+    for step in 61..80 {
+        let pli = viewer.pli();
+        rig.receive(&viewer.client, pli);
+        frame(&mut rig, &mut publisher, &mut viewer, step, false, &[0, 1]);
+    }
+    assert!(viewer.client.packets().is_empty(), "paused");
+    let compounds = publisher.client.rtcp.clone();
+    assert_eq!(asked(&mut publisher, 1), 0);
+    publisher.client.rtcp = compounds;
+    assert!(asked(&mut publisher, 0) > 0);
+}

@@ -274,6 +274,14 @@ impl Layer {
         self.mirror_start = None;
     }
 
+    /// The first packet that a leg gets with the others that has been sent, or has missed, all before `next`: what is in the
+    /// window already is sent to everybody, what is not has left without it.
+    pub(in super::super) fn first_live(&self, next: u64) -> u64 {
+        let in_window = self.window.iter().filter(|packet| !packet.late && packet.index >= next);
+        let left = self.highest().map_or(next, |highest| highest + 1);
+        in_window.map(|packet| packet.index).min().unwrap_or(left)
+    }
+
     /// The first packet of the window that a leg can begin with.
     pub(in super::super) fn start(&self) -> Option<&WindowPacket> {
         self.window.iter().find(|packet| packet.starts_keyframe && packet.index >= self.numbering_start)

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::Track;
 use super::super::report::PartReport;
+use super::Track;
 use super::layer::{WINDOW_PACKETS, WindowPacket};
 use crate::media::codec::{Point, Position};
 use crate::media::numbering::{Numbering, Place};
