@@ -1,7 +1,8 @@
 //! Leaving in good order: take nothing new, tell viewers to move, say goodbye to every peer, end.
 //!
-//! Viewers who listen to events hear `reconnect` and get `drain.handover_seconds` to play elsewhere first. While a node drains, POST is answered 503 with `Retry-After`, DELETE still works, and `/readyz` says no. The whole of
-//! it is bounded by `drain.timeout_seconds`, and a second signal ends it at once.
+//! Viewers who listen to events hear `reconnect` and get `drain.handover_seconds` to play elsewhere first. While a node
+//! drains, POST is answered 503 with `Retry-After`, DELETE still works, and `/readyz` says no. The whole of it is bounded by
+//! `drain.timeout_seconds`, and a second signal ends it at once.
 
 use std::io;
 use std::time::Duration;

@@ -1,8 +1,11 @@
 //! Rooms: who publishes, who watches, and what happens to the others when somebody leaves.
 //!
 //! `core` has the rules of one room (pure), `actor` its shell, `rooms` the root that finds rooms, opens them and cleans
-//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `traces` the joins that are traced, `directory` is what HTTP may do without asking, `events` what viewers are told while they watch. Inputs: sessions that HTTP answered, notices of
-//! peers. Outputs: peers added, told and closed; log lines and metrics of every step of a session.
+//! up after one that died, `ledger` knows every session's place, `silence` who has sent nothing yet, `traces` the joins that
+//! are traced, `directory` is what HTTP may do without asking, `events` what viewers are told while they watch.
+//!
+//! - In: sessions that HTTP answered, notices of peers.
+//! - Out: peers added, told and closed; log lines and metrics of every step of a session.
 
 mod actor;
 mod claimant;

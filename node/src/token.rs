@@ -1,8 +1,8 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) that say which room, which stream, and what may be done there.
 //!
 //! `core` tells whether a token is good, at a time that it is given; `key` reads keys (JWK, RFC 7517); `key_ring` holds
-//! those of the configured files and follows their changes; `jwks` fetches those that another server publishes; `issue` signs tokens and makes keys; `command` is
-//! `aforo token`.
+//! those of the configured files and follows their changes; `jwks` fetches those that another server publishes; `issue`
+//! signs tokens and makes keys; `command` is `aforo token`.
 
 pub mod command;
 mod core;

@@ -2,8 +2,8 @@
 //! hostile network needs.
 //!
 //! `record`, `reassembly` and `inbound` read what comes and hand each flight on whole and once; `hello` reads the client's
-//! first, so that our order of SRTP profiles decides; `server` and `library` run handshakes, `candidates` tells the client's hello from others; `repetition` says when our
-//! last flight is sent again; `identity` is the node's certificate and its ready-made configurations; `export` checks who
+//! first, so that our order of SRTP profiles decides; `server` and `library` run handshakes, `candidates` tells the client's
+//! hello from others; `repetition` says when our last flight is sent again; `identity` is the node's certificate and its ready-made configurations; `export` checks who
 //! the peer is and splits the SRTP keys; `session` and `association` are what is left then; `core` holds it together.
 
 mod alert;

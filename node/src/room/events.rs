@@ -139,9 +139,9 @@ impl EventStreams {
         self.publish();
     }
 
-    /// The shard has told what comes of a stream.
-    pub fn layers_reported(&mut self, stream: &StreamName, layers: Vec<LayerState>) {
-        self.core.layers_reported(stream, layers);
+    /// What comes of a stream's video; `None` if nobody can say.
+    pub fn layers_reported(&mut self, now: Instant, stream: &StreamName, layers: Option<Vec<LayerState>>) {
+        self.core.layers_reported(now, stream, layers);
         self.publish();
     }
 

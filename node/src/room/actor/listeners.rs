@@ -32,14 +32,19 @@ impl Room {
             let track = live.tracks.iter().find(|track| track.kind() == MediaKind::Video)?;
             Some((self.around.shards.get(usize::from(live.origin.0))?.report.clone(), track.clone()))
         });
-        let Some((shard, track)) = video else { return self.events.layers_reported(&stream, Vec::new()) };
+        let Some((shard, track)) = video else {
+            // Sound alone has no layers, whatever its publisher before had.
+            let none = live.map(|_| Vec::new());
+            return self.events.layers_reported(crate::actor::now(), &stream, none);
+        };
         let asked = shard.send(shard::message::GetReport { tracks: vec![track.id] });
         let answer = actix_rt::time::timeout(DEADLINE, asked).into_actor(self);
         context.spawn(answer.map(move |answer, room, context| {
             // A shard that does not answer in time is asked again with the next interval.
             let report = answer.ok().and_then(Result::ok);
-            let layers = report.map(|report| report::layers_of(&track, &report)).unwrap_or_default();
-            room.events.layers_reported(&stream, layers);
+            let layers = report.map(|report| report::layers_of(&track, &report));
+            let known = layers.filter(|layers| !layers.is_empty());
+            room.events.layers_reported(crate::actor::now(), &stream, known);
             room.drain(context);
         }));
     }

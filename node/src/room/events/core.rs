@@ -19,6 +19,10 @@ pub(in crate::room) const LAYERS_INTERVAL: Duration = Duration::from_secs(1);
 /// A bitrate is told again when it moved by this share: less is what an encoder does between two pictures.
 const BITRATE_STEP: f64 = 0.2;
 
+/// Least time between two lists of layers that differ in their bitrates alone: each keyframe moves the mean of a small layer, and
+/// every listener would hear of it.
+pub(in crate::room) const BITRATES_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The events of draft-ietf-wish-whep that there are here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
@@ -91,13 +95,16 @@ pub struct LayerState {
 }
 
 impl LayerState {
-    /// Whether a person who looks at the list of layers would see no difference.
-    fn looks_like(&self, other: &Self) -> bool {
-        let change = self.bitrate_bps.abs_diff(other.bitrate_bps) as f64;
-        let same_rate = (self.bitrate_bps > 0) == (other.bitrate_bps > 0)
-            && change <= BITRATE_STEP * self.bitrate_bps.max(other.bitrate_bps) as f64;
+    /// Whether it is the same layer, and flows if the other does.
+    fn is_same(&self, other: &Self) -> bool {
         let with_rate = Self { bitrate_bps: other.bitrate_bps, ..self.clone() };
-        same_rate && with_rate == *other
+        (self.bitrate_bps > 0) == (other.bitrate_bps > 0) && with_rate == *other
+    }
+
+    /// Whether a person who looks at the bitrates would see no difference.
+    fn costs_the_same(&self, other: &Self) -> bool {
+        let change = self.bitrate_bps.abs_diff(other.bitrate_bps) as f64;
+        change <= BITRATE_STEP * self.bitrate_bps.max(other.bitrate_bps) as f64
     }
 }
 
@@ -136,6 +143,8 @@ struct Topic {
     /// Of those, who wants to know of layers.
     layer_listeners: usize,
     ask_at: Option<Instant>,
+    /// When layers were told last.
+    layers_told: Option<Instant>,
     /// Whether a question for its layers has no answer yet.
     asked: bool,
 }
@@ -160,7 +169,9 @@ impl EventsCore {
             let state = StreamState { active, viewers, leaving, layers: Vec::new() };
             let output = EventOutput { stream: stream.clone(), state: state.clone() };
             self.outputs.push_back(output);
-            let topic = Topic { state, facts, listeners: 0, layer_listeners: 0, ask_at: None, asked: false };
+            let (ask_at, layers_told) = (None, None);
+            let (listeners, layer_listeners, asked) = (0, 0, false);
+            let topic = Topic { state, facts, listeners, layer_listeners, ask_at, layers_told, asked };
             self.topics.insert(stream.clone(), topic);
         }
         let Some(topic) = self.topics.get_mut(stream) else { return };
@@ -204,14 +215,17 @@ impl EventsCore {
         self.handle_timeout(now);
     }
 
-    /// The shard's answer for a stream; none is as good as one without layers.
-    pub fn layers_reported(&mut self, stream: &StreamName, layers: Vec<LayerState>) {
+    /// What layers a stream has, as far as somebody could say: there are none where there is no video.
+    pub fn layers_reported(&mut self, now: Instant, stream: &StreamName, layers: Option<Vec<LayerState>>) {
         let Some(topic) = self.topics.get_mut(stream) else { return };
         topic.asked = false;
-        let known = &topic.state.layers;
-        let same = known.len() == layers.len()
-            && known.iter().zip(&layers).all(|(known, layer)| known.looks_like(layer));
-        if !same && !layers.is_empty() {
+        let (Some(layers), known) = (layers, &topic.state.layers) else { return };
+        let pairs = || known.iter().zip(&layers);
+        let others = known.len() != layers.len() || pairs().any(|(known, layer)| !known.is_same(layer));
+        let moved = pairs().any(|(known, layer)| !known.costs_the_same(layer));
+        let rested = topic.layers_told.is_none_or(|told| now >= told + BITRATES_INTERVAL);
+        if others || (moved && rested) {
+            topic.layers_told = Some(now);
             topic.state.layers = layers;
             self.outputs.push_back(EventOutput { stream: stream.clone(), state: topic.state.clone() });
         }

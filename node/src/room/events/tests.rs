@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::core::{COUNT_INTERVAL, LAYERS_INTERVAL};
+use super::core::{BITRATES_INTERVAL, COUNT_INTERVAL, LAYERS_INTERVAL};
 use super::*;
 
 fn name(text: &str) -> StreamName {
@@ -81,17 +81,31 @@ fn layers_are_asked_for_while_somebody_wants_them_and_told_when_they_change() {
     it.observe(LAYERS_INTERVAL, facts(true, 1));
     assert_eq!(it.streams.poll_question(), None, "a shard that has not answered is not asked again");
     it.state();
-    it.streams.layers_reported(&name("main"), vec![layer("h", 1_000_000), layer("l", 100_000)]);
+    let both = |bitrate| Some(vec![layer("h", bitrate), layer("l", 100_000)]);
+    it.streams.layers_reported(it.start, &name("main"), both(1_000_000));
     assert_eq!(it.state().layers.len(), 2);
+    let mut told = it.start;
     for (bitrate, news) in [(1_100_000, false), (800_001, false), (700_000, true), (0, true), (10, true)] {
-        it.streams.layers_reported(&name("main"), vec![layer("h", bitrate), layer("l", 100_000)]);
+        told += BITRATES_INTERVAL;
+        it.streams.layers_reported(told, &name("main"), both(bitrate));
         assert_eq!(it.feed.state.has_changed().unwrap(), news, "{bitrate}");
+        it.state();
+    }
+    // Soon again, only what is more than a bitrate is news.
+    for (after, bitrate, news) in
+        [(1, 700_000, false), (2, 0, true), (3, 700_000, true), (7, 10, false), (8, 10, true)]
+    {
+        let now = told + Duration::from_secs(after);
+        it.streams.layers_reported(now, &name("main"), both(bitrate));
+        assert_eq!(it.feed.state.has_changed().unwrap(), news, "{after}");
         it.state();
     }
     it.observe(2 * LAYERS_INTERVAL, facts(true, 1));
     assert_eq!(it.streams.poll_question(), Some(name("main")), "again");
-    it.streams.layers_reported(&name("main"), Vec::new());
+    it.streams.layers_reported(told, &name("main"), None);
     assert_eq!(it.state().layers.len(), 2, "no answer says nothing");
+    it.streams.layers_reported(told, &name("main"), Some(Vec::new()));
+    assert!(it.state().layers.is_empty(), "there is no video any more");
 }
 
 #[test]
