@@ -1,7 +1,8 @@
 //! How many bits per second the path to a viewer carries, by what the viewer says of the packets that it got.
 //!
-//! In: what was sent ([`SentLog`]), transport-wide feedback, or receiver reports and REMB of viewers that send none. Out:
-//! an estimate, and wishes to probe: to send more than there is media, for some 50 ms, to prove that more would arrive.
+//! - In: what was sent ([`SentLog`]), transport-wide feedback, or receiver reports and REMB of viewers that send none.
+//! - Out: an estimate, a limit once something said that there is one, and wishes to probe: to send more than there is media,
+//!   for some 50 ms, to prove that more would arrive.
 //!
 //! ```text
 //! feedback -+-> DelayTrend: does the queue grow? -+-> RateControl --+
@@ -17,6 +18,7 @@ mod loss;
 mod probe;
 mod rate_control;
 mod report_based;
+mod route;
 mod sent_log;
 
 pub use self::core::{Conditions, Estimator, ProbeEnd, Reading};

@@ -23,6 +23,10 @@ const PROBE_QUEUE_MAX_MICROS: i64 = 50_000;
 /// The longest queue that a probe makes by itself, in µs: it asks for twice what is known for 50 ms, and jitter comes on top.
 const PROBE_QUEUE_MICROS: i64 = 150_000;
 
+/// Loss up to which a way that stays longer is another route: a queue that is full to the brim stays as long as it is, too,
+/// and loses what is too much.
+const ROUTE_LOSS_MAX: f64 = 0.02;
+
 /// What else is known when a feedback is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
@@ -58,6 +62,10 @@ pub struct Estimator {
     control: RateControl,
     loss: LossControl,
     prober: Prober,
+    /// The reference time of the last feedback, without wraps.
+    reference: Option<i32>,
+    /// Whether anything has said that the path carries no more than is known.
+    limited: bool,
 }
 
 impl Default for Estimator {
@@ -75,10 +83,19 @@ impl Estimator {
             control: RateControl::default(),
             loss: LossControl::default(),
             prober: Prober::new(),
+            reference: None,
+            limited: false,
         }
     }
 
-    /// Bits per second that the path carries, of datagrams without IP and UDP headers; `None` before there is an estimate.
+    /// The most that may be sent, in bits per second of datagrams without IP and UDP headers. `None` until the queue grew,
+    /// much was lost or a probe failed: what arrived until then is what there was to send, and a picture that is still, or
+    /// between two keyframes, has little.
+    pub fn limit_bps(&self) -> Option<u64> {
+        self.bitrate_bps().filter(|_| self.limited)
+    }
+
+    /// Bits per second that are known to arrive, of datagrams without IP and UDP headers; `None` before enough did.
     pub fn bitrate_bps(&self) -> Option<u64> {
         let limit = self.loss.limit_bps().unwrap_or(ESTIMATE_MAX_BPS);
         self.control.bps().map(|bps| bps.min(limit).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS) as u64)
@@ -94,6 +111,9 @@ impl Estimator {
     ) -> Reading {
         let (mut packets, mut lost, mut late) = (0, 0, 0);
         let mut full = FullPath::default();
+        let reference = feedback.unwrapped_reference(self.reference.unwrap_or(feedback.reference_time));
+        self.reference = Some(reference);
+        let unwrapped_micros = feedback.micros_to(reference);
         let (oldest, known) = log.reach();
         for (sequence, arrival) in feedback.packets_within(oldest, known) {
             let received = arrival != Arrival::Lost;
@@ -105,6 +125,7 @@ impl Estimator {
             late += u32::from(packet.was_lost);
             let mut arrived = None;
             if let Arrival::Received { at_micros } = arrival {
+                let at_micros = at_micros + unwrapped_micros;
                 arrived = Some(at_micros);
                 self.delivered.add(at_micros, packet.bytes.into());
                 self.trend.packet(sent, at_micros);
@@ -134,10 +155,15 @@ impl Estimator {
             usage,
             queue_micros,
             delivered_bps,
-            recent_bps: full_bps.or_else(|| self.delivered.recent_bps()),
+            recent_bps: self.delivered.recent_bps(),
+            full_bps,
+            limited: self.limited,
             round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
             can_probe: conditions.can_probe,
         });
+        if decreased {
+            self.prober.stop(now);
+        }
         let limit_before = self.loss.limit_bps();
         if let Some(bps) = self.control.bps() {
             self.loss.update(now, bps, delivered_bps);
@@ -148,9 +174,14 @@ impl Estimator {
             self.control.hold_down(limit);
         }
         if decreased || limited {
+            self.limited = true;
             self.prober.decreased(now);
         }
+        if self.loss.ratio() < ROUTE_LOSS_MAX {
+            self.trend.follow_route();
+        }
         let finding = self.prober.conclude(now, newest)?;
+        self.limited |= !finding.proved;
         if let Some(bps) = finding.bps.filter(|_| !decreased && !limited) {
             if self.bitrate_bps().is_some_and(|known| bps > known as f64) {
                 self.prober.raised(now);

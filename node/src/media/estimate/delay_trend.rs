@@ -4,6 +4,8 @@
 //! queue grew; a line through the last 20 sums of it is the trend, and a threshold that adapts to the path's jitter says
 //! when it counts (draft-ietf-rmcat-gcc-02 §5.2 to §5.4, with the line in place of the Kalman filter, as Chromium does).
 
+use super::route::Route;
+
 /// Packets sent within this are one group, in µs (draft §5.2).
 const GROUP_MICROS: i64 = 5_000;
 
@@ -45,6 +47,9 @@ const QUEUE_GROWN_MICROS: i64 = 20_000;
 /// How long the shortest way is remembered, in µs: clocks drift apart by a millisecond meanwhile, and a new route is known
 /// after it.
 const BASE_MICROS: i64 = 10_000_000;
+
+/// A way that is longer by less than this keeps nothing from being tried, in µs.
+const ROUTE_MICROS: i64 = 25_000;
 
 /// A step on the viewer's clock that is no network's doing, in µs.
 const JUMP_MICROS: i64 = 3_000_000;
@@ -91,6 +96,7 @@ pub(super) struct DelayTrend {
     /// Shortest way of the last whole span and of the one that runs, and when that began.
     base: (i64, i64, i64),
     queue_micros: i64,
+    route: Route,
     /// What the newest packet waited, and what the newest one did when the queue was judged last.
     newest_queue_micros: i64,
     judged_queue_micros: i64,
@@ -114,6 +120,7 @@ impl Default for DelayTrend {
             usage: Usage::Normal,
             base: (i64::MAX, i64::MAX, i64::MIN),
             queue_micros: 0,
+            route: Route::default(),
             newest_queue_micros: 0,
             judged_queue_micros: 0,
         }
@@ -136,7 +143,13 @@ impl DelayTrend {
         let before = std::mem::replace(&mut self.judged_queue_micros, self.newest_queue_micros);
         let grown = self.newest_queue_micros - before;
         let overflows = self.newest_queue_micros >= QUEUE_LONG_MICROS && grown >= QUEUE_GROWN_MICROS;
-        if overflows { Usage::Over } else { self.usage }
+        // A keyframe's queue is gone before the line through the last groups has turned.
+        let drained = self.usage == Usage::Over && self.newest_queue_micros < QUEUE_MIN_MICROS;
+        match self.usage {
+            _ if overflows => Usage::Over,
+            _ if drained => Usage::Normal,
+            usage => usage,
+        }
     }
 
     /// How long the queue is, by the shortest way of the last seconds, in µs.
@@ -193,6 +206,19 @@ impl DelayTrend {
         }
         *running = (*running).min(group.shortest_way);
         self.queue_micros = group.shortest_way - (*running).min(*before);
+        self.route.add(group.first_arrived, group.shortest_way);
+    }
+
+    /// What looks like a queue cannot be one of ours: a way that has been longer for a while without a change is the shortest
+    /// one that is known from now on.
+    pub(super) fn follow_route(&mut self) {
+        let known = self.base.0.min(self.base.1);
+        let Some(way) = self.route.steady_micros().filter(|way| *way > known.saturating_add(ROUTE_MICROS))
+        else {
+            return;
+        };
+        (self.base.0, self.base.1) = (i64::MAX, way);
+        (self.queue_micros, self.newest_queue_micros, self.judged_queue_micros) = (0, 0, 0);
     }
 
     fn add(&mut self, grown_ms: f64, passed_ms: f64, arrived: i64) {

@@ -12,6 +12,9 @@ const BUCKETS_MIN: usize = 4;
 /// Whole buckets of the recent rate.
 const BUCKETS_RECENT: usize = 3;
 
+/// Buckets that an overtaken packet may be late by. What is farther back comes from a clock that was set.
+const LATE_BUCKETS: i64 = -2;
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeliveredRate {
@@ -30,8 +33,10 @@ impl DeliveredRate {
         let passed = (at - start) / BUCKET_MICROS;
         match passed {
             // A little back in time is a packet that was overtaken.
-            ..=0 => self.open = Some((start, sum.saturating_add(bytes))),
-            1.. if passed > BUCKETS as i64 => *self = Self { open: Some((at, bytes)), ..Self::default() },
+            LATE_BUCKETS..=0 => self.open = Some((start, sum.saturating_add(bytes))),
+            _ if passed < 0 || passed > BUCKETS as i64 => {
+                *self = Self { open: Some((at, bytes)), ..Self::default() };
+            }
             _ => {
                 self.close(sum);
                 (1..passed).for_each(|_| self.close(0));
@@ -132,5 +137,7 @@ mod tests {
         assert!((rate.bps().unwrap() - 2e5).abs() < 1.0);
         rate.add(9_000_000, 1_250);
         assert_eq!(rate.bps(), None);
+        (0..40).for_each(|step| rate.add(step * 10_000, 1_250));
+        assert!((rate.bps().unwrap() - 1e6).abs() < 1.0, "a clock that was set back");
     }
 }

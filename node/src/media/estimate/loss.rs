@@ -14,6 +14,11 @@ const GROWTH_PER_SECOND: f64 = 1.08;
 const LOOK_MICROS: i64 = 500_000;
 const LOOK_PACKETS: u32 = 30;
 
+/// Loss so high that a look need not be so long: somebody who has just come to a path that carries a fraction of the best
+/// layer.
+const LOSS_EXTREME: f64 = 0.25;
+const LOOK_SHORT_MICROS: i64 = 200_000;
+
 /// After so long few packets must do, in µs.
 const LOOK_MAX_MICROS: i64 = 2_000_000;
 
@@ -55,11 +60,12 @@ impl LossControl {
         let since = *self.since.get_or_insert(now);
         let passed = now - since;
         let enough = self.packets >= LOOK_PACKETS || passed >= LOOK_MAX_MICROS;
-        if passed < LOOK_MICROS || !enough || self.packets == 0 {
+        let ratio = (f64::from(self.lost) / f64::from(self.packets.max(1))).clamp(0.0, 1.0);
+        let least = if ratio > LOSS_EXTREME { LOOK_SHORT_MICROS } else { LOOK_MICROS };
+        if passed < least || !enough || self.packets == 0 {
             return;
         }
-        let packets = f64::from(self.packets);
-        self.ratio = (f64::from(self.lost) / packets).clamp(0.0, 1.0);
+        self.ratio = ratio;
         (self.since, self.lost, self.packets) = (Some(now), 0, 0);
         if self.ratio > LOSS_HIGH {
             let floor = delivered_bps.map_or(ESTIMATE_MIN_BPS, |bps| bps * KEPT_OF_DELIVERED);
@@ -99,5 +105,17 @@ mod tests {
         assert!(look(100, 0).unwrap() > limit);
         assert!(look(100, 100).unwrap() >= 425_000.0);
         assert_eq!((0..80).map(|_| look(100, 0)).last(), Some(None), "forgotten");
+    }
+
+    #[test]
+    fn extreme_loss_is_seen_at_once() {
+        let mut loss = LossControl::default();
+        loss.update(0, 2e6, Some(4e5));
+        loss.add(60, 12);
+        loss.update(250_000, 2e6, Some(4e5));
+        assert_eq!(loss.limit_bps(), None, "a fifth is looked at for longer");
+        loss.add(20, 20);
+        loss.update(260_000, 2e6, Some(4e5));
+        assert!((loss.limit_bps().unwrap() - 1.6e6).abs() < 1.0);
     }
 }

@@ -47,6 +47,10 @@ const INTERVAL_MICROS: i64 = 3_000_000;
 const PROOF_MICROS: i64 = 10_000_000;
 const INTERVAL_MAX_MICROS: i64 = 48_000_000;
 
+/// Probes that follow at once on each other, of which a queue that grows may be the doing: a queue that all of them find is
+/// the media's.
+const DISTURBING_PROBES: u32 = 2;
+
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Idle,
@@ -100,6 +104,8 @@ pub(super) struct Prober {
     interval: i64,
     raised_at: Option<i64>,
     settled_at: i64,
+    /// Probes since the last pause between two.
+    chain: u32,
 }
 
 impl Prober {
@@ -113,6 +119,7 @@ impl Prober {
             interval: INTERVAL_MICROS,
             raised_at: None,
             settled_at: i64::MIN,
+            chain: 0,
         }
     }
 
@@ -121,6 +128,7 @@ impl Prober {
         if !matches!(self.phase, Phase::Idle) || now < self.next_at || wanted_bps <= known_bps {
             return false;
         }
+        self.chain = if now < self.settled_at { self.chain + 1 } else { 1 };
         self.target_bps = wanted_bps.min(known_bps * PROBE_FACTOR);
         self.first = log.next();
         self.tally = Tally::default();
@@ -176,18 +184,28 @@ impl Prober {
             // A probe that says no can be believed.
             self.interval = INTERVAL_MICROS;
         }
-        self.next_at = if finding.proved { now } else { now + self.interval };
+        let next_at = if finding.proved { now } else { now + self.interval };
+        // What else was found while it ran may want a longer pause.
+        self.next_at = self.next_at.max(next_at);
         Some(finding)
     }
 
     /// Whether a queue that grows at `now` may be the probe's own doing, which says nothing about the media.
     pub(super) fn disturbs(&self, now: i64) -> bool {
-        !matches!(self.phase, Phase::Idle) || now < self.settled_at
+        self.chain <= DISTURBING_PROBES && (!matches!(self.phase, Phase::Idle) || now < self.settled_at)
     }
 
     /// A probe has raised the estimate.
     pub(super) fn raised(&mut self, now: i64) {
         self.raised_at = Some(now);
+    }
+
+    /// The path is full: a probe that runs would only make its queue longer.
+    pub(super) fn stop(&mut self, now: i64) {
+        if matches!(self.phase, Phase::Sending { .. }) {
+            self.phase = Phase::Idle;
+            self.settled_at = now + SETTLING_MICROS;
+        }
     }
 
     /// The path carries less than was estimated: no probe before it has settled.
@@ -229,5 +247,60 @@ impl Tally {
         }
         let bits = f64::from(self.bytes - self.last.bytes) * 8e6;
         Some((bits / left as f64, bits / came as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A probe for twice `known_bps` from `now` on, of which all arrives as it was sent, concluded 60 ms later.
+    fn proved(prober: &mut Prober, log: &mut SentLog, now: i64, known_bps: f64) -> bool {
+        let first = log.next();
+        let begun = prober.begin(now, known_bps, 1e9, log);
+        for step in 0..=5 {
+            let at = now + step * STEP_MICROS;
+            for _ in 0..prober.step(at, log).unwrap_or(0).div_ceil(1_000) {
+                log.record(at as u32, 1_000);
+            }
+        }
+        for sequence in first..log.next() {
+            let packet = log.report(sequence, true);
+            let packet = packet.unwrap_or(SentPacket { at_micros: 0, bytes: 0, was_lost: true });
+            let sent = i64::from(packet.at_micros);
+            prober.reported(sequence, &packet, (sent, Some(sent + 20_000)));
+        }
+        let finding = prober.conclude(now + 60_000, log.next().wrapping_sub(1));
+        begun && finding.is_some_and(|finding| finding.proved)
+    }
+
+    #[test]
+    fn a_decrease_while_a_probe_runs_puts_the_next_off_though_it_proves_all() {
+        let (mut prober, mut log) = (Prober::new(), SentLog::new(0));
+        assert!(proved(&mut prober, &mut log, 1_000_000, 1e6));
+        assert!(prober.begin(1_060_000, 1e6, 1e9, &log), "the next follows at once");
+        prober.decreased(1_070_000);
+        prober.stop(1_070_000);
+        assert_eq!(prober.step(1_080_000, &log), None, "it does not go on");
+        assert!(!prober.begin(4_000_000, 1e6, 1e9, &log));
+        assert!(proved(&mut prober, &mut log, 5_000_000, 1e6));
+        prober.next_at = 9_000_000;
+        assert!(!proved(&mut prober, &mut log, 6_000_000, 1e6));
+        prober.next_at = 0;
+        assert!(prober.begin(10_000_000, 1e6, 1e9, &log));
+        prober.next_at = 20_000_000;
+        prober.phase = Phase::Awaiting { end: log.next(), since: 10_000_000 };
+        assert!(prober.conclude(12_000_000, log.next()).is_some());
+        assert_eq!(prober.next_at, 20_000_000, "what was found meanwhile stands");
+    }
+
+    #[test]
+    fn a_queue_that_outlasts_two_probes_in_a_row_is_not_theirs() {
+        let (mut prober, mut log) = (Prober::new(), SentLog::new(0));
+        assert!(!prober.disturbs(0));
+        assert!(proved(&mut prober, &mut log, 1_000_000, 1e6) && prober.disturbs(1_100_000));
+        assert!(proved(&mut prober, &mut log, 1_100_000, 1e6) && prober.disturbs(1_200_000));
+        assert!(proved(&mut prober, &mut log, 1_200_000, 1e6) && !prober.disturbs(1_300_000));
+        assert!(proved(&mut prober, &mut log, 5_000_000, 1e6) && prober.disturbs(5_100_000));
     }
 }

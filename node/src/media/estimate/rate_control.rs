@@ -41,8 +41,12 @@ pub(super) struct Observation {
     pub(super) queue_micros: i64,
     /// Bits per second that arrive.
     pub(super) delivered_bps: Option<f64>,
-    /// Bits per second that arrived just now, if possible while the path was full.
+    /// Bits per second that arrived just now.
     pub(super) recent_bps: Option<f64>,
+    /// Bits per second that arrived while the path was full: how fast it is.
+    pub(super) full_bps: Option<f64>,
+    /// Whether anything has said yet that the path carries no more than is known.
+    pub(super) limited: bool,
     pub(super) round_trip_micros: i64,
     pub(super) can_probe: bool,
 }
@@ -111,9 +115,12 @@ impl RateControl {
             self.changed_at = seen.now;
             return false;
         };
+        // What arrived, the path carries; nothing else is known of it yet.
+        let bps = if seen.limited { bps } else { bps.max(delivered) };
+        self.bps = Some(bps);
         if seen.usage == Usage::Over {
             let recent = seen.recent_bps.unwrap_or(delivered);
-            return self.decrease(seen, bps, delivered.min(recent));
+            return self.decrease(seen, bps, seen.full_bps.unwrap_or(recent));
         }
         if seen.usage == Usage::Under || seen.queue_micros > QUEUE_TO_DRAIN_MICROS {
             self.holds = true;

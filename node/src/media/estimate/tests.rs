@@ -4,6 +4,8 @@
 mod interceptor;
 mod link;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use crate::media::estimate::{Conditions, Estimator, SentLog};
@@ -121,6 +123,90 @@ fn a_path_with_room_is_found_by_probes_and_one_without_is_left_alone() {
         on_middle as f64 / 57e3
     );
     assert!(on_middle >= 56_000 && queue_ms <= 50.0, "{on_middle} ms, queue {queue_ms}");
+}
+
+#[test]
+fn what_was_sent_so_far_is_no_limit_however_little_it_was() {
+    for (seed, age_frames) in (1..).zip([0, 1, 7, 30, 54, 56, 58, 59]) {
+        let rates = vec![(0, 2e7)];
+        let setup =
+            Setup { rates, layers: LAYERS.to_vec(), varies: true, age_frames, seed, ..Setup::default() };
+        let mut ours = Ours::new();
+        let samples = run(&setup, &mut ours, 20);
+        let left = samples.iter().find(|sample| sample.layer != 2);
+        assert!(left.is_none(), "{age_frames} frames after a keyframe: {left:?}");
+        let known_bps = at(&samples, 19_000).estimate_bps.unwrap();
+        assert!(known_bps > 2.5e6 && ours.estimator.limit_bps().is_none(), "{known_bps}");
+        assert!(ours.ends.is_empty(), "who has the best is not probed");
+    }
+}
+
+#[test]
+fn the_queue_of_a_keyframe_is_no_reason_to_leave_a_layer_that_fits() {
+    for (seed, rate) in (1..).zip([3e6, 3.5e6, 4e6, 5e6]) {
+        let rates = vec![(0, rate)];
+        let setup = Setup { rates, layers: LAYERS.to_vec(), varies: true, seed, ..Setup::default() };
+        let samples = run(&setup, &mut Ours::new(), 60);
+        let on_top = samples.iter().filter(|sample| sample.layer == 2).count();
+        let (_, queue_ms) = figures(&samples, 0);
+        println!("{rate} bit/s: {on_top} ms of 60,000 on the best layer, queue p95 {queue_ms:.0} ms");
+        assert!(on_top > 54_000 && queue_ms <= 150.0, "{rate}: {on_top} ms, queue {queue_ms} ms");
+    }
+}
+
+#[test]
+fn who_comes_to_a_narrow_path_is_sent_what_fits_soon() {
+    for (seed, rate, layer) in [(1, 3e5, 0), (2, 6e5, 0), (3, 1e6, 1), (4, 2e6, 1)] {
+        for queue_ms in [150.0, 500.0] {
+            let rates = vec![(0, rate)];
+            let setup =
+                Setup { rates, layers: LAYERS.to_vec(), varies: true, queue_ms, seed, ..Setup::default() };
+            let samples = run(&setup, &mut Ours::new(), 10);
+            let left = samples.iter().find(|sample| sample.layer <= layer).unwrap();
+            let again = samples.iter().filter(|sample| sample.ms > left.ms && sample.layer == 2).count();
+            println!("{rate} bit/s, queue of {queue_ms} ms: down after {} ms", left.ms);
+            assert!(left.ms <= 1_800 && again == 0, "{rate}: {left:?}, {again} ms on top again");
+        }
+    }
+}
+
+#[test]
+fn a_longer_route_is_told_from_a_queue() {
+    for (seed, longer_ms, jitter_ms) in [(1, 100, 0.0), (2, 100, 15.0), (3, 160, 10.0), (4, 250, 15.0)] {
+        let setup = Setup {
+            rates: vec![(0, 2e7)],
+            layers: LAYERS.to_vec(),
+            varies: true,
+            detours: vec![(20_000, longer_ms)],
+            jitter_ms,
+            seed,
+            ..Setup::default()
+        };
+        let samples = run(&setup, &mut Ours::new(), 60);
+        assert!(samples.iter().all(|sample| sample.ms >= 20_000 || sample.layer == 2));
+        let back_ms = settled(&samples, 20_000, 60_000, |sample| sample.layer == 2);
+        println!("{longer_ms} ms longer, jitter {jitter_ms} ms: back on the best layer after {back_ms} ms");
+        assert!(back_ms <= 10_000, "{back_ms} ms");
+    }
+}
+
+#[test]
+fn a_viewer_whose_clock_wraps_is_estimated_as_any_other() {
+    // The reference time has 24 bits of 64 ms, whose sign changes after 6.2 days.
+    let wraps = Duration::from_millis(64 << 23);
+    let runs =
+        [Duration::from_secs(64), wraps - Duration::from_secs(19), wraps * 2 - Duration::from_secs(19)];
+    let [usual, half, whole] = runs.map(|uptime| {
+        // From a whole unit on, so that all runs round alike.
+        let uptime = Duration::from_millis(uptime.as_millis() as u64 / 64 * 64);
+        let rates = vec![(0, 4e6), (20_000, 4e5), (40_000, 4e6)];
+        let layers = LAYERS.to_vec();
+        let setup = Setup { rates, layers, queue_ms: 20.0, uptime, varies: true, ..Setup::default() };
+        let samples = run(&setup, &mut Ours::new(), 60);
+        samples.into_iter().map(|sample| (sample.layer, sample.estimate_bps)).collect::<Vec<_>>()
+    });
+    assert!(usual.iter().any(|(layer, _)| *layer == 0), "the cut is seen");
+    assert!(usual == half && usual == whole, "what a clock is at makes a difference");
 }
 
 #[test]

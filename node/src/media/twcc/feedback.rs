@@ -100,6 +100,19 @@ impl<'a> Feedback<'a> {
         packets
     }
 
+    /// [`Self::reference_time`] without its wraps (every 12 days), given the unwrapped one of the message before. Wraps at 32
+    /// bits, after years, so that no receiver makes it grow without bound.
+    pub fn unwrapped_reference(&self, before: i32) -> i32 {
+        // Shifted up and down, the difference gets the sign of its 24 bits.
+        let step = (self.reference_time.wrapping_sub(before) << 8) >> 8;
+        before.wrapping_add(step)
+    }
+
+    /// What is to be added to the times that [`Self::packets`] tells, in µs, for them to count from `unwrapped`.
+    pub fn micros_to(&self, unwrapped: i32) -> i64 {
+        (i64::from(unwrapped) - i64::from(self.reference_time)) * TICKS_PER_REFERENCE * TICK_MICROS
+    }
+
     /// Each packet in order of its sequence number; ends early if receive deltas are missing.
     pub fn packets(&self) -> PacketReports<'a> {
         PacketReports {

@@ -218,3 +218,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reference_time_that_wraps_goes_on() {
+    let read = |reference: i32| {
+        let [_, time @ ..] = reference.to_be_bytes();
+        let mut body = vec![0; 16];
+        body[12..15].copy_from_slice(&time);
+        let body = body.leak();
+        Feedback::parse(body).unwrap()
+    };
+    let mut unwrapped = read(0x7F_FFFE).unwrapped_reference(0x7F_FFFE);
+    for (reference, expected) in [(0x80_0001, 0x80_0001), (0x80_0000, 0x80_0000), (0xFF_FFFF, 0xFF_FFFF)] {
+        unwrapped = read(reference).unwrapped_reference(unwrapped);
+        assert_eq!(unwrapped, expected);
+    }
+    let wrapped = read(3);
+    unwrapped = wrapped.unwrapped_reference(unwrapped);
+    assert_eq!(unwrapped, 0x100_0003);
+    assert_eq!(wrapped.micros_to(unwrapped), 64_000 << 24);
+    assert_eq!(read(5).unwrapped_reference(i32::MAX - 2), i32::MIN + 5, "after years");
+}

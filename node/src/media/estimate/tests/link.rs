@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::media::estimate::{Conditions, Estimator, ProbeEnd, SentLog};
 use crate::media::rtcp::{Packet, Writer, packets};
+use crate::media::selection::{Ladder, Pick, Rung, Selection};
 use crate::media::twcc::{ArrivalRecorder, MAX_FEEDBACK_BYTES};
 
 /// Bytes of a full datagram, and IP and UDP headers, which the link carries too.
@@ -30,6 +31,14 @@ pub(super) struct Setup {
     pub(super) feedback_ms: i64,
     /// Bits per second of layers to choose from; none: the source sends what is estimated.
     pub(super) layers: Vec<f64>,
+    /// Whether frames differ in size as an encoder's do, with sound beside them. If not, all are of one size.
+    pub(super) varies: bool,
+    /// Frames since the last keyframe when the run begins.
+    pub(super) age_frames: u32,
+    /// From when, in ms, by how much longer the way to the viewer is, in ms.
+    pub(super) detours: Vec<(i64, i64)>,
+    /// How long the viewer's clock has run when the run begins.
+    pub(super) uptime: Duration,
     pub(super) probes: bool,
     pub(super) seed: u64,
 }
@@ -44,6 +53,10 @@ impl Default for Setup {
             jitter_ms: 0.0,
             feedback_ms: 100,
             layers: Vec::new(),
+            varies: false,
+            age_frames: 0,
+            detours: Vec::new(),
+            uptime: Duration::from_secs(1),
             probes: true,
             seed: 1,
         }
@@ -68,6 +81,10 @@ pub(super) trait Subject {
     fn sent(&mut self, now: i64, bytes: usize);
     fn feedback(&mut self, now: i64, message: &[u8], round_trip: Duration);
     fn bps(&self) -> Option<f64>;
+    /// The most that may be sent.
+    fn limit_bps(&self) -> Option<f64> {
+        self.bps()
+    }
     /// Padding to send now.
     fn probe(&mut self, _now: i64, _wanted: f64) -> usize {
         0
@@ -77,13 +94,16 @@ pub(super) trait Subject {
 pub(super) struct Ours {
     pub(super) estimator: Estimator,
     pub(super) log: SentLog,
+    /// Whether what is sent is remembered: from the first feedback on, as the plane does it.
+    logs: bool,
     probing: bool,
     pub(super) ends: Vec<(i64, ProbeEnd)>,
 }
 
 impl Ours {
     pub(super) fn new() -> Self {
-        Self { estimator: Estimator::new(), log: SentLog::new(0), probing: false, ends: Vec::new() }
+        let (estimator, log) = (Estimator::new(), SentLog::new(0));
+        Self { estimator, log, logs: false, probing: false, ends: Vec::new() }
     }
 }
 
@@ -95,12 +115,20 @@ impl Subject for Ours {
     fn feedback(&mut self, now: i64, message: &[u8], round_trip: Duration) {
         let Some(Ok(Packet::TransportCc(feedback))) = packets(message).next() else { panic!("no feedback") };
         let conditions = Conditions { round_trip: Some(round_trip), can_probe: true };
+        if !std::mem::replace(&mut self.logs, true) {
+            self.log = SentLog::new(self.log.next());
+            return;
+        }
         let reading = self.estimator.read(now, &feedback, &mut self.log, conditions);
         self.ends.extend(reading.probe.map(|end| (now / 1_000, end)));
     }
 
     fn bps(&self) -> Option<f64> {
         self.estimator.bitrate_bps().map(|bps| bps as f64)
+    }
+
+    fn limit_bps(&self) -> Option<f64> {
+        self.estimator.limit_bps().map(|bps| bps as f64)
     }
 
     fn probe(&mut self, now: i64, wanted: f64) -> usize {
@@ -122,7 +150,7 @@ struct Queued {
 /// Runs `subject` over the path for `seconds`.
 pub(super) fn run(setup: &Setup, subject: &mut dyn Subject, seconds: i64) -> Vec<Sample> {
     let mut path = Path::new(setup);
-    let mut source = Source::default();
+    let mut source = Source::new(setup);
     let mut samples = Vec::new();
     for ms in 0..seconds * 1_000 {
         let now = ms * 1_000;
@@ -130,11 +158,13 @@ pub(super) fn run(setup: &Setup, subject: &mut dyn Subject, seconds: i64) -> Vec
         let (bits, arrived) = path.deliver(now);
         arrived.into_iter().for_each(|(sequence, at)| path.receive(sequence, at));
         path.feedback(now, subject);
-        for bytes in source.due(ms, setup, subject.bps()) {
+        let known = if setup.layers.is_empty() { subject.bps() } else { subject.limit_bps() };
+        for bytes in source.due(ms, setup, known) {
             subject.sent(now, bytes);
             path.send(now, bytes, rate);
         }
-        if setup.probes && ms % 10 == 0 {
+        let lacks = setup.layers.is_empty() || source.layer + 1 < setup.layers.len();
+        if setup.probes && lacks && ms % 10 == 0 {
             let wanted = setup.layers.iter().copied().fold(0.0, f64::max) * 1.2;
             let wanted = if setup.layers.is_empty() { 5e6 } else { wanted };
             let mut padding = subject.probe(now, wanted);
@@ -208,7 +238,9 @@ impl<'a> Path<'a> {
         while let Some(packet) = self.queue.front().filter(|packet| packet.done_at <= now) {
             bits += packet.bytes as f64 * 8.0;
             let jitter = (self.random.random::<f64>() * self.setup.jitter_ms * 1e3) as i64;
-            let at = packet.done_at + self.setup.round_trip_ms * 500 + jitter;
+            let detour = self.setup.detours.iter().rev().find(|(from, _)| *from * 1_000 <= packet.done_at);
+            let detour = detour.map_or(0, |(_, longer_ms)| longer_ms * 1_000);
+            let at = packet.done_at + self.setup.round_trip_ms * 500 + detour + jitter;
             let at = self.flying.back().map_or(at, |(_, before)| at.max(*before));
             self.flying.push_back((packet.sequence, at));
             self.queue.pop_front();
@@ -218,7 +250,7 @@ impl<'a> Path<'a> {
     }
 
     fn receive(&mut self, sequence: u16, at: i64) {
-        self.recorder.record(sequence, self.base + Duration::from_micros(at as u64 + 1_000_000));
+        self.recorder.record(sequence, self.base + self.setup.uptime + Duration::from_micros(at as u64));
     }
 
     fn feedback(&mut self, now: i64, subject: &mut dyn Subject) {
@@ -252,28 +284,61 @@ impl<'a> Path<'a> {
 }
 
 /// 30 frames a second, each spread over 13 ms as publishers do.
-#[derive(Default)]
 struct Source {
     layer: usize,
-    started: bool,
     /// When, how much.
     planned: VecDeque<(i64, usize)>,
+    random: StdRng,
+    /// Since the last keyframe.
+    frames: u32,
+    selection: Selection,
+    ladder: Ladder,
 }
 
+/// Of layers whose frames vary: how many there are from one keyframe to the next, how much larger that is than the others are
+/// on average, and how much these differ.
+const GROUP_FRAMES: u32 = 60;
+const KEYFRAME_FACTOR: f64 = 5.0;
+const FRAME_DEVIATION: f64 = 0.3;
+
 impl Source {
-    fn due(&mut self, ms: i64, setup: &Setup, estimate: Option<f64>) -> Vec<usize> {
-        if ms * 30 / 1_000 != (ms - 1) * 30 / 1_000 || ms == 0 {
-            self.frame(ms, setup, estimate);
+    /// It begins with the best layer.
+    fn new(setup: &Setup) -> Self {
+        let mut ladder = Ladder::default();
+        let rungs = setup.layers.iter().zip(0_u8..).map(|(bps, layer)| Rung {
+            layer,
+            active: true,
+            bitrate_bps: *bps as u64,
+            ..Rung::default()
+        });
+        ladder.update(rungs);
+        Self {
+            layer: setup.layers.len().saturating_sub(1),
+            planned: VecDeque::new(),
+            random: StdRng::seed_from_u64(setup.seed ^ 0xF0),
+            frames: setup.age_frames,
+            selection: Selection::default(),
+            ladder,
         }
-        let count = self.planned.iter().take_while(|(at, _)| *at <= ms).count();
-        self.planned.drain(..count).map(|(_, bytes)| bytes).collect()
     }
 
-    fn frame(&mut self, ms: i64, setup: &Setup, estimate: Option<f64>) {
+    fn due(&mut self, ms: i64, setup: &Setup, known: Option<f64>) -> Vec<usize> {
+        if ms * 30 / 1_000 != (ms - 1) * 30 / 1_000 || ms == 0 {
+            self.frame(ms, setup, known);
+        }
+        let count = self.planned.iter().take_while(|(at, _)| *at <= ms).count();
+        let sound = (setup.varies && ms % 20 == 0).then_some(130);
+        self.planned.drain(..count).map(|(_, bytes)| bytes).chain(sound).collect()
+    }
+
+    fn frame(&mut self, ms: i64, setup: &Setup, known: Option<f64>) {
         let rate = if setup.layers.is_empty() {
-            estimate.unwrap_or(300e3)
+            known.unwrap_or(300e3)
+        } else if setup.varies {
+            self.select(ms, known);
+            setup.layers[self.layer] * self.size()
         } else {
-            self.choose(&setup.layers, estimate);
+            self.choose(&setup.layers, known);
             setup.layers[self.layer]
         };
         let bytes = (rate / 240.0) as usize;
@@ -282,14 +347,32 @@ impl Source {
         self.planned.extend((0..count).map(|number| (ms + (number as f64 * step) as i64, bytes / count)));
     }
 
-    /// The best layer that fits; a better one only with some room. The best of all before anything is known.
-    fn choose(&mut self, layers: &[f64], estimate: Option<f64>) {
-        if !std::mem::replace(&mut self.started, true) {
-            self.layer = layers.len() - 1;
+    /// Chooses as the plane does. Another layer begins with a keyframe.
+    fn select(&mut self, ms: i64, known: Option<f64>) {
+        let sound_bps = 52e3;
+        self.selection.limit(known.map(|bps| (bps - sound_bps).max(0.0) as u64));
+        let current = Some(Pick::whole(self.layer as u8));
+        let chosen = self.selection.choose(ms as u32, &self.ladder, current).unwrap();
+        if Some(chosen) != current {
+            (self.layer, self.frames) = (usize::from(chosen.layer), 0);
         }
-        let Some(estimate) = estimate else { return };
-        let fits = |room: f64| layers.iter().rposition(|rate| rate * room <= estimate).unwrap_or(0);
-        if layers[self.layer] > estimate {
+    }
+
+    /// How much larger the next frame is than the mean of all.
+    fn size(&mut self) -> f64 {
+        let keyframe = self.frames.is_multiple_of(GROUP_FRAMES);
+        self.frames += 1;
+        let mean = f64::from(GROUP_FRAMES) / (f64::from(GROUP_FRAMES) - 1.0 + KEYFRAME_FACTOR);
+        // Twelve even ones are close to a normal one.
+        let normal = (0..12).map(|_| self.random.random::<f64>()).sum::<f64>() - 6.0;
+        mean * if keyframe { KEYFRAME_FACTOR } else { (1.0 + FRAME_DEVIATION * normal).max(0.1) }
+    }
+
+    /// The best layer that fits; a better one only with some room. The best of all before anything is known.
+    fn choose(&mut self, layers: &[f64], known: Option<f64>) {
+        let Some(known) = known else { return };
+        let fits = |room: f64| layers.iter().rposition(|rate| rate * room <= known).unwrap_or(0);
+        if layers[self.layer] > known {
             self.layer = fits(1.0);
         } else {
             self.layer = self.layer.max(fits(1.1));
