@@ -139,10 +139,11 @@ impl Plane {
         }
     }
 
-    /// Media of `peer` goes to `path` from now on.
-    pub fn move_peer(&mut self, peer: PeerKey, path: Path) {
-        if let Some(transport) = self.transport_mut(peer) {
-            transport.path = path;
+    /// Media of `peer` goes to `path` from now on. What is known of a path is not known of another.
+    pub fn move_peer(&mut self, now: Instant, peer: PeerKey, path: Path) {
+        let Some(transport) = self.transport_mut(peer) else { return };
+        if std::mem::replace(&mut transport.path, path) != path {
+            self.forget_estimate(now, peer);
         }
     }
 

@@ -1,8 +1,9 @@
-//! Which layer a viewer gets, and how much of a scalable one: from what the publisher sends now, what the viewer asked for and what its network carries.
+//! Which layer a viewer gets, and how much of a scalable one. A budget that shrinks is obeyed at once. One that grows has to
+//! leave a margin for a while first, and for longer each time that going up proved wrong, so that a viewer at the edge
+//! between two layers does not flap.
 //!
-//! In: a [`Ladder`] (all layers of a track, worst first), a [`LayerWish`], a budget in bit/s. Out: a layer. A budget that
-//! shrinks is obeyed at once. One that grows has to leave a margin for a while first, and for longer each time that
-//! going up proved wrong, so that a viewer at the edge between two layers does not flap.
+//! - In: a [`Ladder`] (all layers of a track as they are sent now, worst first), a [`LayerWish`], a budget in bit/s.
+//! - Out: a layer.
 
 mod ladder;
 
@@ -167,6 +168,11 @@ impl Selection {
     pub fn is_overrun_by(&self, rung: &Rung) -> bool {
         let bearable_bps = rung.bitrate_bps.saturating_mul(OVERRUN_PERCENT) / 100;
         self.budget_bps.is_some_and(|budget_bps| budget_bps < bearable_bps)
+    }
+
+    /// Whether `rung` may be played for a moment, until a keyframe of what was chosen comes.
+    pub fn bears(&self, rung: &Rung) -> bool {
+        self.wish == LayerWish::Best && !self.is_overrun_by(rung)
     }
 
     /// The layer that it would choose if the network carried everything.

@@ -316,7 +316,7 @@ impl ShardCore {
 
     fn select(&mut self, peer: PeerKey, path: Path) {
         self.routes.add_path(peer, path);
-        self.plane.move_peer(peer, path);
+        self.plane.move_peer(self.now, peer, path);
         let Some(resident) = self.routes.get_mut(peer) else { return };
         if resident.connected_by.is_some_and(|by| by != path) {
             (resident.connected_by, resident.heard) = (Some(path), None);

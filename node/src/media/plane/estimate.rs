@@ -11,6 +11,7 @@ use super::transport::SendTime;
 use super::viewer::{LegPlace, Resend};
 use super::{Plane, Role};
 use crate::media::estimate::{Conditions, Estimator, PROBE_STEP, ProbeEnd, ReportEstimator};
+use crate::media::leg::Leg;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::rtcp::ReportBlock;
@@ -43,17 +44,27 @@ struct Reported {
 }
 
 impl ViewerEstimate {
-    /// Bits per second that the path carries, if there is an estimate.
+    /// Bits per second that the path is known to carry, if there is an estimate.
     pub(super) fn bitrate_bps(&self) -> Option<u64> {
-        let by_feedback = self.by_feedback.as_ref().map(|estimator| estimator.bitrate_bps());
-        by_feedback.or_else(|| Some(self.by_reports.as_ref()?.estimator.bitrate_bps())).flatten()
+        match &self.by_feedback {
+            Some(estimator) => estimator.bitrate_bps(),
+            None => self.by_reports.as_ref()?.estimator.bitrate_bps(),
+        }
+    }
+
+    /// The most that may be sent, in bits per second; `None` while nothing says that the path carries less than there is.
+    pub(super) fn limit_bps(&self) -> Option<u64> {
+        match &self.by_feedback {
+            Some(estimator) => estimator.limit_bps(),
+            None => self.by_reports.as_ref()?.estimator.bitrate_bps(),
+        }
     }
 }
 
 impl Plane {
     /// A viewer's transport-wide feedback.
     pub(super) fn viewer_feeds_back(&mut self, now: Instant, peer: PeerKey, feedback: &Feedback<'_>) {
-        let chooses = self.chooses(peer);
+        let chooses = self.plays_choice(peer);
         let now_micros = self.since_epoch_micros(now);
         let pads = self.padding_leg(peer).is_some();
         let Some(transport) = self.transports.get_mut(peer.index).filter(|known| known.key == peer) else {
@@ -118,17 +129,32 @@ impl Plane {
         }
     }
 
-    /// Hands the video of `peer` what sound leaves of the estimate.
+    /// Hands the video of `peer` what sound leaves of the limit.
     fn limit_video(&mut self, now: Instant, peer: PeerKey) {
         let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
-        let estimate_bps = viewer.estimate.bitrate_bps();
-        let audio_bps = estimate_bps.map_or(0, |_| self.audio_bps(now, peer));
-        self.limit_bitrate(now, peer, estimate_bps.map(|bps| bps.saturating_sub(audio_bps)));
+        let limit_bps = viewer.estimate.limit_bps();
+        let audio_bps = limit_bps.map_or(0, |_| self.audio_bps(now, peer));
+        self.limit_bitrate(now, peer, limit_bps.map(|bps| bps.saturating_sub(audio_bps)));
     }
 
-    /// Whether anything depends on the estimate of `peer`.
-    fn chooses(&self, peer: PeerKey) -> bool {
-        self.legs_of(peer).any(|place| self.tracks.get(place.track).is_some_and(has_choice))
+    /// A viewer is reached by another path, of which nothing is known: what it plays goes on, and the estimate begins anew.
+    /// What is still said of packets that went the old way is nobody's business any more.
+    pub(super) fn forget_estimate(&mut self, now: Instant, peer: PeerKey) {
+        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
+        viewer.forget_path();
+        if let Some(transport) = self.transport_mut(peer) {
+            transport.sent_log = None;
+        }
+        self.limit_bitrate(now, peer, None);
+    }
+
+    /// Whether anything that `peer` is sent now depends on its estimate. Sound alone says nothing of what a picture needs, and
+    /// who waits for the first one would be kept from the best.
+    fn plays_choice(&self, peer: PeerKey) -> bool {
+        self.legs_of(peer).any(|place| {
+            let track = self.tracks.get(place.track).filter(|track| has_choice(track));
+            track.and_then(|track| track.legs.get(place.leg)).is_some_and(Leg::is_live)
+        })
     }
 
     fn legs_of(&self, peer: PeerKey) -> impl Iterator<Item = LegPlace> {
@@ -175,8 +201,10 @@ impl Plane {
             let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { continue };
             let Some(leg) = track.legs.get(place.leg) else { continue };
             let Some(best) = leg.selection.best(&track.ladder) else { continue };
-            lacks |= leg.is_live() && leg.chosen != best.pick();
-            video_bps += best.bitrate_bps;
+            // Of what is chosen, the viewer may want a part.
+            let part = leg.selection.within_wish(best.pick());
+            lacks |= leg.is_live() && leg.selection.within_wish(leg.chosen) != part;
+            video_bps += track.ladder.rung(part).unwrap_or(best).bitrate_bps;
         }
         lacks.then(|| video_bps * WANTED_PERCENT / 100 + self.audio_bps(now, peer))
     }

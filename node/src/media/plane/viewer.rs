@@ -84,9 +84,14 @@ impl Viewer {
         (self.rtt_ms > 0).then(|| Duration::from_millis(self.rtt_ms.into()))
     }
 
+    /// Nothing that was learned of the path is true any more.
+    pub(super) fn forget_path(&mut self) {
+        (self.estimate, self.rtt_ms) = (ViewerEstimate::default(), 0);
+    }
+
     fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
-        let most = self.estimate.bitrate_bps().map_or(RESENDS_PER_SECOND, |bps| {
+        let most = self.estimate.limit_bps().map_or(RESENDS_PER_SECOND, |bps| {
             let share = bps / RESEND_SHARE / RESEND_BITS;
             u32::try_from(share).unwrap_or(u32::MAX).clamp(RESENDS_PER_SECOND_MIN, RESENDS_PER_SECOND)
         });

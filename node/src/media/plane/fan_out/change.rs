@@ -6,7 +6,7 @@ use super::super::track::{Class, Layer};
 use super::super::transport::Transport;
 use super::{Outlet, Passage};
 use crate::media::canonical::canonical_id;
-use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, dependency, picture_numbers};
+use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, Point, dependency, picture_numbers};
 use crate::media::extension::ExtensionKind;
 use crate::media::leg::{Leg, Start};
 use crate::media::outbox::Transmit;
@@ -104,13 +104,15 @@ impl Passage {
     }
 
     /// Where a leg that shall play another layer begins with one, if it can in this window. One to which nothing flows
-    /// takes a lower layer than it shall have rather than wait.
+    /// takes a lower layer than it shall have rather than wait, or even a better one if that is not far beyond its path.
     fn start_for(&self, leg: &Leg, cut_off: bool, material: &Material<'_>) -> Option<Start> {
         let waits = !leg.is_live() || cut_off;
         let pick = if self.starts.contains(leg.wanted.layer) {
             leg.wanted
         } else if (waits || leg.is_paused()) && !self.starts.is_empty() {
-            Pick::whole(self.lower_layer(leg.wanted.layer, material.ladder)?)
+            let lower = self.lower_layer(leg.wanted.layer, material.ladder);
+            let better = || waits.then(|| self.better_layer(leg, material.ladder)).flatten();
+            Pick::whole(lower.or_else(better)?)
         } else {
             return None;
         };
@@ -134,6 +136,14 @@ impl Passage {
         // While nothing is known of the layers, any will do.
         let any = self.starts.iter().filter(|_| rank.is_none());
         lower.chain(any).find(|layer| self.starts.contains(*layer))
+    }
+
+    /// The least layer above the one that `leg` shall play that can begin in this window, if the viewer can do with it.
+    fn better_layer(&self, leg: &Leg, ladder: &Ladder) -> Option<u8> {
+        let rank = ladder.rungs().iter().position(|rung| rung.layer == leg.wanted.layer)?;
+        let better = ladder.rungs().get(rank + 1..).unwrap_or_default().iter();
+        let better = better.filter(|rung| rung.point == Point::WHOLE && self.starts.contains(rung.layer));
+        better.filter(|rung| leg.selection.bears(rung)).map(|rung| rung.layer).next()
     }
 }
 

@@ -21,6 +21,10 @@ const FRAME: Duration = Duration::from_nanos(33_333_333);
 const FEEDBACK: Duration = Duration::from_millis(100);
 const NACK_AFTER: Duration = Duration::from_millis(20);
 
+/// Sound of 32 kbit/s.
+const SOUND_MS: u64 = 20;
+const SOUND_BYTES: usize = 80;
+
 /// How far back the viewer asks for packets.
 const NACK_REACH: u64 = 500;
 
@@ -40,7 +44,11 @@ pub(super) struct Scene {
     pub(super) viewer: Viewer,
     pub(super) rate_bps: f64,
     queue_bytes: usize,
-    round_trip: Duration,
+    pub(super) round_trip: Duration,
+    /// How long the publisher takes for a keyframe that it is asked for.
+    pub(super) keyframe_after: Duration,
+    /// Packets of sound that were sent, if there is any.
+    sound: Option<u16>,
     says: Says,
     layers: Vec<f64>,
     sequences: Vec<u16>,
@@ -65,12 +73,19 @@ pub(super) struct Scene {
 impl Scene {
     /// Layers of `layers` bits per second; a link of `rate_bps` with 50 ms round trip and a queue of 150 ms at it.
     pub(super) fn new(layers: &[f64], rate_bps: f64, says: Says) -> Self {
+        let mut scene = Self::before_viewer(layers, rate_bps, says, false);
+        scene.join();
+        scene
+    }
+
+    /// The same before [`Self::join`], with or without sound.
+    pub(super) fn before_viewer(layers: &[f64], rate_bps: f64, says: Says, sound: bool) -> Self {
         let rids = if layers.len() > 1 { layers.iter().enumerate() } else { [].iter().enumerate() };
         let rids = rids.map(|(layer, _)| char::from(b'a' + layer as u8).to_string()).collect();
-        let setup = Setup { rids, ..Setup::default() };
+        let setup = Setup { rids, audio: sound, ..Setup::default() };
         let mut rig = Rig::new();
         let publisher = rig.publisher(0, &setup);
-        let viewer = rig.viewer(1, &setup);
+        let viewer = Viewer::new(1, &setup);
         let start = rig.now;
         Self {
             publisher,
@@ -78,6 +93,8 @@ impl Scene {
             rate_bps,
             queue_bytes: (rate_bps * 0.15 / 8.0) as usize,
             round_trip: Duration::from_millis(50),
+            keyframe_after: Duration::from_millis(50),
+            sound: sound.then_some(0),
             says,
             layers: layers.to_vec(),
             sequences: vec![0; layers.len()],
@@ -97,6 +114,24 @@ impl Scene {
             start,
             rig,
         }
+    }
+
+    /// The viewer comes.
+    pub(super) fn join(&mut self) {
+        let setup = Setup { audio: self.sound.is_some(), ..Setup::default() };
+        let spec = self.viewer.spec(&setup);
+        self.rig.plane.add_egress(self.rig.now, spec).unwrap();
+    }
+
+    /// The viewer is reached by another path from now on; what is under way on the old one is lost.
+    pub(super) fn move_viewer(&mut self, rate_bps: f64, round_trip: Duration) {
+        let Path::Udp(mut address) = self.viewer.client.path else { panic!("no address") };
+        address.set_port(address.port() + 1_000);
+        self.viewer.client.path = Path::Udp(address);
+        (self.rate_bps, self.round_trip) = (rate_bps, round_trip);
+        self.queue_bytes = (rate_bps * 0.15 / 8.0) as usize;
+        (self.queue, self.flying) = Default::default();
+        self.rig.plane.move_peer(self.rig.now, self.viewer.client.peer, self.viewer.client.path);
     }
 
     /// Time since the scene began, in ms.
@@ -145,12 +180,23 @@ impl Scene {
             (0..self.layers.len()).for_each(|layer| self.publish(layer));
             self.frames += 1;
         }
+        if self.ms().is_multiple_of(SOUND_MS) {
+            self.publish_sound();
+        }
         if self.rig.plane.poll_timeout().is_some_and(|at| at <= self.rig.now) {
             self.rig.plane.handle_timeout(self.rig.now);
         }
         self.flush();
         self.carry();
         self.answer();
+    }
+
+    fn publish_sound(&mut self) {
+        let Some(sent) = &mut self.sound else { return };
+        *sent = sent.wrapping_add(1);
+        let packet = self.publisher.audio(*sent, &[0; SOUND_BYTES]);
+        let sealed = self.publisher.client.seal(&packet);
+        self.rig.receive(&self.publisher.client, sealed);
     }
 
     fn publish(&mut self, layer: usize) {
@@ -191,7 +237,7 @@ impl Scene {
             for packet in packets(&compound) {
                 if let Ok(Packet::PictureLoss(loss)) = packet {
                     let layer = ((loss.media_ssrc - PUBLISHER_VIDEO_SSRC) >> 8) as usize;
-                    self.keyframes[layer].get_or_insert(self.rig.now + self.round_trip);
+                    self.keyframes[layer].get_or_insert(self.rig.now + self.keyframe_after);
                 }
             }
         }
@@ -219,6 +265,9 @@ impl Scene {
             for (header, packet) in self.viewer.client.packets() {
                 let number = header.extension(&packet, TRANSPORT_ID).unwrap();
                 self.recorder.record(u16::from_be_bytes([number[0], number[1]]), at);
+                if header.ssrc == self.viewer.audio_ssrc {
+                    continue;
+                }
                 self.reported.1 += 1;
                 let payload = &packet[header.payload()];
                 let (sequence, payload) = if header.ssrc == self.viewer.rtx_ssrc {

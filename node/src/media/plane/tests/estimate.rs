@@ -66,3 +66,63 @@ fn a_viewer_that_is_cut_to_400_kbit_plays_what_fits_and_is_back_on_top_soon_afte
     assert!(scene.received() > 3_000);
     assert_eq!(scene.viewer.client.refused, 0);
 }
+
+#[test]
+fn sound_that_comes_before_the_picture_says_nothing_of_the_picture() {
+    for keyframe_ms in [200, 300, 400, 500, 700] {
+        let mut scene = Scene::before_viewer(&[1.5e5, 5e5, 2.5e6], 2e7, Says::TransportWide, true);
+        // The group in the ring is too old to begin with, and the publisher takes its time for the next keyframe.
+        (0..2_000).for_each(|_| scene.step());
+        scene.keyframe_after = Duration::from_millis(keyframe_ms);
+        scene.join();
+        let mut played = Vec::new();
+        for _ in 0..6_000 {
+            let before = scene.received();
+            scene.step();
+            if scene.received() > before && played.last() != Some(&scene.layer) {
+                played.push(scene.layer);
+            }
+        }
+        assert_eq!(played, [2], "keyframe after {keyframe_ms} ms");
+        assert!(scene.received() > 1_000 && scene.estimate_bps().unwrap() > 2_000_000);
+    }
+}
+
+#[test]
+fn another_path_is_estimated_anew_while_media_goes_on() {
+    let mut scene = Scene::before_viewer(&[1.5e5, 5e5, 2.5e6], 2e7, Says::TransportWide, true);
+    scene.join();
+    (0..8_000).for_each(|_| scene.step());
+    assert_eq!(scene.layer, 2);
+    // A way that is longer by far is no queue, and the layer is never left.
+    scene.move_viewer(2e7, Duration::from_millis(400));
+    assert_eq!(scene.estimate_bps(), None);
+    for _ in 0..8_000 {
+        scene.step();
+        assert_eq!(scene.layer, 2, "at {} ms", scene.ms());
+    }
+    assert!(scene.estimate_bps().unwrap() > 2_000_000);
+    // What is known of a good path is not believed of a bad one, nor the other way round.
+    let settled_ms = |scene: &mut Scene, layer: u8| {
+        let start_ms = scene.ms();
+        let mut since_ms = start_ms;
+        for _ in 0..6_000 {
+            scene.step();
+            if scene.layer != layer {
+                since_ms = scene.ms();
+            }
+        }
+        since_ms - start_ms
+    };
+    scene.move_viewer(4e5, Duration::from_millis(50));
+    let down_ms = settled_ms(&mut scene, 0);
+    scene.move_viewer(2e7, Duration::from_millis(50));
+    let up_ms = settled_ms(&mut scene, 2);
+    println!("another path of 400 kbit/s: down after {down_ms} ms, of 20 Mbit/s: up after {up_ms} ms");
+    assert!(down_ms <= 3_000 && up_ms <= 1_000, "{down_ms} {up_ms}");
+    let received = scene.received();
+    scene.rig.plane.move_peer(scene.rig.now, scene.viewer.client.peer, scene.viewer.client.path);
+    assert!(scene.estimate_bps().is_some(), "the same path as before");
+    (0..1_000).for_each(|_| scene.step());
+    assert!(scene.received() > received + 100);
+}

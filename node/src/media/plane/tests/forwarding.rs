@@ -225,7 +225,7 @@ fn media_follows_a_viewer_to_its_new_path() {
     let packet = publisher.video(&Sent::frame(1, true));
     rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
     assert_eq!(viewer.client.packets().len(), 0);
-    rig.plane.move_peer(viewer.client.peer, viewer.client.path);
+    rig.plane.move_peer(rig.now, viewer.client.peer, viewer.client.path);
     let packet = publisher.video(&Sent::frame(2, false));
     rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
     assert_eq!(viewer.client.packets().len(), 1);

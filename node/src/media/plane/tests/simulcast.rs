@@ -142,6 +142,34 @@ fn each_viewer_has_a_layer_of_its_own() {
     assert_eq!(report.layers.iter().map(|layer| layer.viewers).collect::<Vec<_>>(), [1, 2]);
 }
 
+#[test]
+fn a_viewer_without_a_picture_takes_a_better_layer_than_it_shall_have_unless_its_path_cannot_bear_it() {
+    for (limit_bps, plays) in [(220_000, true), (120_000, false)] {
+        let mut rig = Rig::new();
+        let mut publisher = rig.publisher(0, &setup());
+        let mut first = rig.viewer(1, &setup());
+        for step in 0..60 {
+            frame(&mut rig, &mut publisher, &mut first, step, step == 0, &[0, 1]);
+        }
+        let mut late = rig.viewer(2, &setup());
+        rig.plane.limit_bitrate(rig.now, late.client.peer, Some(limit_bps));
+        for step in 60..70 {
+            for (layer, size) in [(0, 200), (1, 1_000)] {
+                let sequence = step + 500 * layer as u16;
+                let timestamp = u32::from(step) * 3_000;
+                let keyframe = step == 61 && layer == 1;
+                let packet = publisher.video(&Sent { sequence, timestamp, keyframe, layer, size });
+                rig.publish(&mut publisher, &packet, &mut [&mut first, &mut late]);
+            }
+            rig.wait(Duration::from_millis(33), &mut [&mut publisher], &mut [&mut first, &mut late]);
+        }
+        let got = late.client.packets();
+        assert_eq!(!got.is_empty(), plays, "{limit_bps} bit/s");
+        assert!(got.iter().all(|(header, _)| header.payload().len() == 1_000));
+        assert!(asked(&mut publisher, 0) >= 1, "it waits for the lower one");
+    }
+}
+
 /// A VP8 frame with picture id and TL0PICIDX, as the encoder of `layer` counts them.
 fn numbered(publisher: &mut Publisher, step: u16, layer: usize, keyframe: bool) -> Vec<u8> {
     let id = (0x7FF0 + step + 1_000 * layer as u16) & 0x7FFF;
