@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::media::codec::{CodecKind, Point, picture_numbers};
 use crate::media::rtp::RtpHeader;
@@ -418,4 +420,78 @@ fn each_part_is_reported_with_what_it_takes() {
     assert!(ratio(0, 2) > 4.0, "{found:?}");
     rig.now += Duration::from_secs(3);
     assert_eq!(parts(&rig), []);
+}
+
+/// What happens to a viewer of a scalable stream.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// So many pictures, with a keyframe first or not.
+    Pictures(u16, bool),
+    /// A picture whose packets get lost, and come after the next ones or never.
+    Lost(bool),
+    Wish(Option<u8>, Option<u8>),
+    Budget(Option<u64>),
+    /// It asks for what it was sent this many packets ago.
+    Nack(Vec<u16>),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let layer = || prop::option::of(Just(0_u8));
+    prop_oneof![
+        4 => (1_u16..25, prop::bool::weighted(0.2)).prop_map(|(count, keyframe)| Happening::Pictures(count, keyframe)),
+        1 => any::<bool>().prop_map(Happening::Lost),
+        3 => (layer(), layer()).prop_map(|(spatial, temporal)| Happening::Wish(spatial, temporal)),
+        1 => prop::option::of(10_000_u64..600_000).prop_map(Happening::Budget),
+        3 => prop::collection::vec(0_u16..150, 1..16).prop_map(Happening::Nack),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Numberings come and go with what viewers want. The ledger of the sealer sees it if a number ever stands for other bytes:
+    /// without RTX, repairs go out under the number of the first time.
+    #[test]
+    fn whatever_a_viewer_wants_a_number_stands_for_one_packet(course in prop::collection::vec(happening(), 1..40)) {
+        let setup = Setup { codec: CodecKind::Vp9, rtx: false, ..Setup::default() };
+        let mut rig = Rig::new();
+        let mut source = Source::new(&mut rig, &setup);
+        let (mut viewer, mut late) = (rig.viewer(1, &setup), None);
+        let first = source.vp9(true);
+        source.show(&mut rig, &mut [&mut viewer], first);
+        let (mut newest, mut sent) = (viewer.client.packets().last().unwrap().0.sequence, 0);
+        for happening in course {
+            let peer = viewer.client.peer;
+            match happening {
+                Happening::Pictures(count, keyframe) => for step in 0..count {
+                    let packets = source.vp9(keyframe && step == 0);
+                    source.show(&mut rig, &mut [&mut viewer], packets);
+                },
+                Happening::Lost(comes) => {
+                    let lost = source.vp9(false);
+                    let packets = late.take().unwrap_or_else(|| source.vp9(false));
+                    source.show(&mut rig, &mut [&mut viewer], packets);
+                    late = Some(lost).filter(|_| comes);
+                }
+                Happening::Wish(spatial, temporal) => {
+                    let limit = LayerLimit { spatial, temporal, ..LayerLimit::default() };
+                    rig.plane.wish_layer(rig.now, peer, LayerWish::AtMost(limit));
+                }
+                Happening::Budget(bps) => rig.plane.limit_bitrate(rig.now, peer, bps),
+                Happening::Nack(back) => {
+                    let sequences: Vec<_> = back.iter().map(|back| newest.wrapping_sub(*back)).collect();
+                    let nack = viewer.nack(&sequences);
+                    rig.receive(&viewer.client, nack);
+                    rig.flush(&mut [], &mut [&mut viewer]);
+                }
+            }
+            let ahead = |sequence: u16| sequence.wrapping_sub(newest).cast_signed();
+            let packets = viewer.client.packets();
+            sent += packets.len();
+            newest = packets.iter().map(|(header, _)| header.sequence).max_by_key(|sequence| ahead(*sequence)).filter(|sequence| ahead(*sequence) > 0).unwrap_or(newest);
+        }
+        let counters = rig.plane.counters();
+        prop_assert_eq!(counters.seal_failed, 0);
+        prop_assert!(sent as u64 + 2 + viewer.client.refused as u64 == counters.rtp_sent_packets);
+    }
 }
