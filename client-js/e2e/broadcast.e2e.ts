@@ -10,6 +10,7 @@ import {
   nextSample,
   openPage,
   pageErrors,
+  pictureMoves,
   startBrowser,
   waitForState,
 } from './browser.ts';
@@ -297,4 +298,18 @@ test('the first page lists what is live, and nothing is loaded from elsewhere', 
   await expectMovingPicture(home);
   expect(elsewhere).toEqual([]);
   expect(pageErrors(home)).toEqual([]);
+});
+
+test('a still picture is not taken for a moving one', async () => {
+  const page = await watch(nextRoom());
+  await page.evaluate(async () => {
+    const video = document.querySelector('aforo-player')?.video;
+    const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 180 });
+    const context = canvas.getContext('2d');
+    if (!video || !context) throw new Error('no player');
+    setInterval(() => context.fillRect(0, 0, 320, 180), 30);
+    video.srcObject = canvas.captureStream(30);
+    await video.play();
+  });
+  expect(await page.evaluate(pictureMoves, 10)).toBe(false);
 });

@@ -1,6 +1,7 @@
 /** Chromium with a fake camera and microphone, and what a test asks of its pages. */
 
 import { type Browser, chromium, type Page } from 'playwright-core';
+import { expect } from 'vitest';
 import type { PlaybackSample } from '../src/stats/playback-sample.ts';
 
 const BASE_FLAGS = [
@@ -69,27 +70,47 @@ export async function waitForState(page: Page, state: string): Promise<void> {
   await page.waitForFunction((wanted) => document.body.dataset.state === wanted, state);
 }
 
-/** Waits for two shown frames with different pixels: the picture moves. */
+/**
+ * Waits until the page answers a question with yes that it takes time to answer. Playwright's `waitForFunction` would take
+ * the promise itself for a yes.
+ */
+export async function waitUntil<Argument>(
+  page: Page,
+  question: (argument: Argument) => Promise<boolean>,
+  argument: Argument,
+): Promise<void> {
+  const ask = question as (argument: unknown) => Promise<boolean>;
+  await expect.poll(() => page.evaluate(ask, argument), { timeout: STATE_TIMEOUT_MS }).toBe(true);
+}
+
+/** Waits until the player shows frames with different pixels. */
 export async function expectMovingPicture(page: Page): Promise<void> {
-  await page.waitForFunction(() => {
-    const video = document.querySelector('aforo-player')?.video;
-    if (!video) return false;
-    const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 36 });
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    const pixels = () =>
-      new Promise<Uint8ClampedArray>((resolve) => {
-        video.requestVideoFrameCallback(() => {
-          context?.drawImage(video, 0, 0, 64, 36);
-          resolve(context?.getImageData(0, 0, 64, 36).data ?? new Uint8ClampedArray());
-        });
+  await waitUntil(page, pictureMoves, FRAMES_COMPARED);
+}
+
+/** How many frames the first one is compared with: two seconds, whatever moves. */
+export const FRAMES_COMPARED = 60;
+
+/** Whether one of the next `frames` frames that the player shows differs from the first. Runs in the page. */
+export async function pictureMoves(frames: number): Promise<boolean> {
+  const video = document.querySelector('aforo-player')?.video;
+  if (!video) return false;
+  const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 36 });
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  const pixels = () =>
+    new Promise<Uint8ClampedArray>((resolve) => {
+      video.requestVideoFrameCallback(() => {
+        context?.drawImage(video, 0, 0, 64, 36);
+        resolve(context?.getImageData(0, 0, 64, 36).data ?? new Uint8ClampedArray());
       });
-    return (async () => {
-      const first = await pixels();
-      const second = await pixels();
-      // Codec noise moves a value by a few steps; a moving picture moves many values by many.
-      return first.filter((value, index) => Math.abs(value - (second[index] ?? 0)) > 24).length > 20;
-    })();
-  });
+    });
+  const first = await pixels();
+  for (let frame = 0; frame < frames; frame += 1) {
+    const next = await pixels();
+    // Codec noise moves a value by a few steps; a moving picture moves many values by many.
+    if (first.filter((value, index) => Math.abs(value - (next[index] ?? 0)) > 24).length > 20) return true;
+  }
+  return false;
 }
 
 /** Turns the sound on and waits until a WebAudio analyser hears something. */

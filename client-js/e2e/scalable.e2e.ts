@@ -2,7 +2,15 @@
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { goLive, nextSample, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
+import {
+  goLive,
+  nextSample,
+  openPage,
+  pageErrors,
+  startBrowser,
+  waitForState,
+  waitUntil,
+} from './browser.ts';
 import { chooseQuality, FREEZE_MAX_SECONDS } from './quality.ts';
 import { type Server, startServer } from './server.ts';
 
@@ -83,13 +91,16 @@ test('AV1: a viewer that asks for no descriptors sees the smallest size', async 
   await goLive(publisher, 'AV1');
   const viewer = await openPage(browser, server.url);
   await viewer.evaluate(playPlainly, `${server.url}/whep/plain`);
-  await viewer.waitForFunction(async () => {
-    const { connection } = window as unknown as { connection: RTCPeerConnection };
-    const received = [...(await connection.getStats()).values()].find(({ type }) => type === 'inbound-rtp');
-    return received?.frameHeight === 180 && received.framesDecoded > 30;
-  });
+  await waitUntil(viewer, showsLines, 180);
   await Promise.all(browser.contexts().map((context) => context.close()));
 });
+
+/** Whether a plain page has decoded a second or more of pictures with so many lines. Runs in the page. */
+async function showsLines(lines: number): Promise<boolean> {
+  const { connection } = window as unknown as { connection: RTCPeerConnection };
+  const received = [...(await connection.getStats()).values()].find(({ type }) => type === 'inbound-rtp');
+  return received?.frameHeight === lines && received.framesDecoded > 30;
+}
 
 /** Plays a video as a page does that knows nothing of us. */
 async function playPlainly(endpoint: string): Promise<void> {

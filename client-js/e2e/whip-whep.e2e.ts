@@ -8,7 +8,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { WHEPClient } from 'whip-whep/whep';
 import type { WHIPClient } from 'whip-whep/whip';
-import { openPage, startBrowser } from './browser.ts';
+import { openPage, startBrowser, waitUntil } from './browser.ts';
 import { type Server, startServer } from './server.ts';
 
 /** What the third party's page keeps between two steps of a test. */
@@ -119,15 +119,16 @@ const play = (page: Page, url: string) =>
   }, url);
 
 /** Waits until the page has decoded {@link FRAMES} frames, and hears something. */
-async function expectSeenAndHeard(page: Page): Promise<void> {
-  await page.waitForFunction(async (wanted) => {
-    const own = window as unknown as ThirdParty;
-    let seen = 0;
-    for (const entry of (await own.connection.getStats()).values()) {
-      if (entry.type === 'inbound-rtp' && entry.kind === 'video') seen = entry.framesDecoded;
-    }
-    return seen >= wanted && own.loudness() > 0.01;
-  }, FRAMES);
+const expectSeenAndHeard = (page: Page) => waitUntil(page, seesAndHears, FRAMES);
+
+/** Whether so many frames were decoded and something is heard. Runs in the page. */
+async function seesAndHears(frames: number): Promise<boolean> {
+  const own = window as unknown as ThirdParty;
+  let seen = 0;
+  for (const entry of (await own.connection.getStats()).values()) {
+    if (entry.type === 'inbound-rtp' && entry.kind === 'video') seen = entry.framesDecoded;
+  }
+  return seen >= frames && own.loudness() > 0.01;
 }
 
 const stop = (page: Page) => page.evaluate(() => (window as unknown as ThirdParty).client.stop());
