@@ -50,7 +50,7 @@ impl Default for Numbering {
     fn default() -> Self {
         Self {
             log: VecDeque::with_capacity(LOG_CAPACITY),
-            ends: VecDeque::with_capacity(LOG_CAPACITY),
+            ends: VecDeque::with_capacity(LOG_CAPACITY + 1),
             horizon: 0,
             left_out: 0,
             pictures: 0,
@@ -72,12 +72,16 @@ impl Numbering {
         self.left_out += 1;
     }
 
-    /// The packet of `index`, which is above all before, is the last of its picture that belongs to the point.
+    /// The packet of `index` is the last of its picture that belongs to the point. It may have come late.
     pub fn end_picture(&mut self, index: u64) {
-        if self.ends.len() >= LOG_CAPACITY {
+        let place = self.ends.partition_point(|end| *end < index);
+        if self.ends.get(place) == Some(&index) {
+            return;
+        }
+        self.ends.insert(place, index);
+        if self.ends.len() > LOG_CAPACITY {
             self.ends.pop_front();
         }
-        self.ends.push_back(index);
     }
 
     /// Where the packet of `index` stands; `None` if that is forgotten.

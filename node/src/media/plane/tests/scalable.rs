@@ -195,6 +195,8 @@ fn what_is_missing_keeps_its_number_and_fills_it_late() {
         .collect();
     // The one that might have been for this viewer has its number and goes out, so that nothing stays missing.
     assert_eq!(seen, [(0, 200), (3, 200), (1, 1_000), (2, 200)]);
+    // A small picture ends where it ends, in its turn or late.
+    assert!(packets.iter().all(|(header, packet)| header.marker || packet[header.payload()].len() == 1_000));
     repairs_match(&mut rig, &mut viewer, &packets);
 }
 

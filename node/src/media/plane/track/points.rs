@@ -169,9 +169,12 @@ impl Points {
     /// Numbers the packets of the window.
     pub(super) fn place(&mut self, window: &[WindowPacket]) {
         for played in &mut self.played {
-            let in_turn = window.iter().filter(|packet| !packet.late);
-            for (packet, position) in in_turn.filter_map(|packet| Some((packet, packet.position?))) {
+            for (packet, position) in window.iter().filter_map(|packet| Some((packet, packet.position?))) {
                 if !position.is_part_of(played.point) {
+                    // What comes late has a number already.
+                    if packet.late {
+                        continue;
+                    }
                     let timestamp = Some(packet.header.timestamp);
                     let begins = std::mem::replace(&mut played.left_out, timestamp) != timestamp;
                     played.numbering.leave_out(packet.index, begins && position.closes_up);
