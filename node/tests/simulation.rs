@@ -1,18 +1,30 @@
 //! Whole broadcasts on virtual time: real peers, real planes, a network that loses, delays, reorders and repeats.
 //!
 //! One seed is one run. `AFORO_SIM_SEEDS` says how many seeds are played (200 by default) and `AFORO_SIM_FIRST` from which one on;
-//! `AFORO_SIM_SEED` plays a single one.
+//! `AFORO_SIM_SEED` plays a single one, and with `AFORO_SIM_PACKETS` everything that its viewers got is printed.
 //! An oracle watches every datagram that leaves the node, and everything that its viewers make of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/decoder.rs"]
+mod decoder;
+#[path = "simulation/descriptor.rs"]
+mod descriptor;
 #[path = "simulation/dice.rs"]
 mod dice;
+#[path = "simulation/encoder.rs"]
+mod encoder;
+#[path = "simulation/flow.rs"]
+mod flow;
 #[path = "simulation/footage.rs"]
 mod footage;
+#[path = "simulation/judgement.rs"]
+mod judgement;
 #[path = "simulation/member.rs"]
 mod member;
+#[path = "simulation/memory.rs"]
+mod memory;
 #[path = "simulation/mischief.rs"]
 mod mischief;
 #[path = "simulation/network.rs"]
@@ -21,12 +33,16 @@ mod network;
 mod node;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/part.rs"]
+mod part;
 #[path = "simulation/publisher.rs"]
 mod publisher;
 #[path = "simulation/scenario.rs"]
 mod scenario;
 #[path = "simulation/session.rs"]
 mod session;
+#[path = "simulation/stream.rs"]
+mod stream;
 #[path = "simulation/viewer.rs"]
 mod viewer;
 #[path = "simulation/world.rs"]
@@ -36,6 +52,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::SessionId;
+use aforo_node::media::codec::CodecKind;
 use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
 use aforo_node::media::path::ShardId;
 use aforo_node::peer::ice;
@@ -140,6 +157,10 @@ fn a_client_that_never_comes_is_forgotten_after_15_s() {
         ssrc: 1,
         mids: ["0", "1"],
         payload_types: [111, 96],
+        codec: CodecKind::H264,
+        encodings: 1,
+        best_first: false,
+        descriptor: false,
         rtx: true,
         transport_cc: true,
         announced: true,

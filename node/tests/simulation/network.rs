@@ -60,7 +60,8 @@ impl Weather {
     /// Anything between that and a bad mobile connection.
     pub fn any(dice: &mut Dice) -> Self {
         Self {
-            loss: dice.pick(&[0.0, 0.01, 0.03, 0.05, 0.10]),
+            delay: dice.millis(1, dice.clone().pick(&[50, 100, 200])),
+            loss: dice.pick(&[0.0, 0.01, 0.03, 0.05, 0.10, 0.20]),
             burst_chance: dice.pick(&[0.0, 0.0, 0.0005]),
             burst: dice.millis(20, 300),
             reorder: dice.pick(&[0.0, 0.0, 0.01, 0.05]),
@@ -68,6 +69,11 @@ impl Weather {
             bandwidth_bps: dice.between(4, 50) * 1_000_000,
             ..Self::clear(dice)
         }
+    }
+
+    /// Whether so much is lost that repair fails now and then.
+    pub fn is_heavy(&self) -> bool {
+        self.loss > 0.10
     }
 
     pub fn loses(&self) -> bool {
@@ -86,6 +92,9 @@ pub struct Link {
     pub carried: u64,
     pub lost: u64,
 }
+
+/// The largest loss of anything but media.
+const HANDSHAKE_LOSS_MAX: f64 = 0.10;
 
 /// How long a full queue is.
 const QUEUE_MAX: Duration = Duration::from_millis(200);
@@ -106,9 +115,11 @@ impl Link {
         if now >= self.outage_until && burst < weather.burst_chance {
             self.outage_until = now + weather.burst;
         }
+        // Media is what is looked at: a handshake that takes all of a run leaves nothing to be seen.
+        let loss = if class == Class::Media { weather.loss } else { weather.loss.min(HANDSHAKE_LOSS_MAX) };
         let bytes = if class == Class::Media { len } else { 600 };
         let begins = self.sent_until.max(now);
-        if now < self.outage_until || lost < weather.loss || begins > now + QUEUE_MAX {
+        if now < self.outage_until || lost < loss || begins > now + QUEUE_MAX {
             self.lost += 1;
             return Vec::new();
         }

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::SessionId;
 use aforo_node::media::outbox::{SendBatch, Transmit};
 use aforo_node::media::path::{Path, PeerKey, ShardId};
+use aforo_node::media::selection::LayerWish;
 use aforo_node::peer::core::PeerCore;
 use aforo_node::peer::dtls::DtlsIdentity;
 use aforo_node::peer::message::{PeerConfig, PeerInput, PeerNotice};
 use aforo_node::shard::core::{ShardCore, ShardCoreConfig, ShardOutput};
 use aforo_node::shard::message::PeerMedia;
+
+use crate::memory;
 
 /// Inputs and outputs that one instant may cause. More means that something feeds itself.
 const STEPS_MAX: usize = 100_000;
@@ -46,7 +49,7 @@ impl Transmit for Collector<'_> {
     fn transmit(&mut self, batch: &SendBatch) {
         for run in batch.runs() {
             let datagrams = batch.datagrams(run).map(|bytes| (self.shard, run.path, bytes.to_vec()));
-            self.sent.extend(datagrams);
+            memory::of_simulation(|| self.sent.extend(datagrams));
         }
     }
 }
@@ -64,7 +67,8 @@ impl Node {
             }
         };
         let identity = DtlsIdentity::generate().unwrap();
-        Self { shards: (0..shards).map(shard).collect(), identity, gather, notices: Vec::new() }
+        let shards = memory::of_node(|| (0..shards).map(shard).collect());
+        Self { shards, identity, gather, notices: Vec::new() }
     }
 
     pub fn add_peer(
@@ -77,13 +81,20 @@ impl Node {
     ) -> PeerKey {
         let identity = Arc::clone(&self.identity);
         let shard = &mut self.shards[usize::from(shard.0)];
-        let key = shard.core.add_peer(session, &config.local_ice.ufrag, media).unwrap();
-        shard.peers.insert((key.index, key.generation), PeerCore::new(config, identity, now));
-        key
+        memory::of_node(|| {
+            let key = shard.core.add_peer(session, &config.local_ice.ufrag, media).unwrap();
+            shard.peers.insert((key.index, key.generation), PeerCore::new(config, identity, now));
+            key
+        })
     }
 
     pub fn tell(&mut self, shard: ShardId, peer: PeerKey, input: PeerInput) {
-        self.shards[usize::from(shard.0)].core.tell(peer, input);
+        memory::of_node(|| self.shards[usize::from(shard.0)].core.tell(peer, input));
+    }
+
+    /// A viewer asks for another layer.
+    pub fn wish(&mut self, now: Instant, shard: ShardId, peer: PeerKey, wish: LayerWish) {
+        memory::of_node(|| self.shards[usize::from(shard.0)].core.wish_layer(now, peer, wish));
     }
 
     /// A datagram reached the host.
@@ -103,6 +114,10 @@ impl Node {
 
     /// Brings everything up to `now` and returns what the node sends.
     pub fn step(&mut self, now: Instant) -> Vec<Sent> {
+        memory::of_node(|| self.work(now))
+    }
+
+    fn work(&mut self, now: Instant) -> Vec<Sent> {
         let mut sent = Vec::new();
         let mut between = VecDeque::new();
         for place in 0..self.shards.len() {
@@ -178,7 +193,7 @@ impl Shard {
                         self.relay(now, key);
                     }
                 }
-                Some(ShardOutput::Notice(_, notice)) => notices.push(notice),
+                Some(ShardOutput::Notice(_, notice)) => memory::of_simulation(|| notices.push(notice)),
                 Some(ShardOutput::Removed(key)) => {
                     self.peers.remove(&(key.index, key.generation));
                 }

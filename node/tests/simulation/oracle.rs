@@ -1,22 +1,9 @@
-//! What must be true after every step, and what must have been true in the end.
+//! What must be true of every datagram that leaves the node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
 
-use aforo_node::media::codec::MediaKind;
 use aforo_node::media::rtp::is_rtcp;
-
-use crate::footage::Shape;
-use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher, Record};
-use crate::viewer::{Got, Viewer};
-
-/// Gaps that a retransmission may still fill when a run ends.
-const REPAIR_TIME: Duration = Duration::from_secs(2);
-
-/// How far the pause between two publishers may be from what timestamps say of it: the delay, jitter and repair of the
-/// packets on both sides of it.
-const PAUSE_ERROR: Duration = Duration::from_secs(1);
 
 /// A hash that is the same in every run.
 pub fn digest(value: impl Hash) -> u64 {
@@ -39,9 +26,9 @@ struct Sealed {
 }
 
 impl Tap {
-    /// The first sequence number on a stream.
-    pub fn first_sequence(&self, ssrc: u32) -> Option<u16> {
-        self.streams.get(&ssrc)?.keys().next().map(|index| *index as u16)
+    /// The index of the first packet on a stream, as who counts wraps from the first one on has it.
+    pub fn first_index(&self, ssrc: u32) -> Option<u64> {
+        self.streams.get(&ssrc)?.keys().next().copied()
     }
 
     /// Checks one datagram of media against all before. `rtx` are the SSRCs of retransmissions, `gcm` says how the key
@@ -87,139 +74,6 @@ impl Tap {
         stream.insert(index, Sealed { timestamp, digest });
         Ok(())
     }
-}
-
-/// How well a viewer was served.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Service {
-    pub expected: usize,
-    pub missing: usize,
-    pub repaired: usize,
-}
-
-/// Checks all that a viewer got of `kind` against what one publisher after the other sent.
-pub fn served(
-    viewer: &Viewer,
-    tap: &Tap,
-    publishers: &[&Publisher],
-    kind: MediaKind,
-    until: Instant,
-) -> Result<Service, String> {
-    let stream = viewer.stream(kind);
-    let mut total = Service {
-        repaired: stream.packets.values().filter(|got| got.repaired).count(),
-        ..Service::default()
-    };
-    let mut before: Option<Last> = None;
-    for (publisher, place) in publishers.iter().zip(0..) {
-        let numbers = place * NUMBERS_PER_PUBLISHER..(place + 1) * NUMBERS_PER_PUBLISHER;
-        let part = stream.packets.iter().filter(|(_, got)| numbers.contains(&got.number));
-        let part: Part =
-            part.map(|(index, got)| (*index, Got { number: got.number - numbers.start, ..*got })).collect();
-        let (Some(first), Some(last)) = (part.first(), part.last()) else {
-            let came_later = before.is_none() && place as usize + 1 < publishers.len();
-            if came_later {
-                continue;
-            }
-            return Err(format!("no {kind:?} of publisher {place} arrived"));
-        };
-        let records = publisher.records(kind);
-        agree(kind, &part, records)?;
-        // What the viewer may have missed before the first packet it has, one of which must be where a decoder can begin.
-        let reach = match before {
-            None => {
-                let sent_first = tap.first_sequence(stream.ssrc()).ok_or("the node sent nothing")?;
-                let missed = (first.0 as u16).wrapping_sub(sent_first);
-                let least = if place == 0 { missed } else { 0 };
-                u32::from(least)..=u32::from(missed)
-            }
-            Some(last) if first.0 > last.index => 0..=(first.0 - last.index - 1) as u32,
-            Some(last) => {
-                return Err(format!("{kind:?} {} of publisher {place} came before {}", first.0, last.index));
-            }
-        };
-        if let (Some(last), Some(record)) = (before, records.get(first.1.number as usize)) {
-            paused(kind, &last, &first.1, record)?;
-        }
-        let mut begun = reach.filter_map(|back| records.get(first.1.number.checked_sub(back)? as usize));
-        if !begun.any(|record| matches!(record.shape, Shape::KeyframeStart | Shape::Sound)) {
-            return Err(format!("the pictures of publisher {place} do not begin with a keyframe"));
-        }
-        let sent = records.get(last.1.number as usize).map_or(until, |record| record.at);
-        before = Some(Last { index: last.0, timestamp: last.1.timestamp, sent });
-        // What came before the viewer had keys is not missed, and what was sent too late to be repaired is not counted.
-        let arrived = part.iter().find(|(index, _)| Some(*index) == stream.first_arrived).unwrap_or(first);
-        let begin = arrived.1.number as usize;
-        // Nothing is repaired after a publisher has left.
-        let until = records.last().map_or(until, |record| until.min(record.at));
-        let end =
-            records.partition_point(|record| record.at + REPAIR_TIME < until).min(last.1.number as usize + 1);
-        let got: BTreeSet<usize> = part.iter().map(|(_, got)| got.number as usize).collect();
-        total.expected += end.saturating_sub(begin);
-        total.missing += (begin..end).filter(|number| !got.contains(number)).count();
-    }
-    Ok(total)
-}
-
-/// The last packet that came of a publisher.
-#[derive(Clone, Copy)]
-struct Last {
-    index: u64,
-    timestamp: u32,
-    sent: Instant,
-}
-
-/// Timestamps go on by the time that passed between two publishers, and never back.
-fn paused(kind: MediaKind, last: &Last, first: &Got, record: &Record) -> Result<(), String> {
-    let clock_rate_hz = if kind == MediaKind::Video { 90_000.0 } else { 48_000.0 };
-    let moved = f64::from(first.timestamp.wrapping_sub(last.timestamp) as i32) / clock_rate_hz;
-    let passed = record.at.saturating_duration_since(last.sent).as_secs_f64();
-    if moved <= 0.0 || (moved - passed).abs() > PAUSE_ERROR.as_secs_f64() {
-        return Err(format!("{kind:?} moved by {moved} s over a pause of {passed} s"));
-    }
-    Ok(())
-}
-
-/// What came of one publisher, by index, with the publisher's own numbers.
-type Part = Vec<(u64, Got)>;
-
-/// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be a second old,
-/// and is played as if it had been filmed when the viewer joined.
-const LEAD_MAX: i32 = 99_000;
-
-/// How long it takes a viewer to catch up, in the same units: as old as the keyframe is, and what comes meanwhile.
-const CATCH_UP_MAX: i32 = 117_000;
-
-/// Each packet is what was sent, numbers go with indexes, and all timestamps are moved by the same, but for what a viewer
-/// catches up with: there they are ahead by less and less.
-fn agree(kind: MediaKind, part: &Part, records: &[Record]) -> Result<(), String> {
-    let Some((first_index, first)) = part.first() else { return Ok(()) };
-    let sent = |got: &Got| records.get(got.number as usize);
-    let shift = part.last().and_then(|(_, last)| Some(last.timestamp.wrapping_sub(sent(last)?.timestamp)));
-    let mut lead_before = if kind == MediaKind::Video { LEAD_MAX } else { 0 };
-    for (index, got) in part {
-        let Some(record) = sent(got) else {
-            return Err(format!("{kind:?} {} was never sent", got.number));
-        };
-        if index - first_index != u64::from(got.number.wrapping_sub(first.number)) {
-            return Err(format!("{kind:?} {} came as {index}: gaps must stay gaps", got.number));
-        }
-        if (got.shape, got.len) != (record.shape, record.len) {
-            return Err(format!("{kind:?} {} changed from {record:?} to {got:?}", got.number));
-        }
-        let offset = got.timestamp.wrapping_sub(record.timestamp);
-        let lead = offset.wrapping_sub(shift.unwrap_or(offset)).cast_signed();
-        let since_first =
-            sent(first).map_or(0, |first| record.timestamp.wrapping_sub(first.timestamp)).cast_signed();
-        if !(0..=lead_before).contains(&lead) || (lead > 0 && since_first > CATCH_UP_MAX) {
-            return Err(format!(
-                "the timestamp of {kind:?} {} moved by {lead}, {lead_before} before",
-                got.number
-            ));
-        }
-        lead_before = lead;
-    }
-    Ok(())
 }
 
 mod tests {

@@ -1,132 +1,138 @@
-//! A publisher: one H264 and one Opus track, paced as a browser paces, that answers NACK by RTX and PLI by a keyframe.
+//! A publisher: sound and one video, in one encoding or in several, paced as a browser paces, that answers NACK by a
+//! retransmission and PLI by a keyframe.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use aforo_node::media::codec::MediaKind;
-use bytes::Bytes;
 use rtc_rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc_rtcp::receiver_report::ReceiverReport;
 use rtc_rtcp::sender_report::SenderReport;
 use rtc_rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, SymbolTypeTcc, TransportLayerCc};
 use rtc_rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
-use rtc_rtp::header::{Extension, Header};
-use rtc_rtp::packet::Packet;
 use rtc_shared::marshal::Marshal;
 
 use crate::client::{Client, Incoming};
+use crate::decoder::Shown;
 use crate::dice::Dice;
-use crate::footage::{self, Shape, VIDEO_PACKET_BYTES};
-use crate::session::{MID_EXTENSION, TWCC_EXTENSION, TrackPlan};
+use crate::encoder::{Encoder, FRAME};
+use crate::footage::{self, Format};
+use crate::session::TrackPlan;
+use crate::stream::{Media, NUMBERS_PER_STREAM, Record, Stream};
 
-const FRAME: Duration = Duration::from_micros(33_333);
 const SOUND_FRAME: Duration = Duration::from_millis(20);
+
 /// Time over which a browser spreads the packets of a frame.
 const PACING: Duration = Duration::from_millis(13);
-const KEYFRAME_EVERY: u32 = 60;
-const KEYFRAME_PACKETS: u64 = 14;
-const HISTORY_PACKETS: usize = 1_000;
 
-/// What was sent under one number.
+/// The node asks for a keyframe of one encoding twice a second at most; the network may bring two requests nearer together.
+const KEYFRAME_REQUESTS_APART: Duration = Duration::from_millis(450);
+
+/// Time within which something of a publisher reaches all viewers.
+const MUST_ARRIVE: Duration = Duration::from_secs(3);
+
+/// Packets of one publisher; the next one's numbers begin above them. One stream of sound and three of video at most.
+pub const NUMBERS_PER_PUBLISHER: u32 = 4 * NUMBERS_PER_STREAM;
+
+/// How a publisher of a broadcast behaves.
 #[derive(Debug, Clone, Copy)]
-pub struct Record {
-    pub timestamp: u32,
-    pub shape: Shape,
-    pub len: usize,
-    pub at: Instant,
-}
-
-struct Stream {
-    plan: TrackPlan,
-    sequence: u16,
-    rtx_sequence: u16,
-    first_timestamp: u32,
-    records: Vec<Record>,
-    /// Packets before protection, for retransmission.
-    history: BTreeMap<u16, Packet>,
-    order: VecDeque<u16>,
-    octets: u32,
+pub struct Manner {
+    pub format: Format,
+    /// Whether timestamps of all encodings are of one clock.
+    pub shared_clock: bool,
+    /// Whether a keyframe of one encoding is one of all.
+    pub keyframes_together: bool,
+    /// Whether each packet says which encoding it is of, and not only those before the first report.
+    pub always_names_itself: bool,
 }
 
 /// A packet that waits for its turn.
 struct Planned {
     at: Instant,
-    kind: MediaKind,
-    shape: Shape,
-    len: usize,
-    timestamp: u32,
-    marker: bool,
+    stream: usize,
+    media: Media,
 }
 
 /// See the module.
 pub struct Publisher {
     pub client: Client,
-    streams: [Stream; 2],
+    /// Sound, then the encodings of the video, worst first.
+    streams: Vec<Stream>,
+    manner: Manner,
     dice: Dice,
     start: Instant,
     next_frame: Instant,
     next_sound: Instant,
     next_report: Instant,
     planned: VecDeque<Planned>,
-    frames_since_keyframe: u32,
-    keyframe_wanted: bool,
     twcc_next: u16,
     twcc_acknowledged: BTreeSet<u16>,
     pub keyframe_requests: u32,
+    /// When the last one came for each stream.
+    keyframe_asked_at: Vec<Option<Instant>>,
     pub nacked: u32,
     pub complaints: Vec<String>,
     stop_at: Instant,
-    /// Number of its first packet of each kind.
-    first_number: u32,
 }
-
-/// Packets of one publisher; the next one's numbers begin above them.
-pub const NUMBERS_PER_PUBLISHER: u32 = 1 << 20;
 
 impl Publisher {
     /// `place` counts the publishers of a broadcast.
     pub fn new(
         client: Client,
         plans: [TrackPlan; 2],
+        manner: Manner,
         place: u32,
         mut dice: Dice,
         now: Instant,
         stop_at: Instant,
     ) -> Self {
-        let streams = plans.map(|plan| Stream {
-            plan,
-            // Half of all publishers soon wrap around.
-            sequence: 0u16.wrapping_sub(dice.between(0, 1_000) as u16) ^ dice.pick(&[0, 0x5A5A]),
-            rtx_sequence: 0u16.wrapping_sub(dice.between(0, 50) as u16) ^ dice.pick(&[0, 0x5A5A]),
-            first_timestamp: 0u32.wrapping_sub(dice.between(0, 500_000) as u32)
-                ^ dice.pick(&[0, 0x5A5A_5A5A]),
-            records: Vec::new(),
-            history: BTreeMap::new(),
-            order: VecDeque::new(),
-            octets: 0,
-        });
+        let first_number = place * NUMBERS_PER_PUBLISHER;
+        let [sound, video] = plans;
+        let count = video.encodings.len() as u8;
+        let number_of = |slot: u32| first_number + slot * NUMBERS_PER_STREAM;
+        let mut streams = vec![Stream::new(&sound, 0, None, number_of(0), manner, &mut dice)];
+        for place in 0..count {
+            let number = number_of(u32::from(place) + 1);
+            let encoder = Encoder::new(manner.format, place, count, number, &mut dice);
+            streams.push(Stream::new(&video, place.into(), Some(encoder), number, manner, &mut dice));
+        }
+        if manner.shared_clock {
+            let first = streams[1].first_timestamp;
+            streams.iter_mut().skip(1).for_each(|stream| stream.first_timestamp = first);
+        } else {
+            // Anywhere: clocks that are near each other are taken for one.
+            streams.iter_mut().skip(2).for_each(|stream| stream.first_timestamp = dice.next() as u32);
+        }
         Self {
             client,
             streams,
+            manner,
             dice,
             start: now,
             next_frame: now,
             next_sound: now,
             next_report: now,
             planned: VecDeque::new(),
-            frames_since_keyframe: KEYFRAME_EVERY,
-            keyframe_wanted: false,
             twcc_next: 0,
             twcc_acknowledged: BTreeSet::new(),
             keyframe_requests: 0,
+            keyframe_asked_at: vec![None; usize::from(count) + 1],
             nacked: 0,
             complaints: Vec::new(),
             stop_at,
-            first_number: place * NUMBERS_PER_PUBLISHER,
         }
     }
 
-    /// What was sent of `kind`, by number less that of the first.
+    /// What was sent as `number`, if this publisher did.
+    pub fn record(&self, number: u32) -> Option<&Record> {
+        let first = self.streams[0].first_number;
+        let slot = number.checked_sub(first)? / NUMBERS_PER_STREAM;
+        let stream = self.streams.get(slot as usize)?;
+        stream.records.get((number - stream.first_number) as usize)
+    }
+
+    /// What was sent of sound, or of the first encoding of video.
     pub fn records(&self, kind: MediaKind) -> &[Record] {
         &self.streams[kind as usize].records
     }
@@ -136,15 +142,50 @@ impl Publisher {
         self.twcc_acknowledged.len() as f64 / f64::from(self.twcc_next.max(1))
     }
 
+    /// Bits per second that each rank of the video costs: an encoding, or a spatial layer with those below it.
+    pub fn rank_bitrates_bps(&self) -> Vec<f64> {
+        let Some((first, last)) = self.lived() else { return Vec::new() };
+        let seconds = (last - first).as_secs_f64().max(0.1);
+        let bitrate = |stream: &Stream, spatial: u8| {
+            let of_rank = stream.records.iter().filter(|record| record.tag.spatial <= spatial);
+            of_rank.map(|record| record.len).sum::<usize>() as f64 * 8.0 / seconds
+        };
+        let top = self.manner.format.spatial_layers;
+        let encodings = self.streams.iter().skip(1);
+        encodings.flat_map(|stream| (0..top).map(move |spatial| bitrate(stream, spatial))).collect()
+    }
+
+    /// The rank of a frame.
+    pub fn rank(&self, shown: &Shown) -> usize {
+        (shown.stream % 4 - 1) as usize + usize::from(shown.spatial)
+    }
+
+    /// Whether what viewers get of an encoding may leave some of its packets out.
+    pub fn is_scalable(&self) -> bool {
+        let Format { spatial_layers, temporal_layers, .. } = self.manner.format;
+        spatial_layers > 1 || temporal_layers > 1
+    }
+
+    pub fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    /// Whether it sent for so long before `until` that viewers must have got something.
+    pub fn plays_before(&self, until: Instant) -> bool {
+        self.lived().is_some_and(|(first, last)| first + MUST_ARRIVE < until && first + MUST_ARRIVE < last)
+    }
+
+    /// When its first and its last packet of video were sent.
+    pub fn lived(&self) -> Option<(Instant, Instant)> {
+        let records = || self.streams.iter().skip(1).flat_map(|stream| &stream.records);
+        Some((records().map(|record| record.at).min()?, records().map(|record| record.at).max()?))
+    }
+
     pub fn poll_timeout(&self) -> Option<Instant> {
         let media = self.client.is_connected().then(|| {
             let planned = self.planned.front().map(|planned| planned.at);
-            let next = [Some(self.next_frame), Some(self.next_sound), Some(self.next_report)];
-            next.into_iter()
-                .filter(|at| at.is_some_and(|at| at < self.stop_at))
-                .chain([planned])
-                .flatten()
-                .min()
+            let next = [self.next_frame, self.next_sound, self.next_report];
+            next.into_iter().filter(|at| *at < self.stop_at).chain(planned).min()
         });
         [media.flatten(), self.client.poll_timeout()].into_iter().flatten().min()
     }
@@ -158,22 +199,16 @@ impl Publisher {
         }
         if now < self.stop_at {
             if self.next_frame <= now {
-                self.next_frame += FRAME;
+                // One picture at a time, though none was taken while nobody saw it.
+                self.next_frame = (self.next_frame + FRAME).max(now + FRAME / 2);
                 self.plan_frame(now);
             }
             if self.next_sound <= now {
-                self.next_sound += SOUND_FRAME;
+                self.next_sound = (self.next_sound + SOUND_FRAME).max(now + SOUND_FRAME / 2);
                 let len = self.dice.between(60, 140) as usize;
-                let timestamp = self.timestamp(MediaKind::Audio, now);
-                let planned = Planned {
-                    at: now,
-                    kind: MediaKind::Audio,
-                    shape: Shape::Sound,
-                    len,
-                    timestamp,
-                    marker: false,
-                };
-                self.planned.push_front(planned);
+                let timestamp = self.timestamp(0, now);
+                let media = self.streams[0].sound(now, timestamp, len);
+                self.planned.push_front(Planned { at: now, stream: 0, media });
             }
             if self.next_report <= now {
                 self.next_report += Duration::from_secs(1);
@@ -181,8 +216,10 @@ impl Publisher {
             }
         }
         while self.planned.front().is_some_and(|planned| planned.at <= now) {
-            let planned = self.planned.pop_front().unwrap();
-            self.send(now, &planned);
+            let Planned { stream, media, .. } = self.planned.pop_front().unwrap();
+            let twcc = self.next_twcc();
+            let bytes = self.streams[stream].send(now, media, twcc);
+            self.client.send_rtp(&bytes);
         }
     }
 
@@ -192,84 +229,37 @@ impl Publisher {
                 self.complaints.push("the node sends media to a publisher".to_owned());
                 None
             }
-            Incoming::Rtcp(compound) => Some(self.handle_rtcp(&compound)),
+            Incoming::Rtcp(compound) => Some(self.handle_rtcp(now, &compound)),
         }
     }
 
-    fn timestamp(&self, kind: MediaKind, now: Instant) -> u32 {
-        let stream = &self.streams[kind as usize];
-        let units = (now - self.start).as_micros() * u128::from(stream.plan.clock_rate_hz()) / 1_000_000;
+    fn timestamp(&self, stream: usize, now: Instant) -> u32 {
+        let stream = &self.streams[stream];
+        let units = (now - self.start).as_micros() * u128::from(stream.clock_rate_hz) / 1_000_000;
         stream.first_timestamp.wrapping_add(units as u32)
     }
 
     fn plan_frame(&mut self, now: Instant) {
-        self.frames_since_keyframe += 1;
-        let key = self.keyframe_wanted || self.frames_since_keyframe > KEYFRAME_EVERY;
-        if key {
-            (self.keyframe_wanted, self.frames_since_keyframe) = (false, 0);
+        for place in 1..self.streams.len() {
+            let timestamp = self.timestamp(place, now);
+            let stream = &mut self.streams[place];
+            let Some(encoder) = &mut stream.encoder else { continue };
+            let codec = encoder.format.codec;
+            let packets = encoder.encode(&mut self.dice);
+            let count = packets.len() as u32;
+            for (number, coded) in (0..).zip(packets) {
+                let payload =
+                    footage::video(&encoder.format, encoder.place, &coded.tag, coded.numbers, coded.len);
+                let media = Media {
+                    record: Record::video(codec, &coded, payload.len(), timestamp, now),
+                    payload,
+                    descriptor: coded.descriptor,
+                };
+                self.planned.push_back(Planned { at: now + PACING * number / count, stream: place, media });
+            }
         }
-        let count = if key { KEYFRAME_PACKETS } else { self.dice.between(3, 7) };
-        let timestamp = self.timestamp(MediaKind::Video, now);
-        for place in 0..count {
-            let last = place + 1 == count;
-            let shape = match (key, place) {
-                (true, 0) => Shape::KeyframeStart,
-                (true, _) => Shape::KeyframeRest,
-                (false, _) => Shape::Delta,
-            };
-            let len = if last {
-                self.dice.between(100, VIDEO_PACKET_BYTES as u64) as usize
-            } else {
-                VIDEO_PACKET_BYTES
-            };
-            let at = now + PACING * place as u32 / count as u32;
-            self.planned.push_back(Planned {
-                at,
-                kind: MediaKind::Video,
-                shape,
-                len,
-                timestamp,
-                marker: last,
-            });
-        }
-    }
-
-    fn send(&mut self, now: Instant, planned: &Planned) {
-        let twcc = self.next_twcc();
-        let stream = &mut self.streams[planned.kind as usize];
-        let number = self.first_number + stream.records.len() as u32;
-        stream.records.push(Record {
-            timestamp: planned.timestamp,
-            shape: planned.shape,
-            len: planned.len,
-            at: now,
-        });
-        stream.octets = stream.octets.wrapping_add(planned.len as u32);
-        let sequence = stream.sequence;
-        stream.sequence = sequence.wrapping_add(1);
-        let mut packet = Packet {
-            header: Header {
-                version: 2,
-                extension: true,
-                extension_profile: 0xBEDE,
-                marker: planned.marker,
-                payload_type: stream.plan.payload_type,
-                sequence_number: sequence,
-                timestamp: planned.timestamp,
-                ssrc: stream.plan.ssrc,
-                ..Header::default()
-            },
-            payload: footage::payload(planned.shape, number, planned.len).into(),
-        };
-        packet.header.extensions = stream.plan.extensions(twcc);
-        let bytes = packet.marshal().unwrap();
-        stream.history.insert(sequence, packet);
-        stream.order.push_back(sequence);
-        if stream.order.len() > HISTORY_PACKETS {
-            let oldest = stream.order.pop_front().unwrap();
-            stream.history.remove(&oldest);
-        }
-        self.client.send_rtp(&bytes);
+        // Packets of several encodings go side by side.
+        self.planned.make_contiguous().sort_by_key(|planned| planned.at);
     }
 
     fn next_twcc(&mut self) -> u16 {
@@ -278,7 +268,7 @@ impl Publisher {
         twcc
     }
 
-    fn handle_rtcp(&mut self, compound: &[u8]) -> String {
+    fn handle_rtcp(&mut self, now: Instant, compound: &[u8]) -> String {
         let packets = match rtc_rtcp::packet::unmarshal(&mut &compound[..]) {
             Ok(packets) => packets,
             Err(error) => {
@@ -293,10 +283,15 @@ impl Publisher {
                 let sequences: Vec<u16> = nack.nacks.iter().flat_map(|pair| pair.packet_list()).collect();
                 heard += &format!("nack {} {sequences:?} ", nack.media_ssrc);
                 sequences.iter().for_each(|sequence| self.retransmit(nack.media_ssrc, *sequence));
-            } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
-                heard += "keyframe ";
-                self.keyframe_requests += 1;
-                self.keyframe_wanted = true;
+            } else if let Some(loss) = packet.downcast_ref::<PictureLossIndication>() {
+                heard += &format!("keyframe {} ", loss.media_ssrc);
+                self.want_keyframe(now, loss.media_ssrc);
+            } else if let Some(request) = packet.downcast_ref::<FullIntraRequest>() {
+                request.fir.iter().for_each(|entry| self.want_keyframe(now, entry.ssrc));
+            } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
+                for stream in &mut self.streams {
+                    stream.known |= report.reports.iter().any(|block| block.ssrc == stream.ssrc());
+                }
             } else if let Some(feedback) = packet.downcast_ref::<TransportLayerCc>() {
                 heard += &format!("twcc {} {} ", feedback.base_sequence_number, feedback.packet_status_count);
                 self.acknowledge(feedback);
@@ -305,31 +300,38 @@ impl Publisher {
         heard
     }
 
+    fn want_keyframe(&mut self, now: Instant, ssrc: u32) {
+        self.keyframe_requests += 1;
+        let Some(asked) = self.streams.iter().position(|stream| stream.ssrc() == ssrc) else {
+            self.complaints.push(format!("a keyframe is wanted of the unknown ssrc {ssrc}"));
+            return;
+        };
+        let before = self.keyframe_asked_at[asked].replace(now);
+        if before.is_some_and(|before| now < before + KEYFRAME_REQUESTS_APART) {
+            self.complaints.push(format!("keyframes of {ssrc} are wanted too often"));
+        }
+        let together = self.manner.keyframes_together;
+        for (place, stream) in self.streams.iter_mut().enumerate() {
+            if together || place == asked {
+                stream.encoder.iter_mut().for_each(Encoder::want_keyframe);
+            }
+        }
+    }
+
     fn retransmit(&mut self, ssrc: u32, sequence: u16) {
         self.nacked += 1;
-        let twcc = self.next_twcc();
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.plan.ssrc == ssrc) else {
+        let twcc = self.twcc_next;
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc() == ssrc) else {
             self.complaints.push(format!("a nack for the unknown ssrc {ssrc}"));
             return;
         };
-        let Some(packet) = stream.history.get(&sequence) else {
-            self.complaints.push(format!("a nack for {sequence}, which was not sent"));
-            return;
-        };
-        let mut packet = packet.clone();
-        packet.header.extensions = stream.plan.extensions(twcc);
-        if let Some(rtx) = stream.plan.rtx {
-            packet.payload = Bytes::from([&sequence.to_be_bytes()[..], &packet.payload].concat());
-            packet.header.ssrc = rtx.ssrc;
-            packet.header.payload_type = rtx.payload_type;
-            packet.header.sequence_number = stream.rtx_sequence;
-            stream.rtx_sequence = stream.rtx_sequence.wrapping_add(1);
-        } else {
-            // The same packet under the same nonce must be the same bytes.
-            packet.header.extensions = stream.history[&sequence].header.extensions.clone();
+        match stream.retransmit(sequence, twcc) {
+            Some((bytes, used_twcc)) => {
+                self.twcc_next = twcc.wrapping_add(u16::from(used_twcc));
+                self.client.send_rtp(&bytes);
+            }
+            None => self.complaints.push(format!("a nack for {sequence}, which was not sent")),
         }
-        let bytes = packet.marshal().unwrap();
-        self.client.send_rtp(&bytes);
     }
 
     fn acknowledge(&mut self, feedback: &TransportLayerCc) {
@@ -354,11 +356,11 @@ impl Publisher {
         // Any wall clock will do, as long as it goes evenly.
         let ntp = ((now - self.start).as_nanos() << 32) / 1_000_000_000;
         let ntp_time = ntp as u64 + (3_900_000_000 << 32);
-        for kind in [MediaKind::Audio, MediaKind::Video] {
-            let rtp_time = self.timestamp(kind, now);
-            let stream = &self.streams[kind as usize];
+        for place in 0..self.streams.len() {
+            let rtp_time = self.timestamp(place, now);
+            let stream = &self.streams[place];
             let report = SenderReport {
-                ssrc: stream.plan.ssrc,
+                ssrc: stream.ssrc(),
                 ntp_time,
                 rtp_time,
                 packet_count: stream.records.len() as u32,
@@ -368,14 +370,5 @@ impl Publisher {
             let bytes = report.marshal().unwrap();
             self.client.send_rtcp(&bytes);
         }
-    }
-}
-
-impl TrackPlan {
-    fn extensions(&self, twcc: u16) -> Vec<Extension> {
-        vec![
-            Extension { id: MID_EXTENSION, payload: Bytes::copy_from_slice(self.mid.as_bytes()) },
-            Extension { id: TWCC_EXTENSION, payload: Bytes::copy_from_slice(&twcc.to_be_bytes()) },
-        ]
     }
 }

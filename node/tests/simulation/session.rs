@@ -9,26 +9,39 @@ use aforo_node::media::negotiated::{
 /// Ids that every client of the simulation gives its header extensions.
 pub const MID_EXTENSION: u8 = 4;
 pub const TWCC_EXTENSION: u8 = 7;
+pub const RID_EXTENSION: u8 = 10;
+pub const REPAIRED_RID_EXTENSION: u8 = 11;
+pub const DESCRIPTOR_EXTENSION: u8 = 3;
 
-/// Retransmissions on a stream of their own.
-#[derive(Debug, Clone, Copy)]
-pub struct Rtx {
+/// Names of simulcast layers, worst first.
+const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// One encoding of a track, with the stream of its retransmissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
     pub ssrc: u32,
-    pub payload_type: u8,
+    pub rtx_ssrc: Option<u32>,
+    /// With simulcast.
+    pub rid: Option<&'static str>,
 }
 
 /// One track of one client.
 #[derive(Debug, Clone)]
 pub struct TrackPlan {
-    pub kind: MediaKind,
+    pub codec: CodecKind,
     pub mid: &'static str,
     pub payload_type: u8,
-    pub ssrc: u32,
-    pub rtx: Option<Rtx>,
+    pub rtx_payload_type: Option<u8>,
+    /// Worst first; a viewer has one.
+    pub encodings: Vec<Encoding>,
     pub nack: bool,
     pub transport_cc: bool,
+    /// Whether dependency descriptors were agreed on.
+    pub descriptor: bool,
     /// Whether the SSRCs stand in the offer.
     pub announced: bool,
+    /// Whether RIDs stand in the offer best first.
+    pub best_first: bool,
 }
 
 /// What one client's tracks have in common.
@@ -39,6 +52,12 @@ pub struct PlanOptions {
     /// Of audio and video, here and below.
     pub mids: [&'static str; 2],
     pub payload_types: [u8; 2],
+    /// Of video.
+    pub codec: CodecKind,
+    /// Of video; more than one is simulcast.
+    pub encodings: usize,
+    pub best_first: bool,
+    pub descriptor: bool,
     /// Whether video has RTX; audio never has.
     pub rtx: bool,
     pub transport_cc: bool,
@@ -47,31 +66,36 @@ pub struct PlanOptions {
 
 /// Audio and video of one client.
 pub fn plans(options: PlanOptions) -> [TrackPlan; 2] {
-    [(MediaKind::Audio, 0, false), (MediaKind::Video, 2, options.rtx)].map(|(kind, offset, rtx)| {
-        let (ssrc, payload_type) = (options.ssrc + offset, options.payload_types[kind as usize]);
+    [MediaKind::Audio, MediaKind::Video].map(|kind| {
+        let video = kind == MediaKind::Video;
+        let (count, rtx) = if video { (options.encodings, options.rtx) } else { (1, false) };
+        let encodings = (0..count).map(|place| {
+            let ssrc = options.ssrc + if video { 2 + 2 * place as u32 } else { 0 };
+            Encoding { ssrc, rtx_ssrc: rtx.then_some(ssrc + 1), rid: (count > 1).then(|| RIDS[place]) }
+        });
+        let payload_type = options.payload_types[kind as usize];
         TrackPlan {
-            kind,
+            codec: if video { options.codec } else { CodecKind::Opus },
             mid: options.mids[kind as usize],
             payload_type,
-            ssrc,
-            rtx: rtx.then_some(Rtx { ssrc: ssrc + 1, payload_type: payload_type + 1 }),
+            rtx_payload_type: rtx.then_some(payload_type + 1),
+            encodings: encodings.collect(),
             nack: true,
             transport_cc: options.transport_cc,
+            descriptor: video && options.descriptor,
             announced: options.announced,
+            best_first: options.best_first,
         }
     })
 }
 
 impl TrackPlan {
-    pub fn clock_rate_hz(&self) -> u32 {
-        self.codec().clock_rate_hz()
+    pub fn kind(&self) -> MediaKind {
+        self.codec.kind()
     }
 
-    fn codec(&self) -> CodecKind {
-        match self.kind {
-            MediaKind::Audio => CodecKind::Opus,
-            MediaKind::Video => CodecKind::H264,
-        }
+    pub fn clock_rate_hz(&self) -> u32 {
+        self.codec.clock_rate_hz()
     }
 
     /// As the answerer would say it.
@@ -81,14 +105,30 @@ impl TrackPlan {
         if self.transport_cc {
             extensions.set(ExtensionKind::TransportWideCc, TWCC_EXTENSION);
         }
-        let video = self.kind == MediaKind::Video;
-        let pair = SsrcPair { primary: self.ssrc, rtx: self.rtx.map(|rtx| rtx.ssrc) };
+        if self.descriptor {
+            extensions.set(ExtensionKind::DependencyDescriptor, DESCRIPTOR_EXTENSION);
+        }
+        let mut rids: Vec<String> =
+            self.encodings.iter().filter_map(|encoding| encoding.rid.map(str::to_owned)).collect();
+        if !rids.is_empty() {
+            extensions.set(ExtensionKind::Rid, RID_EXTENSION);
+            extensions.set(ExtensionKind::RepairedRid, REPAIRED_RID_EXTENSION);
+        }
+        if self.best_first {
+            rids.reverse();
+        }
+        let video = self.kind() == MediaKind::Video;
+        let pairs: Vec<SsrcPair> = self
+            .encodings
+            .iter()
+            .map(|encoding| SsrcPair { primary: encoding.ssrc, rtx: encoding.rtx_ssrc })
+            .collect();
         let publish = direction == Direction::Publish;
         NegotiatedMedia {
-            kind: self.kind,
+            kind: self.kind(),
             mid: self.mid.to_owned(),
-            codec: Codec { kind: self.codec(), payload_type: self.payload_type, fmtp: String::new() },
-            rtx_payload_type: self.rtx.map(|rtx| rtx.payload_type),
+            codec: Codec { kind: self.codec, payload_type: self.payload_type, fmtp: String::new() },
+            rtx_payload_type: self.rtx_payload_type,
             extensions,
             feedback: Feedback {
                 nack: self.nack,
@@ -97,9 +137,9 @@ impl TrackPlan {
                 transport_cc: self.transport_cc,
                 remb: false,
             },
-            rids: Vec::new(),
-            remote_ssrcs: if publish && self.announced { vec![pair] } else { Vec::new() },
-            local_ssrc: (!publish).then_some(pair),
+            local_ssrc: pairs.first().copied().filter(|_| !publish),
+            remote_ssrcs: if publish && self.announced && rids.is_empty() { pairs } else { Vec::new() },
+            rids,
         }
     }
 }

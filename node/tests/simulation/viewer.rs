@@ -17,22 +17,30 @@ use rtc_rtp::packet::Packet;
 use rtc_shared::marshal::{Marshal, Unmarshal};
 
 use crate::client::{Client, Incoming};
-use crate::footage::{self, Shape};
-use crate::session::{MID_EXTENSION, TWCC_EXTENSION, TrackPlan};
+use crate::decoder::Decoder;
+use crate::footage::{self, Numbers, Tag};
+use crate::session::{DESCRIPTOR_EXTENSION, Encoding, MID_EXTENSION, TWCC_EXTENSION, TrackPlan};
 
 const ASK_EVERY: Duration = Duration::from_millis(60);
 const REORDER: Duration = Duration::from_millis(10);
 const ASK_FOR: Duration = Duration::from_millis(1_500);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// A packet as the viewer got it.
+/// A picture that takes longer has to be begun anew.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A packet as the viewer got it first.
 #[derive(Debug, Clone, Copy)]
 pub struct Got {
-    pub number: u32,
-    pub shape: Shape,
+    pub tag: Tag,
+    pub numbers: Option<Numbers>,
+    /// Of the dependency descriptor.
+    pub frame_number: Option<u16>,
+    pub marker: bool,
     pub len: usize,
     pub timestamp: u32,
     pub repaired: bool,
+    pub at: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +58,10 @@ pub struct Stream {
     pub first_arrived: Option<u64>,
     missing: BTreeMap<u64, Missing>,
     pub asked: u32,
+    /// The last sender report: the middle of its NTP time, and when it came.
+    report: Option<(u32, Instant)>,
+    /// Expected and received at the last receiver report.
+    reported: (u64, u64),
 }
 
 /// See the module.
@@ -61,8 +73,12 @@ pub struct Viewer {
     next_look: Option<Instant>,
     pub complaints: Vec<String>,
     pub sender_reports: u32,
-    pub last_media: Option<Instant>,
-    ssrc: u32,
+    pub decoder: Decoder,
+    /// When the newest packet of video came.
+    pub last_picture: Option<Instant>,
+    /// Times that it asked for a keyframe.
+    pub keyframes_asked: u32,
+    pub ssrc: u32,
 }
 
 impl Viewer {
@@ -73,6 +89,8 @@ impl Viewer {
             first_arrived: None,
             missing: BTreeMap::new(),
             asked: 0,
+            report: None,
+            reported: (0, 0),
         };
         Self {
             client,
@@ -82,9 +100,22 @@ impl Viewer {
             next_look: None,
             complaints: Vec::new(),
             sender_reports: 0,
-            last_media: None,
+            decoder: Decoder::default(),
+            last_picture: None,
+            keyframes_asked: 0,
             ssrc,
         }
+    }
+
+    /// Whether the node hears of each packet that arrives, and can send more to try what does.
+    pub fn says_what_arrives(&self) -> bool {
+        let plan = &self.streams[1].plan;
+        plan.transport_cc && plan.rtx_payload_type.is_some()
+    }
+
+    /// Whether what is lost can be sent again: on a stream of its own, as sound is so small that it does not matter.
+    pub fn can_repair(&self, kind: MediaKind) -> bool {
+        kind == MediaKind::Audio || self.stream(kind).plan.rtx_payload_type.is_some()
     }
 
     pub fn stream(&self, kind: MediaKind) -> &Stream {
@@ -105,7 +136,12 @@ impl Viewer {
         }
         if self.next_report <= now {
             self.next_report = now + REPORT_EVERY;
-            self.report();
+            self.report(now);
+            let shown = self.decoder.shown.last().map(|shown| shown.at);
+            let stuck = shown.is_none_or(|at| at + PATIENCE < now);
+            if stuck && self.last_picture.is_some_and(|at| at + PATIENCE > now) {
+                self.ask_for_keyframe();
+            }
         }
         if self.next_look.is_some_and(|at| at <= now) {
             self.look_for_missing(now);
@@ -115,7 +151,7 @@ impl Viewer {
                 let mut buffer = [0; MAX_FEEDBACK_BYTES];
                 let mut writer = Writer::new(&mut buffer);
                 let more =
-                    self.recorder.write_feedback(&mut writer, self.ssrc, self.streams[1].plan.ssrc).unwrap();
+                    self.recorder.write_feedback(&mut writer, self.ssrc, self.streams[1].ssrc()).unwrap();
                 let len = writer.len();
                 self.client.send_rtcp(&buffer[..len]);
                 if !more {
@@ -128,21 +164,20 @@ impl Viewer {
     /// Takes a datagram; what it was, for the trace.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<String> {
         match self.client.handle(now, datagram)? {
-            Incoming::Rtp(packet) => {
-                self.last_media = Some(now);
-                match self.handle_rtp(now, &packet) {
-                    Ok(seen) => Some(seen),
-                    Err(complaint) => {
-                        self.complaints.push(complaint);
-                        None
-                    }
+            Incoming::Rtp(packet) => match self.handle_rtp(now, &packet) {
+                Ok(seen) => Some(seen),
+                Err(complaint) => {
+                    self.complaints.push(complaint);
+                    None
                 }
-            }
+            },
             Incoming::Rtcp(compound) => {
                 match rtc_rtcp::packet::unmarshal(&mut &compound[..]) {
                     Ok(packets) => {
-                        let reports = packets.iter().filter(|packet| packet.as_any().is::<SenderReport>());
-                        self.sender_reports += reports.count() as u32;
+                        let reports = packets.iter();
+                        for report in reports.filter_map(|packet| packet.as_any().downcast_ref()) {
+                            self.handle_report(now, report);
+                        }
                     }
                     Err(error) => self.complaints.push(format!("rtcp that cannot be read: {error}")),
                 }
@@ -161,7 +196,8 @@ impl Viewer {
             self.recorder.record(u16::from_be_bytes(twcc), now);
         }
         let matches = |stream: &&mut Stream| {
-            stream.plan.ssrc == header.ssrc || stream.plan.rtx.is_some_and(|rtx| rtx.ssrc == header.ssrc)
+            let Encoding { ssrc, rtx_ssrc, .. } = stream.plan.encodings[0];
+            ssrc == header.ssrc || rtx_ssrc == Some(header.ssrc)
         };
         let stream =
             self.streams.iter_mut().find(matches).ok_or(format!("ssrc {} is unknown", header.ssrc))?;
@@ -169,33 +205,52 @@ impl Viewer {
             return Err(format!("mid {:?} on {}", mid.payload, stream.plan.mid));
         }
         let (sequence, payload, repaired) = stream.unwrap(&packet)?;
-        let (number, shape) = footage::recognise(stream.plan.kind, payload)?;
+        let (tag, numbers) = footage::recognise(stream.plan.codec, payload)?;
         let index = stream.index(sequence);
         stream.first_arrived.get_or_insert(index);
-        let got = Got { number, shape, len: payload.len(), timestamp: header.timestamp, repaired };
-        if let Some(before) = stream.packets.insert(index, got)
-            && before.number != number
-        {
-            return Err(format!("{index} was {} and is now {number}", before.number));
+        let descriptor = extension(DESCRIPTOR_EXTENSION).map(|descriptor| &descriptor.payload);
+        let frame_number = descriptor.map(|value| u16::from_be_bytes([value[1], value[2]]));
+        let (marker, timestamp) = (header.marker, header.timestamp);
+        let got =
+            Got { tag, numbers, frame_number, marker, len: payload.len(), timestamp, repaired, at: now };
+        let first = *stream.packets.entry(index).or_insert(got);
+        let same = |got: &Got| (got.tag, got.numbers, got.frame_number, got.marker, got.len, got.timestamp);
+        if same(&first) != same(&got) {
+            return Err(format!("{index} was {first:?} and is now {got:?}"));
         }
         stream.notice_gap(now, index);
         if !stream.missing.is_empty() {
             self.next_look.get_or_insert(now + REORDER);
         }
-        Ok(format!("{:?} {index} {number} {} {repaired}", stream.plan.kind, header.timestamp))
+        let kind = stream.plan.kind();
+        if kind == MediaKind::Video {
+            self.last_picture = Some(now);
+            self.decoder.take(now, &tag);
+        }
+        Ok(format!("{kind:?} {index} {} {timestamp} {repaired}", tag.number))
+    }
+
+    fn handle_report(&mut self, now: Instant, report: &SenderReport) {
+        self.sender_reports += 1;
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc() == report.ssrc) {
+            stream.report = Some(((report.ntp_time >> 16) as u32, now));
+        }
+    }
+
+    fn ask_for_keyframe(&mut self) {
+        self.keyframes_asked += 1;
+        let pli = PictureLossIndication { sender_ssrc: self.ssrc, media_ssrc: self.streams[1].ssrc() };
+        self.client.send_rtcp(&pli.marshal().unwrap());
     }
 
     fn look_for_missing(&mut self, now: Instant) {
         self.next_look = None;
         let ssrc = self.ssrc;
+        let mut gave_up = false;
         for stream in &mut self.streams {
             let before = stream.missing.len();
             stream.missing.retain(|_, missing| now - missing.noticed < ASK_FOR);
-            let gave_up = stream.missing.len() < before;
-            if gave_up && stream.plan.kind == MediaKind::Video {
-                let pli = PictureLossIndication { sender_ssrc: ssrc, media_ssrc: stream.plan.ssrc };
-                self.client.send_rtcp(&pli.marshal().unwrap());
-            }
+            gave_up |= stream.missing.len() < before && stream.plan.kind() == MediaKind::Video;
             let due = |missing: &Missing| {
                 missing.asked.unwrap_or(missing.noticed) + ASK_EVERY <= now
                     || missing.asked.is_none() && missing.noticed + REORDER <= now
@@ -208,26 +263,20 @@ impl Viewer {
             stream.asked += sequences.len() as u32;
             if stream.plan.nack && !sequences.is_empty() {
                 let nacks = nack_pairs_from_sequence_numbers(&sequences);
-                let nack = TransportLayerNack { sender_ssrc: ssrc, media_ssrc: stream.plan.ssrc, nacks };
+                let nack = TransportLayerNack { sender_ssrc: ssrc, media_ssrc: stream.ssrc(), nacks };
                 self.client.send_rtcp(&nack.marshal().unwrap());
             }
             if !stream.missing.is_empty() {
                 self.next_look = Some(now + REORDER);
             }
         }
+        if gave_up {
+            self.ask_for_keyframe();
+        }
     }
 
-    fn report(&mut self) {
-        let blocks = self.streams.iter().filter_map(|stream| {
-            let (first, last) = (stream.packets.first_key_value()?, stream.packets.last_key_value()?);
-            let expected = last.0 - first.0 + 1;
-            Some(ReceptionReport {
-                ssrc: stream.plan.ssrc,
-                total_lost: (expected - stream.packets.len() as u64) as u32,
-                last_sequence_number: *last.0 as u32,
-                ..ReceptionReport::default()
-            })
-        });
+    fn report(&mut self, now: Instant) {
+        let blocks = self.streams.iter_mut().filter_map(|stream| stream.report_block(now));
         let report =
             ReceiverReport { ssrc: self.ssrc, reports: blocks.collect(), ..ReceiverReport::default() };
         self.client.send_rtcp(&report.marshal().unwrap());
@@ -236,24 +285,43 @@ impl Viewer {
 
 impl Stream {
     pub fn ssrc(&self) -> u32 {
-        self.plan.ssrc
+        self.plan.encodings[0].ssrc
     }
 
     /// Sequence number and payload of the media packet, which a retransmission carries inside.
     fn unwrap<'a>(&self, packet: &'a Packet) -> Result<(u16, &'a [u8], bool), String> {
         let header = &packet.header;
-        if header.ssrc == self.plan.ssrc {
+        if header.ssrc == self.ssrc() {
             if header.payload_type != self.plan.payload_type {
                 return Err(format!("payload type {} on {}", header.payload_type, self.plan.mid));
             }
             return Ok((header.sequence_number, &packet.payload, false));
         }
-        if self.plan.rtx.is_none_or(|rtx| rtx.payload_type != header.payload_type) {
+        if self.plan.rtx_payload_type != Some(header.payload_type) {
             return Err(format!("rtx with payload type {}", header.payload_type));
         }
         let (sequence, payload) =
             packet.payload.split_first_chunk().ok_or("rtx without a sequence number")?;
         Ok((u16::from_be_bytes(*sequence), payload, true))
+    }
+
+    /// RFC 3550 §6.4.1.
+    fn report_block(&mut self, now: Instant) -> Option<ReceptionReport> {
+        let (first, last) = (self.packets.first_key_value()?.0, self.packets.last_key_value()?.0);
+        let (expected, received) = (last - first + 1, self.packets.len() as u64);
+        let before = std::mem::replace(&mut self.reported, (expected, received));
+        let interval = expected.saturating_sub(before.0).max(1);
+        let lost = interval.saturating_sub(received - before.1);
+        let held = self.report.map(|(_, at)| (now - at).as_micros() * 65_536 / 1_000_000);
+        Some(ReceptionReport {
+            ssrc: self.ssrc(),
+            fraction_lost: (lost * 256 / interval).min(255) as u8,
+            total_lost: (expected - received) as u32,
+            last_sequence_number: *last as u32,
+            last_sender_report: self.report.map_or(0, |(middle, _)| middle),
+            delay: held.unwrap_or(0) as u32,
+            ..ReceptionReport::default()
+        })
     }
 
     fn index(&self, sequence: u16) -> u64 {

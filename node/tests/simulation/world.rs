@@ -9,6 +9,8 @@ use aforo_cluster::id::{SessionId, TrackId};
 use aforo_node::media::codec::MediaKind;
 use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
 use aforo_node::media::path::{Path, ShardId};
+use aforo_node::media::ring::{AUDIO_RING_CAPACITY_BYTES, VIDEO_RING_CAPACITY_BYTES};
+use aforo_node::media::selection::LayerWish;
 use aforo_node::media::spec::{EgressTrack, IngestTrack};
 use aforo_node::peer::ice;
 use aforo_node::peer::message::{EndReason, PeerConfig, PeerInput};
@@ -17,7 +19,9 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use crate::client::Client;
 use crate::dice::Dice;
+use crate::flow::Sky;
 use crate::member::{Member, Place, Role};
+use crate::memory;
 use crate::mischief;
 use crate::network::{Class, Link, Weather};
 use crate::node::Node;
@@ -32,6 +36,15 @@ const VIDEO: TrackId = TrackId(2);
 
 /// Rounds without time passing that are still work; more is a timer that is never satisfied.
 const ROUNDS_PER_INSTANT: u32 = 1_000;
+
+/// What a shard may have beside its rings: buffers for one step, the windows and the numbering of layers.
+const SHARD_BYTES_MAX: usize = 768 << 10;
+
+/// What a peer may have.
+const PEER_BYTES_MAX: usize = 64 << 10;
+
+/// What a shard that is empty again may have more than when it was new: tables and queues keep their capacity.
+const LEFT_BYTES_MAX: isize = 64 << 10;
 
 enum Event {
     ToNode { shard: ShardId, from: SocketAddr, datagram: Vec<u8> },
@@ -56,6 +69,10 @@ pub struct World {
     trace: u64,
     steps: u64,
     stop_at: Instant,
+    /// Bytes that nodes of this thread had before this one, that this one had when it was new, and its most.
+    memory_before: isize,
+    memory_new: isize,
+    memory_most: isize,
 }
 
 /// On what terms a client joins.
@@ -76,6 +93,8 @@ pub struct Outcome {
     pub expected: usize,
     pub missing: usize,
     pub repaired: usize,
+    pub switches: usize,
+    pub frames: usize,
     pub keyframe_requests: u32,
 }
 
@@ -83,6 +102,7 @@ impl World {
     /// Plays `scenario` to its end. An error is what the oracle saw, and when.
     pub fn run(scenario: &Scenario) -> Result<Outcome, String> {
         let start = Instant::now();
+        let memory_before = memory::node_bytes();
         let mut world = Self {
             seed: scenario.seed,
             scenario: scenario.clone(),
@@ -98,7 +118,11 @@ impl World {
             trace: 0,
             steps: 0,
             stop_at: start + scenario.duration,
+            memory_before,
+            memory_new: 0,
+            memory_most: 0,
         };
+        world.memory_new = world.memory();
         world.add_publisher();
         for (at, act) in &scenario.acts {
             world.schedule(start + *at, Event::Act(act.clone()));
@@ -122,9 +146,13 @@ impl World {
             ssrc: self.dice.next() as u32 & !0xF,
             mids: ["0", "1"],
             payload_types: [111, 96],
-            rtx: scenario.publisher_rtx,
+            codec: scenario.show.manner.format.codec,
+            encodings: scenario.show.encodings.into(),
+            best_first: scenario.show.best_first,
+            descriptor: scenario.show.manner.format.descriptor,
+            rtx: scenario.show.rtx,
             transport_cc: true,
-            announced: scenario.announced,
+            announced: scenario.show.announced,
         });
         let tracks = [AUDIO, VIDEO].into_iter().zip(&plans);
         let tracks = tracks.map(|(id, plan)| IngestTrack { id, media: plan.negotiated(Direction::Publish) });
@@ -136,6 +164,7 @@ impl World {
         let publisher = Publisher::new(
             client,
             plans,
+            scenario.show.manner,
             place,
             Dice::new(self.seed, 50 + u64::from(place)),
             self.now,
@@ -150,6 +179,10 @@ impl World {
             ssrc: self.dice.next() as u32 & !0xF,
             mids: ["a", "v"],
             payload_types: plan.payload_types,
+            codec: self.scenario.show.manner.format.codec,
+            encodings: 1,
+            best_first: false,
+            descriptor: plan.descriptor && self.scenario.show.manner.format.descriptor,
             rtx: plan.rtx,
             transport_cc: plan.transport_cc,
             announced: true,
@@ -161,7 +194,7 @@ impl World {
         });
         let media = PeerMedia::Egress(tracks.collect());
         let terms = Terms { shard: ShardId(plan.shard), role: plan.role, profile: plan.profile };
-        let rtx = plans.iter().filter_map(|plan| plan.rtx.map(|rtx| rtx.ssrc)).collect();
+        let rtx = plans.iter().filter_map(|plan| plan.encodings[0].rtx_ssrc).collect();
         let (client, place) = self.join(terms, Direction::Play, &plans, media);
         let viewer = Viewer::new(client, plans, self.dice.next() as u32, self.now);
         self.add_member(place, [plan.up, plan.down], Role::Viewer(Box::new(viewer)), rtx);
@@ -201,7 +234,10 @@ impl World {
             rtx_ssrcs,
             left_at: None,
             vanished: false,
-            moved_at: None,
+            joined: self.now,
+            moved: false,
+            steps: Vec::new(),
+            wished: false,
         });
         self.addresses.insert(address, index);
     }
@@ -245,6 +281,19 @@ impl World {
         for (shard, path, datagram) in self.node.step(self.now) {
             self.carry_down(shard, path, datagram)?;
         }
+        self.look_at_memory()
+    }
+
+    /// The node has no more than what its peers and their tracks need.
+    fn look_at_memory(&mut self) -> Result<(), String> {
+        let bytes = self.memory();
+        if bytes > self.memory_most {
+            self.memory_most = bytes;
+            let bound = self.memory_bound();
+            if bytes > bound {
+                return Err(format!("the node has {bytes} bytes, of {bound}"));
+            }
+        }
         Ok(())
     }
 
@@ -266,6 +315,19 @@ impl World {
             Event::Act(act) => self.act(act),
             Event::Publish => self.add_publisher(),
         }
+    }
+
+    /// Bytes that the node has.
+    fn memory(&self) -> isize {
+        memory::node_bytes() - self.memory_before
+    }
+
+    fn memory_bound(&self) -> isize {
+        // Each shard with viewers has all rings.
+        let rings =
+            usize::from(self.scenario.show.encodings) * VIDEO_RING_CAPACITY_BYTES + AUDIO_RING_CAPACITY_BYTES;
+        let shards = usize::from(self.scenario.shards);
+        (shards * (SHARD_BYTES_MAX + rings) + self.members.len() * PEER_BYTES_MAX) as isize
     }
 
     fn publishers(&self) -> impl Iterator<Item = &Publisher> {
@@ -314,7 +376,7 @@ impl World {
                 if let Some((index, member)) = self.member(number) {
                     let before = member.address;
                     member.address.set_port(before.port() + 1);
-                    member.moved_at = Some(now);
+                    member.moved = true;
                     member.client().moved(now);
                     let address = member.address;
                     self.addresses.remove(&before);
@@ -322,6 +384,18 @@ impl World {
                 }
             }
             Act::RestartIce(number) => self.restart_ice(number),
+            Act::Throttle(number, bandwidth_bps) => {
+                if let Some((_, member)) = self.member(number) {
+                    member.throttle(now, bandwidth_bps);
+                }
+            }
+            Act::Wish(number, limit) => {
+                if let Some((_, member)) = self.member(number) {
+                    member.wished = true;
+                    let Place { shard, key, .. } = member.place;
+                    self.node.wish(now, shard, key, limit.map_or(LayerWish::Best, LayerWish::AtMost));
+                }
+            }
             Act::Vanish(number) => {
                 if let Some((_, member)) = self.member(number) {
                     member.vanished = true;
@@ -413,17 +487,24 @@ impl World {
             expected: 0,
             missing: 0,
             repaired: 0,
+            switches: 0,
+            frames: 0,
             keyframe_requests: 0,
         };
         let publishers: Vec<&Publisher> = self.publishers().collect();
-        let mut clear_up = true;
+        let mut sky = Sky::Clear;
         for (source, member) in
             publishers.iter().zip(self.members.iter().filter(|member| member.publisher().is_some()))
         {
             source.complaints.first().map_or(Ok(()), |complaint| Err(format!("publisher: {complaint}")))?;
             outcome.keyframe_requests += source.keyframe_requests;
-            clear_up = !member.up.weather.loses() && !member.down.weather.loses();
-            if source.acknowledged() < if clear_up { 0.85 } else { 0.5 } {
+            sky = sky.max(member.sky());
+            let least = match member.sky() {
+                Sky::Clear => 0.85,
+                Sky::Rough => 0.6,
+                Sky::Heavy => 0.4,
+            };
+            if source.acknowledged() < least && source.plays_before(self.stop_at) {
                 return Err(format!("feedback covers {} of what was published", source.acknowledged()));
             }
         }
@@ -433,14 +514,15 @@ impl World {
             return Err(format!("{} viewers came", viewers.len()));
         }
         for (member, number) in viewers.iter().zip(1..) {
-            let clear = clear_up && !member.down.weather.loses() && !member.up.weather.loses();
             let notices = self.node.notices.iter().filter(|notice| notice.session == member.place.session);
             let served =
-                member.judge(&publishers, clear, self.stop_at, notices.map(|notice| notice.event).collect());
+                member.judge(&publishers, sky, self.stop_at, notices.map(|notice| notice.event).collect());
             let served = served.map_err(|complaint| format!("viewer {number}: {complaint}"))?;
             outcome.expected += served.expected;
             outcome.missing += served.missing;
             outcome.repaired += served.repaired;
+            outcome.switches += served.switches;
+            outcome.frames += served.frames;
         }
         self.end()?;
         Ok(outcome)
@@ -456,6 +538,10 @@ impl World {
         let (known, live) = self.node.peers();
         if (known, live) != (0, 0) {
             return Err(format!("{known} peers are still known, {live} live"));
+        }
+        let left = self.memory() - self.memory_new;
+        if left > LEFT_BYTES_MAX * isize::from(self.scenario.shards) {
+            return Err(format!("{left} bytes are left of all that is gone"));
         }
         for shard in self.node.shards() {
             let plane = shard.plane();

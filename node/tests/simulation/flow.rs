@@ -1,0 +1,202 @@
+//! Whether pictures went on at a viewer, and on which layer.
+
+use std::time::{Duration, Instant};
+
+use crate::footage::Tag;
+use crate::publisher::Publisher;
+use crate::stream::NUMBERS_PER_STREAM;
+use crate::viewer::Viewer;
+
+/// How bad the worst of the paths was that a viewer's media took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sky {
+    /// Nothing was lost.
+    Clear,
+    /// Some was lost, for a while at least: by the network, or as a client moved or its link became narrow.
+    Rough,
+    /// So much that repair fails now and then.
+    Heavy,
+}
+
+impl Sky {
+    /// The longest time between two pictures that follow on each other, and from a switch to the first picture of the new layer.
+    fn gap_max(self) -> Duration {
+        Duration::from_millis(match self {
+            // One who had to be cut off from a layer waits for a keyframe of another: a round trip to the publisher, and a picture.
+            Self::Clear => 300,
+            Self::Rough => 3_000,
+            Self::Heavy => 5_000,
+        })
+    }
+
+    /// The longest time that a viewer takes from its offer to its first picture, handshakes included.
+    fn join_max(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Clear => 3,
+            Self::Rough => 8,
+            Self::Heavy => 12,
+        })
+    }
+
+    /// How long it takes until pictures of a publisher that comes back are shown, from its first packet on: it may have sent its
+    /// first keyframe before the node had its keys.
+    fn return_max(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Clear => 1_200,
+            Self::Rough => 4_000,
+            Self::Heavy => 6_000,
+        })
+    }
+}
+
+/// A viewer's link from this moment on.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub at: Instant,
+    pub bandwidth_bps: u64,
+}
+
+/// What is known of a viewer's time.
+pub struct Watch<'a> {
+    pub viewer: &'a Viewer,
+    pub publishers: &'a [&'a Publisher],
+    pub sky: Sky,
+    pub joined: Instant,
+    pub until: Instant,
+}
+
+impl Watch<'_> {
+    /// Pictures came soon, went on, and each layer that was begun was shown.
+    pub fn flows(&self) -> Result<(), String> {
+        let shown = &self.viewer.decoder.shown;
+        let mut times: Vec<Instant> =
+            shown.iter().map(|shown| shown.at).filter(|at| *at < self.until).collect();
+        let Some(first) = times.first() else {
+            let patient = self.absent(self.joined, self.until) + self.sky.join_max();
+            let soon = self.until < self.joined + patient;
+            return if soon { Ok(()) } else { Err("no picture was shown".to_owned()) };
+        };
+        let wait = *first - self.joined;
+        if wait > self.sky.join_max() + self.absent(self.joined, *first) {
+            return Err(format!("the first picture was shown after {wait:?}"));
+        }
+        let last_sent = self.publishers.last().and_then(|publisher| publisher.lived());
+        times.push(last_sent.map_or(self.until, |(_, last)| last.min(self.until)));
+        for pair in times.windows(2) {
+            let whole = pair[1].saturating_duration_since(pair[0]);
+            if whole <= self.sky.gap_max() {
+                continue;
+            }
+            let gap = whole.saturating_sub(self.absent(pair[0], pair[1]));
+            if gap > self.sky.gap_max() {
+                let after = pair[0] - self.joined;
+                return Err(format!("no picture was shown for {gap:?}, {after:?} after the join"));
+            }
+        }
+        self.switches_show()
+    }
+
+    /// Each layer that came for so long that it must be seen was seen as soon.
+    fn switches_show(&self) -> Result<(), String> {
+        let packets = &self.viewer.streams[1].packets;
+        let packets: Vec<_> = packets.values().collect();
+        for part in
+            packets.chunk_by(|a, b| a.tag.number / NUMBERS_PER_STREAM == b.tag.number / NUMBERS_PER_STREAM)
+        {
+            let (Some(begin), Some(end)) =
+                (part.iter().map(|got| got.at).min(), part.iter().map(|got| got.at).max())
+            else {
+                continue;
+            };
+            let stream = part[0].tag.number / NUMBERS_PER_STREAM;
+            let most = self.sky.gap_max();
+            let in_time = |at: Instant| (begin..=begin + most).contains(&at);
+            let seen =
+                self.viewer.decoder.shown.iter().any(|shown| shown.stream == stream && in_time(shown.at));
+            if end > begin + most && !seen {
+                let after = begin - self.joined;
+                return Err(format!(
+                    "stream {stream} was begun {after:?} after the join and not seen in time"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How much of the time between `from` and `to` no publisher was there, with the time that one takes to be seen.
+    fn absent(&self, from: Instant, to: Instant) -> Duration {
+        let pairs = self.publishers.windows(2).filter_map(|pair| {
+            let gone = pair[0].lived()?.1;
+            // One that has not sent anything yet is absent to the end.
+            let back = pair[1].lived().map_or(self.until, |(first, _)| first + self.sky.return_max());
+            Some((gone, back))
+        });
+        pairs.map(|(gone, back)| back.min(to).saturating_duration_since(gone.max(from))).sum()
+    }
+
+    /// In fair weather nothing that comes is of no use, and nobody asks for keyframes because of what a viewer lacks.
+    pub fn wastes_nothing(&self) -> Result<(), String> {
+        if self.viewer.keyframes_asked > 0 {
+            return Err(format!("it asked for a keyframe {} times", self.viewer.keyframes_asked));
+        }
+        let packets: Vec<_> = self.viewer.streams[1].packets.values().map(|got| got.tag).collect();
+        let parts = packets.chunk_by(|a, b| a.number / NUMBERS_PER_STREAM == b.number / NUMBERS_PER_STREAM);
+        let last: Vec<(u32, u32)> = parts.filter_map(|part| part.last()).map(frame).collect();
+        // The last picture before a switch may be cut off by the keyframe that follows.
+        for tag in self.viewer.decoder.broken().filter(|tag| !last.contains(&frame(tag))) {
+            let publisher = self.publishers.iter().find(|publisher| publisher.record(tag.number).is_some());
+            let Some((publisher, record)) =
+                publisher.and_then(|known| Some((known, known.record(tag.number)?)))
+            else {
+                continue;
+            };
+            let end = publisher.lived().map_or(self.until, |(_, last)| last.min(self.until));
+            if record.at + Duration::from_millis(500) < end {
+                return Err(format!("a frame could not be decoded: {tag:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a bottleneck is the only trouble: what is shown fits through it soon, and the best is shown once it is gone.
+    pub fn obeys(&self, steps: &[Step]) -> Result<(), String> {
+        let Some(publisher) = self.publishers.last() else { return Ok(()) };
+        let rates = publisher.rank_bitrates_bps();
+        let ends = steps.iter().skip(1).map(|step| step.at).chain([self.until]);
+        for (step, end) in steps.iter().zip(ends) {
+            let fitting = rates.iter().rposition(|rate| *rate < step.bandwidth_bps as f64).unwrap_or(0);
+            let best = rates.len() - 1;
+            let settled = step.at + if fitting == best { RISE_MAX } else { FALL_MAX };
+            let shown = self.viewer.decoder.shown.iter();
+            let shown = shown.filter(|shown| (settled..end).contains(&shown.at));
+            let ranks: Vec<usize> = shown.map(|shown| publisher.rank(shown)).collect();
+            let wrong = if fitting == best {
+                !ranks.is_empty() && !ranks.contains(&best)
+            } else {
+                ranks.iter().any(|rank| *rank > fitting)
+            };
+            if wrong {
+                let counts: Vec<usize> = (0..rates.len())
+                    .map(|rank| ranks.iter().filter(|other| **other == rank).count())
+                    .collect();
+                return Err(format!(
+                    "{} bit/s fit rank {fitting} of {rates:?}, but frames by rank are {counts:?}, {:?} after the join",
+                    step.bandwidth_bps,
+                    step.at - self.joined
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which frame a packet is of.
+fn frame(tag: &Tag) -> (u32, u32) {
+    (tag.number / NUMBERS_PER_STREAM, tag.frame)
+}
+
+/// Until what is shown fits through a link that has become narrow.
+const FALL_MAX: Duration = Duration::from_secs(4);
+
+/// Until the best layer is shown on a link that carries it.
+const RISE_MAX: Duration = Duration::from_secs(10);

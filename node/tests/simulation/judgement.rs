@@ -1,0 +1,206 @@
+//! What must have been true of all that a viewer got, when the run is over.
+
+use std::time::{Duration, Instant};
+
+use aforo_node::media::codec::MediaKind;
+
+use crate::flow::Sky;
+use crate::footage::Tag;
+use crate::oracle::Tap;
+use crate::part::{self, Part};
+use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher};
+use crate::stream::{NUMBERS_PER_STREAM, Record};
+use crate::viewer::{Got, Viewer};
+
+/// Gaps that a retransmission may still fill when a run ends.
+const REPAIR_TIME: Duration = Duration::from_secs(2);
+
+/// How far the pause between two publishers may be from what timestamps say of it: the delay, jitter and repair of the
+/// packets on both sides of it.
+const PAUSE_ERROR: Duration = Duration::from_secs(1);
+
+/// How much later than another encoding one may be shown for ever after a switch, at most: the most that its packets came later.
+const SWITCH_ERROR: Duration = Duration::from_millis(150);
+
+/// The same when only sender reports tell how their clocks are related: packets of both were delayed and repaired on the way.
+const CLOCK_ERROR: Duration = Duration::from_millis(400);
+
+/// With it in the environment, everything that viewers got is printed.
+const PRINT_PACKETS: &str = "AFORO_SIM_PACKETS";
+
+/// How well a viewer was served.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Service {
+    pub expected: usize,
+    pub missing: usize,
+    pub repaired: usize,
+    pub switches: usize,
+    pub frames: usize,
+}
+
+/// One packet: its index at the viewer, what came, and what was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    pub index: u64,
+    pub got: Got,
+    pub sent: &'a Record,
+}
+
+impl Packet<'_> {
+    fn describe(&self) -> String {
+        let Self { index, got, sent } = self;
+        let Tag { number, frame, place, count, spatial, temporal, key, .. } = got.tag;
+        format!(
+            "{index}: stream {} packet {} frame {frame} {place}/{count} S{spatial}T{temporal} key {key} timestamp {} moved {} \
+             marker {} {:?} {:?} repaired {} sent {:?} came after {:?}",
+            self.stream(),
+            number % NUMBERS_PER_STREAM,
+            got.timestamp,
+            self.offset().cast_signed(),
+            got.marker,
+            got.numbers,
+            got.frame_number,
+            got.repaired,
+            sent.at,
+            got.at - sent.at
+        )
+    }
+
+    /// Units by which the viewer's timestamp is above the publisher's.
+    pub fn offset(&self) -> u32 {
+        self.got.timestamp.wrapping_sub(self.sent.timestamp)
+    }
+
+    /// Which of all streams of a broadcast it is of.
+    pub fn stream(&self) -> u32 {
+        self.got.tag.number / NUMBERS_PER_STREAM
+    }
+
+    /// Whether its pictures keep their numbers when others are left out.
+    pub fn keeps_picture_numbers(&self) -> bool {
+        self.sent.keeps_picture_numbers
+    }
+
+    fn publisher(&self) -> u32 {
+        self.got.tag.number / NUMBERS_PER_PUBLISHER
+    }
+}
+
+/// Checks all that a viewer got of `kind` against what one publisher after the other sent. `way`: of the path from them.
+pub fn served(
+    viewer: &Viewer,
+    tap: &Tap,
+    publishers: &[&Publisher],
+    kind: MediaKind,
+    way: Sky,
+    until: Instant,
+) -> Result<Service, String> {
+    let stream = viewer.stream(kind);
+    let mut packets = Vec::new();
+    for (index, got) in &stream.packets {
+        let number = got.tag.number;
+        let sent = publishers.iter().find_map(|publisher| publisher.record(number));
+        let sent = sent.ok_or_else(|| format!("{kind:?} {number} was never sent"))?;
+        if (got.tag, got.len) != (sent.tag, sent.len) {
+            return Err(format!("{kind:?} {number} changed from {sent:?} to {got:?}"));
+        }
+        packets.push(Packet { index: *index, got: *got, sent });
+    }
+    if std::env::var_os(PRINT_PACKETS).is_some() {
+        packets.iter().for_each(|packet| println!("{}", packet.describe()));
+    }
+    let first_sent = tap.first_index(stream.ssrc()).ok_or("the node sent nothing")?;
+    let parts: Vec<Part> = packets.chunk_by(|a, b| a.stream() == b.stream()).map(Part).collect();
+    let mut before: Option<&Part> = None;
+    for part in &parts {
+        let publisher = publishers[part.first().publisher() as usize];
+        let reach = match before {
+            None => part.first().index - first_sent,
+            Some(before) => part.first().index - before.last().index - 1,
+        };
+        part.begins_where_a_decoder_can(publisher, reach)?;
+        part.keeps_its_numbers(publisher.is_scalable() && kind == MediaKind::Video)?;
+        let joined = before.is_none() && kind == MediaKind::Video;
+        // With a clock for each encoding, what was missed may have been of another.
+        let unmoved = part.first().publisher() == 0 && (publisher.manner().shared_clock || reach == 0);
+        part.keeps_its_time(joined, unmoved)?;
+        if let Some(before) = before {
+            follows(before, part, publisher)?;
+        }
+        before = Some(part);
+    }
+    let came = parts.first().map_or(0, |part| part.first().publisher());
+    let missing_publisher = (came..publishers.len() as u32)
+        .find(|place| !parts.iter().any(|part| part.first().publisher() == *place));
+    if let Some(place) = missing_publisher.filter(|place| publishers[*place as usize].plays_before(until)) {
+        return Err(format!("no {kind:?} of publisher {place} arrived"));
+    }
+    let (expected, missing) = gaps(&packets, publishers, stream.first_arrived, until);
+    let repaired = stream.packets.values().filter(|got| got.repaired).count();
+    let (switches, frames) = (parts.len().saturating_sub(1), viewer.decoder.shown.len());
+    if kind == MediaKind::Video {
+        // A packet that came to the node too late to be left out goes out whatever it is, and makes no frame.
+        let makes_frame =
+            |packet: &Packet| !packet.sent.may_be_left_out || viewer.decoder.has(&packet.got.tag);
+        packets.retain(makes_frame);
+        let late = way > Sky::Clear && publishers.iter().any(|publisher| publisher.is_scalable());
+        part::pictures_follow(&packets, late)?;
+    }
+    Ok(Service { expected, missing, repaired, switches, frames })
+}
+
+/// Numbers and time go on from one part to the next.
+fn follows(before: &Part, part: &Part, publisher: &Publisher) -> Result<(), String> {
+    let (last, first) = (before.last(), part.first());
+    if first.publisher() < last.publisher() {
+        return Err(format!("{} of an earlier publisher came after {}", first.index, last.index));
+    }
+    let clock_rate_hz = part.clock_rate_hz();
+    let moved = f64::from(first.got.timestamp.wrapping_sub(last.got.timestamp).cast_signed()) / clock_rate_hz;
+    let passed = first.sent.filmed.saturating_duration_since(last.sent.filmed).as_secs_f64();
+    if moved <= 0.0 {
+        return Err(format!("time went back by {moved} s at {}", first.index));
+    }
+    let later = moved - passed;
+    let (least, most) = if first.publisher() > last.publisher() {
+        (-PAUSE_ERROR.as_secs_f64(), PAUSE_ERROR.as_secs_f64())
+    } else if publisher.manner().shared_clock {
+        // Until it has caught up, the one before is ahead by what it has to catch up with.
+        let film = last.sent.filmed.saturating_duration_since(first.sent.filmed).as_secs_f64();
+        (-f64::from(before.lead()) / clock_rate_hz - 0.001, film + SWITCH_ERROR.as_secs_f64())
+    } else {
+        let lead = f64::from(before.lead()) / clock_rate_hz;
+        (-CLOCK_ERROR.as_secs_f64() - lead, CLOCK_ERROR.as_secs_f64())
+    };
+    if !(least..=most).contains(&later) {
+        return Err(format!(
+            "{}: {moved} s went by at the viewer and {passed} s before the camera",
+            first.index
+        ));
+    }
+    Ok(())
+}
+
+/// How many numbers there were that must have come, and how many of them did not.
+fn gaps(
+    packets: &[Packet],
+    publishers: &[&Publisher],
+    first_arrived: Option<u64>,
+    until: Instant,
+) -> (usize, usize) {
+    // What came before the viewer had keys is not missed, what was sent too late to be repaired is not counted, and nothing is
+    // repaired after a publisher has left.
+    let ends: Vec<Instant> =
+        publishers.iter().map(|known| known.lived().map_or(until, |(_, last)| last.min(until))).collect();
+    let (mut expected, mut missing) = (0, 0);
+    for pair in packets.windows(2) {
+        let (one, next) = (pair[0], pair[1]);
+        let counts =
+            Some(one.index) >= first_arrived && next.sent.at + REPAIR_TIME < ends[one.publisher() as usize];
+        if counts && one.publisher() == next.publisher() {
+            expected += (next.index - one.index) as usize;
+            missing += (next.index - one.index - 1) as usize;
+        }
+    }
+    (expected, missing)
+}

@@ -1,0 +1,175 @@
+//! A part of what a viewer got: packets of one stream, from where the viewer began with it to where it went on to another.
+
+use crate::footage::Tag;
+use crate::judgement::Packet;
+use crate::publisher::Publisher;
+
+/// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be a second old,
+/// as the node sees it, and is played as if it had been filmed when the viewer joined.
+const LEAD_MAX: u32 = 99_000;
+
+/// How many times faster than it was filmed a group is played: at the least, and at the most.
+const FACTORS: std::ops::RangeInclusive<u32> = 4..=12;
+
+/// See the module. Not empty.
+pub struct Part<'a>(pub &'a [Packet<'a>]);
+
+impl Part<'_> {
+    pub fn first(&self) -> &Packet<'_> {
+        &self.0[0]
+    }
+
+    pub fn last(&self) -> &Packet<'_> {
+        &self.0[self.0.len() - 1]
+    }
+
+    fn is_sound(&self) -> bool {
+        self.first().sent.tag.references == [None; 2] && self.first().stream().is_multiple_of(4)
+    }
+
+    pub fn clock_rate_hz(&self) -> f64 {
+        if self.is_sound() { 48_000.0 } else { 90_000.0 }
+    }
+
+    /// By how many units the last timestamp is ahead of the first one's publisher: 0 unless the viewer was still catching up.
+    pub fn lead(&self) -> u32 {
+        let first = self.first();
+        let ahead = first.offset().wrapping_sub(self.last().offset()).cast_signed();
+        if ahead == 0 { 0 } else { LEAD_MAX }
+    }
+
+    /// The part begins with a keyframe, though `reach` packets before the first one may have been missed.
+    pub fn begins_where_a_decoder_can(&self, publisher: &Publisher, reach: u64) -> Result<(), String> {
+        let first = self.first().got.tag;
+        let begins = |tag: &Tag| tag.begins_keyframe();
+        let mut missed =
+            (0..=reach).map_while(|back| publisher.record(first.number.checked_sub(back as u32)?));
+        if self.is_sound() || missed.any(|record| begins(&record.tag)) {
+            return Ok(());
+        }
+        Err(format!("{} does not begin with a keyframe: {first:?}", self.first().index))
+    }
+
+    /// Gaps are gaps in the publisher's numbers too, unless parts of the stream are left out.
+    pub fn keeps_its_numbers(&self, scalable: bool) -> Result<(), String> {
+        for pair in self.0.windows(2) {
+            let indices = pair[1].index - pair[0].index;
+            let numbers = i64::from(pair[1].got.tag.number) - i64::from(pair[0].got.tag.number);
+            let follows = if scalable { numbers >= indices as i64 } else { numbers == indices as i64 };
+            if !follows {
+                let [from, to] = [pair[0], pair[1]].map(|packet| (packet.index, packet.got.tag.number));
+                return Err(format!("{from:?} is followed by {to:?}: gaps must stay gaps"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All timestamps are moved by the same. `joined`: the viewer joined with this part, so it may have caught up with a group;
+    /// `unmoved`: with the first publisher's clock, which nothing moves.
+    pub fn keeps_its_time(&self, joined: bool, unmoved: bool) -> Result<(), String> {
+        let shift = if joined && unmoved { 0 } else { self.last().offset() };
+        let lead = |packet: &Packet| packet.offset().wrapping_sub(shift);
+        let Some(wrong) = self.0.iter().find(|packet| lead(packet) != 0) else { return Ok(()) };
+        let first = self.first();
+        if joined && wrong.index == first.index && self.catches_up(lead(first), lead) {
+            return Ok(());
+        }
+        let moves: Vec<_> = self.0.iter().take(60).map(|packet| lead(packet).cast_signed()).collect();
+        Err(format!("the timestamp of {} moved by {}: {moves:?}", wrong.index, lead(wrong).cast_signed()))
+    }
+
+    /// Whether the part begins as one that is played faster than it was filmed, up to one moment: what is `d` units before that
+    /// is shown `d / factor` before it.
+    fn catches_up(&self, first_lead: u32, lead: impl Fn(&Packet) -> u32) -> bool {
+        if first_lead > LEAD_MAX {
+            return false;
+        }
+        let begin = self.first().sent.timestamp;
+        FACTORS.into_iter().any(|factor| {
+            // lead = d - d / factor, which rounding makes ambiguous by a unit or two.
+            let near = first_lead * factor / (factor - 1);
+            (near.saturating_sub(2)..=near + 2).any(|distance| {
+                let span_ms = u64::from(distance) * u64::from(factor - 1) / u64::from(factor) / 90;
+                // Fast enough to have caught up after 200 ms, and four times at least.
+                let needed = (span_ms.saturating_sub(1) / 200 + 2, (span_ms + 1) / 200 + 2);
+                let fitting = (needed.0.max(4)..=needed.1.max(4)).contains(&factor.into());
+                let until = begin.wrapping_add(distance);
+                fitting
+                    && self.0.iter().all(|packet| {
+                        let before =
+                            until.wrapping_sub(packet.sent.timestamp).cast_signed().max(0).cast_unsigned();
+                        lead(packet) == before - before / factor
+                    })
+            })
+        })
+    }
+}
+
+/// Pictures follow on each other as their numbers, markers and times say, over all parts. `late`: some came to the node too late
+/// to be left out for who does not get their layer; those have numbers and go out, but no picture ends with them.
+pub fn pictures_follow(packets: &[Packet], late: bool) -> Result<(), String> {
+    let picture = |packet: &Packet| (packet.stream(), packet.sent.timestamp);
+    let pictures: Vec<&[Packet]> = packets.chunk_by(|a, b| picture(a) == picture(b)).collect();
+    for shown in &pictures {
+        let (first, last) = (shown[0], shown[shown.len() - 1]);
+        if shown.iter().any(|packet| packet.got.timestamp != first.got.timestamp) {
+            return Err(format!("the picture of {} has two timestamps", first.index));
+        }
+        let early = shown.iter().find(|packet| packet.got.marker && packet.index != last.index);
+        if let Some(early) = early.filter(|_| !late) {
+            return Err(format!("{} ends the picture that {} is of", early.index, last.index));
+        }
+        let numbers = |packet: &Packet| packet.got.numbers;
+        if shown.iter().any(|packet| numbers(packet) != numbers(&first)) {
+            return Err(format!("the picture of {} has two numbers", first.index));
+        }
+    }
+    for pair in pictures.windows(2) {
+        let (last, next) = (pair[0][pair[0].len() - 1], pair[1][0]);
+        let ahead = next.got.timestamp.wrapping_sub(last.got.timestamp).cast_signed();
+        if ahead <= 0 {
+            return Err(format!("the picture of {} is {ahead} units after the one before", next.index));
+        }
+        let whole = next.index == last.index + 1;
+        // The last picture before a switch may be cut off by the keyframe that follows.
+        if whole && !last.got.marker && last.stream() == next.stream() && !late {
+            return Err(format!("the picture of {} does not end", last.index));
+        }
+        numbers_follow(&last, &next, whole)?;
+    }
+    Ok(())
+}
+
+/// Picture numbers and frame numbers go on from `last` to `next`, of the next picture; `whole`: nothing is missing between them.
+fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), String> {
+    let same_stream = last.stream() == next.stream();
+    if let (Some(before), Some(after)) = (last.got.numbers, next.got.numbers) {
+        let step = after.picture.wrapping_sub(before.picture) & 0x7FFF;
+        let closes_up = !next.keeps_picture_numbers();
+        let sent = |packet: &Packet| packet.sent.numbers.map_or(0, |numbers| numbers.picture);
+        let wanted = if closes_up || !same_stream { 1 } else { sent(next).wrapping_sub(sent(last)) & 0x7FFF };
+        if step == 0 || step > 0x4000 || (whole && step != wanted) {
+            return Err(format!(
+                "picture {before:?} is followed by {after:?} at {}, by {wanted}",
+                next.index
+            ));
+        }
+        let base = after.base.wrapping_sub(before.base);
+        let wanted = match (last.sent.numbers, next.sent.numbers) {
+            (Some(before), Some(after)) if same_stream => after.base.wrapping_sub(before.base),
+            _ => 1,
+        };
+        if base != wanted && (whole || same_stream) {
+            return Err(format!("picture {before:?} is followed by {after:?} at {}", next.index));
+        }
+    }
+    if let (Some(before), Some(after)) = (last.got.frame_number, next.got.frame_number) {
+        let step = after.wrapping_sub(before);
+        let sent = |packet: &Packet| packet.sent.frame_number.unwrap_or(0);
+        let wanted = if same_stream { sent(next).wrapping_sub(sent(last)) } else { step };
+        if step == 0 || step > 0x8000 || step != wanted {
+            return Err(format!("frame {before} is followed by {after} at {}", next.index));
+        }
+    }
+    Ok(())
+}
