@@ -35,6 +35,8 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 pub struct Door {
     /// The server's ICE user fragment for this viewer.
     pub ufrag: String,
+    /// The viewer's own.
+    pub client_ufrag: String,
     /// Where its checks go.
     pub address: SocketAddrV4,
 }
@@ -115,8 +117,10 @@ fn datagrams(doors: &[Door]) -> Result<Vec<(SocketAddrV4, Vec<u8>)>> {
         .map(|(turn, door)| {
             let datagram = match turn % 5 {
                 0 => noise(20 + rand::random::<u32>() as usize % 1_180),
-                1 => forged_check(&door.ufrag, &**identity.provider()),
-                2 => forged_check(&format!("{:08x}", rand::random::<u32>()), &**identity.provider()),
+                1 => forged_check((&door.ufrag, &door.client_ufrag), &**identity.provider()),
+                2 => {
+                    forged_check((&format!("{:08x}", rand::random::<u32>()), "guess"), &**identity.provider())
+                }
                 3 => client_hello(),
                 _ => media(),
             };
@@ -131,13 +135,13 @@ fn noise(bytes: usize) -> Vec<u8> {
 }
 
 /// A whole check (RFC 8445 §7.2.2) whose MESSAGE-INTEGRITY is by a password of our own.
-fn forged_check(ufrag: &str, provider: &dyn RTCCryptoProvider) -> Vec<u8> {
+fn forged_check((ufrag, client_ufrag): (&str, &str), provider: &dyn RTCCryptoProvider) -> Vec<u8> {
     let credentials = |ufrag: &str| IceCredentials {
         ufrag: ufrag.to_owned(),
         password: format!("{:032x}", rand::random::<u128>()),
     };
     let transaction: [u8; 12] = rand::random();
-    ice::check(&credentials("stranger"), &credentials(ufrag), transaction, provider)
+    ice::check(&credentials(client_ufrag), &credentials(ufrag), transaction, provider)
         .unwrap_or_else(|_| noise(100))
 }
 
@@ -167,7 +171,8 @@ mod tests {
     fn garbage_comes_at_its_rate_from_many_addresses() {
         let victim = WildcardSocket::bind(0).unwrap();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, victim.port().unwrap());
-        let source = GarbageSource::start(&[Door { ufrag: "known".to_owned(), address }], 2_000).unwrap();
+        let door = Door { ufrag: "known".to_owned(), client_ufrag: "own".to_owned(), address };
+        let source = GarbageSource::start(&[door], 2_000).unwrap();
         let mut buffers = ReceiveBuffers::default();
         let (mut came, mut senders, mut kinds) = (0_u64, std::collections::HashSet::new(), [0; 4]);
         let started = Instant::now();

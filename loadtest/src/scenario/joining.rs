@@ -165,7 +165,8 @@ async fn join(
             outcome.0.answer_us.saturating_record(answered_after.as_micros() as u64);
             outcome.1.push(session);
             if let Some(address) = answer.candidates.first().filter(|_| outcome.0.doors.len() < KNOWN_DOORS) {
-                let door = Door { ufrag: answer.ice.ufrag.clone(), address: *address };
+                let client_ufrag = seat.ice.ufrag.clone();
+                let door = Door { ufrag: answer.ice.ufrag.clone(), client_ufrag, address: *address };
                 outcome.0.doors.push(door);
             }
             let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random(), publisher };
