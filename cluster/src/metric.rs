@@ -234,7 +234,7 @@ metrics! {
     counter udp_receive_buffer_errors_total []: "Datagrams that the kernel dropped because the receive buffer was full.";
     counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped.";
     counter srtp_failures_total ["kind"]: "Packets that failed authentication or were replayed.";
-    counter stun_requests_total ["result"]: "STUN requests by what became of them: unknown to us, or routed to a peer, which answered, refused or dropped them.";
+    counter stun_requests_total ["result"]: "STUN requests by what became of them: unknown to us, in a flood and forged by somebody without the password, or routed to a peer, which answered, refused or dropped them.";
     counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol.";
 
     // Cluster.

@@ -220,7 +220,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
         "aforo_srtp_failures_total",
         &[&[&["rtp_authentication", "rtcp_authentication", "rtp_replay", "rtcp_replay"]]],
     ),
-    ("aforo_stun_requests_total", &[&[&["routed", "unknown", "answered", "refused"]]]),
+    ("aforo_stun_requests_total", &[&[&["routed", "unknown", "forged", "answered", "refused"]]]),
     (
         "aforo_datagrams_dropped_total",
         &[&[&["cut_off", "read_error", "protocol_unknown", "path_unknown", "transmit_full", "dtls_ignored"]]],

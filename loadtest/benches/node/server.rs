@@ -97,7 +97,7 @@ impl Server {
         let checks = |result: &str| sum(&format!("aforo_stun_requests_total{{result=\"{result}\"}}"));
         let overflowed = sum("aforo_udp_receive_buffer_errors_total");
         // A check that names a peer is either answered, or refused, or dropped by it.
-        let forged = checks("unknown") + checks("routed") - checks("answered");
+        let forged = checks("unknown") + checks("forged") + checks("routed") - checks("answered");
         Ok(Dropped { all: sum("aforo_datagrams_dropped_total{") + forged + overflowed, overflowed })
     }
 

@@ -9,7 +9,7 @@ pub mod stun;
 
 pub use core::IceLite;
 pub use credentials::{credentials, shard_of_ufrag};
-pub use stun::{Verdict, ufrag_of_check, verdict_of_answer};
+pub use stun::{Verdict, is_signed_by, ufrag_of_check, verdict_of_answer};
 
 #[cfg(test)]
 mod tests;

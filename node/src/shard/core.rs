@@ -3,13 +3,17 @@
 //! - In: datagrams with their path, what peers say, what other shards send, commands, time.
 //! - Out: datagrams for peers (STUN, DTLS), notices for rooms, messages for other shards, and a batch to transmit.
 
+mod checks;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::SessionId;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::media::batch::PacketBatch;
+use crate::media::negotiated::IceCredentials;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::{Forwarded, Plane};
@@ -21,6 +25,7 @@ use crate::shard::counters::{ConnectedPeers, ShardCounters};
 use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::{AddPeerError, PeerMedia};
 use crate::shard::routes::Routes;
+use checks::Strangers;
 
 /// STUN and DTLS datagrams that wait for the next flush. Full means that peers answer faster than rounds happen, which
 /// only a flood of checks can bring about: further ones are dropped and counted, their protocols send again.
@@ -63,6 +68,7 @@ pub struct ShardCore {
     outputs: VecDeque<ShardOutput>,
     transmits: Vec<(Path, Bytes)>,
     counters: ShardCounters,
+    strangers: Strangers,
     /// The latest time that came in, for notices about what happened by then.
     now: Instant,
 }
@@ -70,6 +76,8 @@ pub struct ShardCore {
 /// What the shard knows of a peer besides its routes.
 struct Resident {
     session: SessionId,
+    /// Ours: those of the offer, and those of ICE restarts since.
+    credentials: SmallVec<[IceCredentials; 1]>,
     /// Handed to the plane when DTLS is done.
     media: Option<PeerMedia>,
     /// The path in use, once DTLS is done.
@@ -93,6 +101,7 @@ impl ShardCore {
             outputs: VecDeque::new(),
             transmits: Vec::new(),
             counters: ShardCounters::default(),
+            strangers: Strangers::new(now),
             now,
         }
     }
@@ -122,7 +131,7 @@ impl ShardCore {
         self.routes.values().filter_map(|resident| resident.connected_by).collect()
     }
 
-    /// Takes a peer in and routes `ufrag` to it.
+    /// Takes a peer in and routes the ufrag of `local` to it.
     ///
     /// # Errors
     ///
@@ -130,21 +139,24 @@ impl ShardCore {
     pub fn add_peer(
         &mut self,
         session: SessionId,
-        ufrag: &str,
+        local: &IceCredentials,
         media: PeerMedia,
     ) -> Result<PeerKey, AddPeerError> {
         if self.stopping {
             return Err(AddPeerError::Stopping);
         }
+        let credentials = SmallVec::from_iter([local.clone()]);
         let (connected_by, heard, wish) = (None, None, LayerWish::Best);
-        let resident = Resident { session, media: Some(media), connected_by, heard, path_told: false, wish };
-        self.routes.add(ufrag, resident)
+        let media = Some(media);
+        let resident = Resident { session, credentials, media, connected_by, heard, path_told: false, wish };
+        self.routes.add(&local.ufrag, resident)
     }
 
     /// Gives a command to a peer.
     pub fn tell(&mut self, peer: PeerKey, input: PeerInput) {
         if let PeerInput::RestartIce { local, .. } = &input {
             self.routes.add_ufrag(peer, &local.ufrag);
+            self.note_restart(peer, local);
         }
         if self.routes.get(peer).is_some() {
             self.outputs.push_back(ShardOutput::ToPeer(peer, input));
@@ -183,32 +195,12 @@ impl ShardCore {
                 }
                 None => self.counters.path_unknown += 1,
             },
-            Protocol::Stun => {
-                let named = ufrag_of_check(datagram).and_then(|ufrag| self.routes.by_ufrag(ufrag));
-                match named.or_else(|| self.routes.by_path(&path)) {
-                    Some(peer) => {
-                        self.counters.stun_routed += 1;
-                        self.tell_heard(peer, path);
-                        self.pass_on(peer, path, datagram);
-                    }
-                    None => self.counters.stun_unknown += 1,
-                }
-            }
+            Protocol::Stun => self.take_check(now, path, datagram),
             Protocol::Dtls => match self.routes.by_path(&path) {
                 Some(peer) => self.pass_on(peer, path, datagram),
                 None => self.counters.path_unknown += 1,
             },
             Protocol::Unknown => self.counters.protocol_unknown += 1,
-        }
-    }
-
-    /// A check came by `checked`: whether the peer moves there depends on when its path in use was last heard.
-    fn tell_heard(&mut self, peer: PeerKey, checked: Path) {
-        let Some(resident) = self.routes.get(peer) else { return };
-        if let (Some(path), Some(at)) = (resident.connected_by, resident.heard)
-            && path != checked
-        {
-            self.outputs.push_back(ShardOutput::ToPeer(peer, PeerInput::PathHeard { path, at }));
         }
     }
 

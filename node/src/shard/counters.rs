@@ -9,6 +9,8 @@ pub struct ShardCounters {
     pub stun_routed: u64,
     /// STUN datagrams that name no peer of ours.
     pub stun_unknown: u64,
+    /// Checks of strangers in the name of a peer, but not by its password, in a flood of them.
+    pub stun_forged: u64,
     /// Checks that peers answered with success.
     pub stun_answered: u64,
     /// Checks that peers answered with an error. Those that were routed and are in neither were dropped.

@@ -177,6 +177,7 @@ impl Telemetry {
         let (now, last, metrics) = (&self.last.shard, &last.shard, &*self.metrics);
         add(&metrics.stun_requests_total, &["routed"], now.stun_routed, last.stun_routed);
         add(&metrics.stun_requests_total, &["unknown"], now.stun_unknown, last.stun_unknown);
+        add(&metrics.stun_requests_total, &["forged"], now.stun_forged, last.stun_forged);
         add(&metrics.stun_requests_total, &["answered"], now.stun_answered, last.stun_answered);
         add(&metrics.stun_requests_total, &["refused"], now.stun_refused, last.stun_refused);
         add(&metrics.actor_restarts_total, &["peer", "panic"], now.peers_died, last.peers_died);

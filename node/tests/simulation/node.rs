@@ -82,7 +82,7 @@ impl Node {
         let identity = Arc::clone(&self.identity);
         let shard = &mut self.shards[usize::from(shard.0)];
         memory::of_node(|| {
-            let key = shard.core.add_peer(session, &config.local_ice.ufrag, media).unwrap();
+            let key = shard.core.add_peer(session, &config.local_ice, media).unwrap();
             shard.peers.insert((key.index, key.generation), PeerCore::new(config, identity, now));
             key
         })

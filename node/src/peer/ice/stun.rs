@@ -179,6 +179,11 @@ pub fn ufrag_of_check(datagram: &[u8]) -> Option<&str> {
     std::str::from_utf8(username.value).ok()?.split_once(':').map(|(ours, _)| ours)
 }
 
+/// Whether `datagram` is a whole check by somebody who knows the ICE password `password`.
+pub fn is_signed_by(datagram: &[u8], password: &str) -> bool {
+    Check::parse(datagram).is_some_and(|check| check.is_signed_with(&integrity_key(password)))
+}
+
 /// How a check was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -34,7 +34,7 @@ impl Shard {
             PeerMedia::Ingest(_) => Haste::AtOnce,
             PeerMedia::Egress(_) => Haste::Gathered,
         };
-        let peer = pump.core.add_peer(add.session, &add.config.local_ice.ufrag, add.media)?;
+        let peer = pump.core.add_peer(add.session, &add.config.local_ice, add.media)?;
         let (shard, trace_id) = (context.address().recipient(), add.trace_id);
         let start = PeerStart { peer, config: add.config, shard, trace_id };
         pump.adopt(peer, PeerLanes::new((self.peers)(start), add.notices, haste));

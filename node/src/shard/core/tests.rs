@@ -23,7 +23,7 @@ impl Fixture {
 
     fn add(&mut self, ufrag: &str) -> PeerKey {
         let media = PeerMedia::Egress(Vec::new());
-        self.core.add_peer(SessionId::random(), ufrag, media).unwrap()
+        self.core.add_peer(SessionId::random(), &credentials(ufrag), media).unwrap()
     }
 
     fn datagram(&mut self, path: Path, bytes: &[u8]) {
@@ -52,6 +52,10 @@ impl Fixture {
         self.core.flush(self.now, &mut SendBatch::new(), &mut collected);
         collected.0
     }
+}
+
+fn credentials(ufrag: &str) -> IceCredentials {
+    IceCredentials { ufrag: ufrag.to_owned(), password: format!("password of {ufrag}") }
 }
 
 fn udp(port: u16) -> Path {
@@ -194,7 +198,7 @@ fn the_room_hears_of_connection_and_end_and_routes_go() {
     assert_eq!((*key, notice.event, notice.at), (peer, PeerEvent::Connected, shard.now));
     shard.said(peer, connected);
     assert!(shard.outputs().is_empty(), "it connects once");
-    let again = shard.core.add_peer(SessionId::random(), "bbbb", PeerMedia::Egress(Vec::new()));
+    let again = shard.core.add_peer(SessionId::random(), &credentials("bbbb"), PeerMedia::Egress(Vec::new()));
     assert_eq!(again, Err(AddPeerError::Full));
 
     shard.said(peer, PeerOutput::Ended(EndReason::ClosedByPeer));
@@ -239,7 +243,7 @@ fn stopping_closes_every_peer_and_takes_none() {
     };
     let closed: Vec<_> = shard.outputs().into_iter().map(closing).collect();
     assert_eq!(closed, peers);
-    let late = shard.core.add_peer(SessionId::random(), "cccc", PeerMedia::Egress(Vec::new()));
+    let late = shard.core.add_peer(SessionId::random(), &credentials("cccc"), PeerMedia::Egress(Vec::new()));
     assert_eq!(late, Err(AddPeerError::Stopping));
 }
 
