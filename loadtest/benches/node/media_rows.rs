@@ -49,6 +49,20 @@ impl Table {
         self.single("one viewer of simulcast more: resident memory", "KiB", memory, 40.0);
     }
 
+    /// What a stream keeps, from runs with as many viewers: its ring, which is full after three seconds, and its publisher.
+    pub fn rings(&mut self, found: &Found) {
+        let grown = found.thirty_by_10.as_ref().zip(found.one_by_300.as_ref()).and_then(|(many, one)| {
+            let grown = many.server?.resident_bytes as f64 - one.server?.resident_bytes as f64;
+            Some(grown / 1_024.0 / (many.publishers as f64 - one.publishers as f64))
+        });
+        self.single(
+            "one stream of 1.5 Mbit/s more, ring and publisher: resident memory",
+            "KiB",
+            grown,
+            1_024.0,
+        );
+    }
+
     /// Garbage against the same garbage for somebody else, in the same run.
     pub fn garbage(&mut self, garbage: Option<&Garbage>) {
         let Some(Garbage { seen, counted, overflowed }) = garbage else { return };

@@ -84,6 +84,7 @@ impl Table {
         let added =
             found.light.as_ref().zip(found.relay).map(|(light, relay)| light.latency.p99_ms - relay.p50_ms);
         table.single("added latency, light load: p99 less a plain relay's median", "ms", added, 1.0);
+        table.rings(found);
         table.simulcast(found);
         table.garbage(found.garbage.as_ref());
         let storms = [("storm", &found.storm), ("storm into simulcast", &found.simulcast_storm)];
