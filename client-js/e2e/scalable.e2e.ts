@@ -55,6 +55,14 @@ async function partsOf(room: string): Promise<unknown[]> {
   return video?.layers.flatMap(({ parts = [] }) => parts) ?? [];
 }
 
+/** How often viewers changed layers because they asked for it, up or down, by the server's metrics. */
+async function switchesByViewers(direction: 'up' | 'down'): Promise<number> {
+  const metrics = await (await fetch(`${server.admin}/metrics`)).text();
+  const name = `aforo_layer_switches_total{direction="${direction}",reason="viewer"} `;
+  const line = metrics.split('\n').find((line) => line.startsWith(name));
+  return Number(line?.slice(name.length) ?? 0);
+}
+
 test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', async (codec) => {
   const room = `scalable-${codec.toLowerCase()}`;
   const publisher = await openPage(browser, `${server.url}/studio/${room}`);
@@ -66,6 +74,7 @@ test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', asy
   await decodes(viewer, 720);
   const before = await nextSample(viewer);
   expect(before.videoCodec).toBe(codec);
+  const [up, down] = [await switchesByViewers('up'), await switchesByViewers('down')];
   const choices = [
     ['180p', 180],
     ['360p', 360],
@@ -82,6 +91,9 @@ test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', asy
   expect(after.counters.framesDecoded).toBeGreaterThan(before.counters.framesDecoded);
   expect((after.freezeSeconds ?? 0) - (before.freezeSeconds ?? 0)).toBeLessThan(FREEZE_MAX_SECONDS);
   expect(await partsOf(room)).toHaveLength(9);
+  // Counters are reported once a second, so the last choice may be missing.
+  expect((await switchesByViewers('up')) - up).toBeGreaterThanOrEqual(2);
+  expect((await switchesByViewers('down')) - down).toBe(3);
   expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
   await Promise.all(browser.contexts().map((context) => context.close()));
 });

@@ -6,10 +6,12 @@
 //! - Out: a layer.
 
 mod ladder;
+mod switch;
 
 use crate::media::codec::Point;
 
-pub use ladder::{LADDER_CAPACITY, Ladder, Rung};
+pub use ladder::{LADDER_CAPACITY, Ladder, Place, Rung};
+pub use switch::{Cause, Direction, Switch, Switches};
 
 /// What a viewer plays, or shall play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,14 @@ pub struct Selection {
     /// When it last went up because there was room.
     raised_at_ms: Option<u32>,
     hold_ms: u32,
+    /// The best that flowed within the wish when it last chose.
+    top: Option<Pick>,
+    /// Whether the wish is another since then.
+    asked: bool,
+    /// Why there is room for a better layer, while there is.
+    room_by: Cause,
+    /// Why the last choice was another than the one before.
+    cause: Cause,
 }
 
 impl Default for Selection {
@@ -95,6 +105,10 @@ impl Default for Selection {
             room_since_ms: None,
             raised_at_ms: None,
             hold_ms: HOLD_MIN_MS,
+            top: None,
+            asked: false,
+            room_by: Cause::Start,
+            cause: Cause::Start,
         }
     }
 }
@@ -119,6 +133,13 @@ impl Selection {
     /// The viewer asks for something else.
     pub fn wish(&mut self, wish: LayerWish) {
         self.wish = wish;
+        // What is taken off the choice may be another part, though the choice stays.
+        (self.asked, self.cause) = (true, Cause::Viewer);
+    }
+
+    /// Why the viewer plays what it plays, or shall play.
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// What the network carries of video; `None` without an estimate.
@@ -131,37 +152,61 @@ impl Selection {
     pub fn choose(&mut self, now_ms: u32, ladder: &Ladder, current: Option<Pick>) -> Option<Pick> {
         let survey = self.survey(ladder, current);
         let pick = |place: Option<(usize, Pick)>| place.map(|(_, pick)| pick);
-        if survey.top.is_none() {
+        let Some((_, top)) = survey.top else {
             self.room_since_ms = None;
             return current.or_else(|| ladder.rungs().first().map(Rung::pick));
-        }
+        };
+        // What there is to choose from is another because the viewer asked for it, or because the publisher sends it.
+        let before = self.top.replace(top);
+        let by = match (std::mem::take(&mut self.asked), before) {
+            (true, _) => Cause::Viewer,
+            (false, None) => Cause::Start,
+            (false, Some(_)) => Cause::Publisher,
+        };
+        let shifted = before.is_some_and(|before| before != top);
         if self.budget_bps.is_none() {
             self.room_since_ms = None;
-            return pick(survey.top);
+            return self.settle(current, Some(top), by);
         }
-        let best = survey.fits.or(survey.lowest);
+        let best = pick(survey.fits.or(survey.lowest));
         let Some((rank, enough)) = survey.here else {
             self.room_since_ms = None;
-            return pick(best);
+            return self.settle(current, best, by);
         };
         if !enough {
             self.room_since_ms = None;
-            if pick(best) != current {
+            if best != current {
                 self.lowered(now_ms);
             }
-            return pick(best);
+            return self.settle(current, best, Cause::Network);
         }
         let Some((_, better)) = survey.roomy.filter(|(roomy, _)| *roomy > rank) else {
             self.room_since_ms = None;
             return current;
         };
+        if self.room_since_ms.is_none() || shifted {
+            self.room_by = if shifted { by } else { Cause::Network };
+        }
         let since = *self.room_since_ms.get_or_insert(now_ms);
         if now_ms.wrapping_sub(since) < self.hold_ms {
             return current;
         }
         self.room_since_ms = None;
         self.raised_at_ms = Some(now_ms);
-        Some(better)
+        self.settle(current, Some(better), self.room_by)
+    }
+
+    /// Notes why `chosen` is not `current`, if anything is played already.
+    fn settle(&mut self, current: Option<Pick>, chosen: Option<Pick>, cause: Cause) -> Option<Pick> {
+        if current.is_some() && current != chosen {
+            self.cause = cause;
+        }
+        chosen
+    }
+
+    /// Whether the network carries less than the best that flows within the wish.
+    pub fn is_held_down(&self, ladder: &Ladder, chosen: Pick) -> bool {
+        self.budget_bps.is_some() && self.top.is_some_and(|top| ladder.is_better(top, chosen))
     }
 
     /// Whether `rung` is so much more than the network carries that what is sent of it only delays what could be.

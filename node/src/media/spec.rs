@@ -8,7 +8,7 @@ use crate::media::codec::Point;
 use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::{Path, PeerKey, ShardId};
-use crate::media::selection::{Ladder, LayerWish};
+use crate::media::selection::{Ladder, LayerWish, Switch};
 
 /// A publisher whose DTLS handshake is done.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ pub enum PlaneEvent {
         layer: u8,
         /// How much of it, if it is scalable.
         point: Point,
+        /// From what it played before, if anything.
+        switch: Option<Switch>,
     },
 }
 

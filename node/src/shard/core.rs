@@ -186,11 +186,8 @@ impl ShardCore {
         match protocol(datagram) {
             Protocol::Media => match self.routes.by_path(&path) {
                 Some(peer) => {
-                    if let Some(resident) = self.routes.get_mut(peer)
-                        && resident.connected_by == Some(path)
-                    {
-                        resident.heard = Some(arrival);
-                    }
+                    let used = self.routes.get_mut(peer).filter(|known| known.connected_by == Some(path));
+                    used.into_iter().for_each(|known| known.heard = Some(arrival));
                     self.plane.receive(now, arrival, peer, datagram);
                 }
                 None => self.counters.path_unknown += 1,
@@ -272,8 +269,10 @@ impl ShardCore {
             let (peer, event) = match event {
                 PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
                 PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
-                // Whoever shows viewers what they get asks the plane's reports for it.
-                PlaneEvent::LayerPlayed { .. } => continue,
+                PlaneEvent::LayerPlayed { switch, .. } => {
+                    switch.into_iter().for_each(|switch| self.counters.layer_switches.count(switch));
+                    continue;
+                }
                 PlaneEvent::KeyframeWaited(time) => return Some(ShardOutput::KeyframeWaited(time)),
             };
             if let Some(notice) = self.notice(peer, event) {

@@ -1,6 +1,7 @@
 //! What a shard counts beside its plane: plain numbers that its owner reads once a second.
 
 use crate::media::path::Path;
+use crate::media::selection::Switches;
 
 /// What the shard itself counts; its plane has counters of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct ShardCounters {
     pub transmit_full: u64,
     /// Peers whose actor died.
     pub peers_died: u64,
+    /// Changes of viewers from one layer to another.
+    pub layer_switches: Switches,
 }
 
 /// Connected peers by the transport that ICE chose.

@@ -1,6 +1,7 @@
 //! Turns what the shard, its plane and its sockets have counted into metrics, once a second.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use aforo_cluster::metric::Metrics;
 use prometheus::{IntCounter, IntCounterVec};
@@ -9,7 +10,8 @@ use crate::media::codec::CodecKind;
 use crate::media::counters::{Counters, Feedback, Flows};
 use crate::media::path::ShardId;
 use crate::media::plane::Plane;
-use crate::media::plane::quality::Quality;
+use crate::media::plane::quality::{Legs, Quality, Suffering};
+use crate::media::selection::{Place, Switch};
 use crate::shard::counters::{ConnectedPeers, ShardCounters};
 use crate::shard::lanes::Losses;
 use crate::shard::pump::Pump;
@@ -27,7 +29,7 @@ struct Reported {
     losses: Losses,
     read_errors: u64,
     connected: ConnectedPeers,
-    legs: (usize, usize),
+    legs: Legs,
 }
 
 /// Reports one shard.
@@ -64,6 +66,7 @@ impl Telemetry {
         self.report_lanes(&last.losses);
         self.report_peers(&last);
         self.report_quality(pump.core.plane());
+        self.report_degraded(pump.core.plane());
     }
 
     fn report_media(&self, last: &Counters) {
@@ -181,6 +184,10 @@ impl Telemetry {
         add(&metrics.stun_requests_total, &["answered"], now.stun_answered, last.stun_answered);
         add(&metrics.stun_requests_total, &["refused"], now.stun_refused, last.stun_refused);
         add(&metrics.actor_restarts_total, &["peer", "panic"], now.peers_died, last.peers_died);
+        let sorts = now.layer_switches.iter().zip(last.layer_switches.iter());
+        for ((Switch { direction, cause }, now), (_, last)) in sorts {
+            add(&metrics.layer_switches_total, &[direction.as_str(), cause.as_str()], now, last);
+        }
         let dropped = &metrics.datagrams_dropped_total;
         add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
         add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);
@@ -194,8 +201,22 @@ impl Telemetry {
         let selected = |transport| metrics.ice_selected.with_label_values(&[transport]);
         selected("udp").add(change(now.connected.udp, last.connected.udp));
         selected("tcp").add(change(now.connected.tcp, last.connected.tcp));
-        metrics.legs.with_label_values(&["audio"]).add(change(now.legs.0, last.legs.0));
-        metrics.legs.with_label_values(&["video"]).add(change(now.legs.1, last.legs.1));
+        let kinds = [("audio", now.legs.audio, last.legs.audio), ("video", now.legs.video, last.legs.video)];
+        for (kind, now, last) in kinds {
+            for (place, (now, last)) in Place::ALL.into_iter().zip(now.into_iter().zip(last)) {
+                let legs = metrics.legs.with_label_values(&[kind, place.as_str()]);
+                legs.add(i64::from(now) - i64::from(last));
+            }
+        }
+    }
+
+    /// Called once a second, so each viewer stands for a second of its session.
+    fn report_degraded(&self, plane: &Plane) {
+        let viewers = Suffering::ALL.into_iter().zip(plane.degraded(Instant::now()).0);
+        for (suffering, count) in viewers {
+            let seconds = &self.metrics.degraded_session_seconds_total;
+            seconds.with_label_values(&[suffering.as_str()]).inc_by(count.into());
+        }
     }
 
     fn report_lanes(&self, last: &Losses) {

@@ -132,7 +132,8 @@ impl Plane {
         let start = Start { pick, index, number: index, timestamp, timestamp_before: timestamp };
         waiting.catch_up_from(start, squeeze);
         track.audience.enter(waiting);
-        let event = PlaneEvent::LayerPlayed { peer, track: track.id, layer, point: Point::WHOLE };
+        let event =
+            PlaneEvent::LayerPlayed { peer, track: track.id, layer, point: Point::WHOLE, switch: None };
         let catch_up = CatchUp {
             peer,
             ssrc: leg.ssrc,

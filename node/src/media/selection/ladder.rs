@@ -30,6 +30,34 @@ pub struct Rung {
     pub bitrate_bps: u64,
 }
 
+/// Where a viewer stands among those of its track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has the best that flows.
+    Best,
+    /// Between the others.
+    Middle,
+    /// It has the lowest of several.
+    Lowest,
+    /// It gets nothing at the moment.
+    Nowhere,
+}
+
+impl Place {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Best, Self::Middle, Self::Lowest, Self::Nowhere];
+
+    /// Its label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Middle => "middle",
+            Self::Lowest => "lowest",
+            Self::Nowhere => "none",
+        }
+    }
+}
+
 impl Default for Rung {
     fn default() -> Self {
         Self { layer: 0, point: Point::WHOLE, active: false, width: 0, height: 0, bitrate_bps: 0 }
@@ -72,6 +100,29 @@ impl Ladder {
     /// The rung on which `pick` is played.
     pub fn rung(&self, pick: Pick) -> Option<&Rung> {
         self.rungs().iter().find(|rung| rung.pick() == pick)
+    }
+
+    /// Whether a viewer of `pick` has a better picture than one of `other`.
+    pub fn is_better(&self, pick: Pick, other: Pick) -> bool {
+        if pick.layer == other.layer {
+            return pick.point > other.point;
+        }
+        let rank = |pick: Pick| self.rungs().iter().position(|rung| rung.layer == pick.layer);
+        rank(pick) > rank(other)
+    }
+
+    /// Where `pick` stands among the layers that flow.
+    pub fn place(&self, pick: Pick) -> Place {
+        let rungs = self.rungs();
+        let within = |rung: &Rung| rung.layer == pick.layer && rung.point <= pick.point;
+        let best = rungs.iter().rposition(|rung| rung.active);
+        let lowest = rungs.iter().position(|rung| rung.active);
+        match rungs.iter().rposition(within) {
+            // Without a choice there is nothing better.
+            rank if rungs.len() < 2 || rank >= best => Place::Best,
+            rank if rank <= lowest => Place::Lowest,
+            _ => Place::Middle,
+        }
     }
 
     /// Takes over what was measured; layers that are not among `measured` stay as they are. Whether another layer flows now

@@ -148,3 +148,56 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_change_has_the_cause_that_a_person_would_name() {
+    let mut ladder = ladder();
+    let mut selection = Selection::default();
+    assert_eq!((selection.choose(0, &ladder, pick(0)), selection.cause()), (pick(1), Cause::Start));
+    ladder.update([Rung { active: false, ..rung(1, 1_500) }]);
+    assert_eq!((selection.choose(0, &ladder, pick(1)), selection.cause()), (pick(0), Cause::Publisher));
+    ladder.update([rung(1, 1_500)]);
+    selection.limit(Some(200_000));
+    assert_eq!((selection.choose(0, &ladder, pick(0)), selection.cause()), (pick(2), Cause::Network));
+    assert!(selection.is_held_down(&ladder, Pick::whole(2)));
+    selection.limit(Some(9_000_000));
+    let after = |at_ms, current, selection: &mut Selection, ladder: &Ladder| {
+        assert_eq!(selection.choose(at_ms, ladder, current), current, "not at once");
+        (selection.choose(at_ms + HOLD_MAX_MS, ladder, current), selection.cause())
+    };
+    assert_eq!(after(1_000, pick(2), &mut selection, &ladder), (pick(1), Cause::Network));
+    assert!(!selection.is_held_down(&ladder, Pick::whole(1)));
+    selection.wish(LayerWish::AtMost(LayerLimit { layer: Some(2), ..LayerLimit::default() }));
+    assert_eq!((selection.choose(20_000, &ladder, pick(1)), selection.cause()), (pick(2), Cause::Viewer));
+    assert!(!selection.is_held_down(&ladder, Pick::whole(2)), "it wants no more");
+    selection.wish(LayerWish::Best);
+    assert_eq!(after(30_000, pick(2), &mut selection, &ladder), (pick(1), Cause::Viewer));
+    ladder.update([Rung { active: false, ..rung(1, 1_500) }]);
+    assert_eq!((selection.choose(40_000, &ladder, pick(1)), selection.cause()), (pick(0), Cause::Publisher));
+    ladder.update([rung(1, 1_500)]);
+    assert_eq!(after(50_000, pick(0), &mut selection, &ladder), (pick(1), Cause::Publisher));
+}
+
+#[test]
+fn viewers_stand_among_the_layers_that_flow() {
+    let mut ladder = ladder();
+    let places = |ladder: &Ladder| [2, 0, 1].map(|layer| ladder.place(Pick::whole(layer)));
+    assert_eq!(places(&ladder), [Place::Lowest, Place::Middle, Place::Best]);
+    ladder.update([Rung { active: false, ..rung(1, 1_500) }]);
+    assert_eq!(places(&ladder), [Place::Lowest, Place::Best, Place::Best]);
+    assert_eq!(Ladder::default().place(Pick::whole(0)), Place::Best, "there is no other");
+    let mut parts = Ladder::default();
+    let part = |spatial, temporal, kbps| Rung { point: Point::new(spatial, temporal), ..rung(0, kbps) };
+    parts.update([
+        part(Some(0), Some(0), 50),
+        part(Some(0), None, 90),
+        part(Some(1), None, 300),
+        part(None, None, 900),
+    ]);
+    let place = |spatial, temporal| parts.place(Pick { layer: 0, point: Point::new(spatial, temporal) });
+    assert_eq!((place(None, None), place(Some(0), Some(0))), (Place::Best, Place::Lowest));
+    assert_eq!((place(Some(1), None), place(Some(1), Some(0))), (Place::Middle, Place::Middle));
+    let best = Pick::whole(0);
+    let less = Pick { point: Point::new(Some(1), Some(1)), ..best };
+    assert!(parts.is_better(best, less) && !parts.is_better(less, best) && !parts.is_better(best, best));
+}

@@ -11,7 +11,7 @@ use crate::media::extension::ExtensionKind;
 use crate::media::leg::{Leg, Start};
 use crate::media::outbox::Transmit;
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::{Ladder, Pick};
+use crate::media::selection::{Cause, Direction, Ladder, Pick, Switch};
 use crate::media::spec::PlaneEvent;
 
 /// How far back the last picture numbers that a leg was sent are looked for: padding has none.
@@ -55,7 +55,14 @@ impl Passage {
         tell(transport, self.video, outlet.events);
         if self.video && before != Some(after) {
             let (peer, track, Pick { layer, point }) = (transport.key, material.id, after);
-            outlet.events.push_back(PlaneEvent::LayerPlayed { peer, track, layer, point });
+            let switch = before.map(|before| {
+                let up = material.ladder.is_better(after, before);
+                let direction = if up { Direction::Up } else { Direction::Down };
+                // Whatever was chosen, it goes by what a publisher that began anew sends first.
+                let cause = if cut_off { Cause::Publisher } else { leg.selection.cause() };
+                Switch { direction, cause }
+            });
+            outlet.events.push_back(PlaneEvent::LayerPlayed { peer, track, layer, point, switch });
         }
     }
 

@@ -133,7 +133,8 @@ fn who_joins_in_the_middle_of_a_group_plays_from_its_keyframe_without_a_request(
     let events = scene.rig.events();
     let peer = viewer.client.peer;
     assert!(events.contains(&PlaneEvent::FirstKeyframe(peer)));
-    assert!(events.contains(&PlaneEvent::LayerPlayed { peer, track: VIDEO, layer: 0, point: Point::WHOLE }));
+    let begun = PlaneEvent::LayerPlayed { peer, track: VIDEO, layer: 0, point: Point::WHOLE, switch: None };
+    assert!(events.contains(&begun));
 }
 
 #[test]

@@ -77,7 +77,13 @@ fn video_begins_with_a_keyframe_and_sound_at_once_on_one_transport_numbering() {
             PlaneEvent::KeyframeWaited(Duration::ZERO),
             PlaneEvent::FirstKeyframe(publisher),
             PlaneEvent::FirstKeyframe(viewer),
-            PlaneEvent::LayerPlayed { peer: viewer, track: VIDEO, layer: 0, point: Point::WHOLE },
+            PlaneEvent::LayerPlayed {
+                peer: viewer,
+                track: VIDEO,
+                layer: 0,
+                point: Point::WHOLE,
+                switch: None
+            },
         ]
     );
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::media::codec::{CodecKind, Point, picture_numbers};
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::{LayerLimit, LayerWish};
+use crate::media::selection::{Cause, Direction, LayerLimit, LayerWish, Switch, Switches};
 
 /// A descriptor's structure: two decode targets; templates of a keyframe, a lower frame (two frames after its reference) and an
 /// upper one that nobody needs; no chains, no sizes. By bits:
@@ -496,4 +496,53 @@ proptest! {
         prop_assert_eq!(counters.seal_failed, 0);
         prop_assert!(sent as u64 + 2 + viewer.client.refused as u64 == counters.rtp_sent_packets);
     }
+}
+
+/// What a rig's viewers get, as the metrics tell it: legs at their places, and who suffers.
+fn told(rig: &Rig) -> ([u32; 4], [u32; 3]) {
+    (rig.plane.legs().video, rig.plane.degraded(rig.now).0)
+}
+
+#[test]
+fn metrics_tell_who_gets_what_and_why() {
+    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    let (mut one, mut other) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
+    assert_eq!(told(&rig), ([0, 0, 0, 2], [0, 0, 0]), "nothing is sent yet");
+    let mut run = |rig: &mut Rig, keyframe_at: u16| {
+        for step in 0..60 {
+            let packets = source.vp9(step == keyframe_at);
+            source.show(rig, &mut [&mut one, &mut other], packets);
+        }
+    };
+    run(&mut rig, 0);
+    assert_eq!(told(&rig), ([2, 0, 0, 0], [0, 0, 0]));
+    let (poor, modest) = (PeerKey { index: 1, generation: 1 }, PeerKey { index: 2, generation: 1 });
+    rig.plane.limit_bitrate(rig.now, poor, Some(150_000));
+    let wish = LayerWish::AtMost(LayerLimit { spatial: Some(0), ..LayerLimit::default() });
+    rig.plane.wish_layer(rig.now, modest, wish);
+    run(&mut rig, 99);
+    assert_eq!(told(&rig), ([0, 2, 0, 0], [0, 0, 1]), "who wants no more suffers nothing");
+    rig.plane.limit_bitrate(rig.now, poor, Some(5_000_000));
+    rig.plane.wish_layer(rig.now, modest, LayerWish::Best);
+    run(&mut rig, 50);
+    assert_eq!(told(&rig), ([2, 0, 0, 0], [0, 0, 0]));
+    let mut switches = Switches::default();
+    for event in rig.events() {
+        let PlaneEvent::LayerPlayed { switch, .. } = event else { continue };
+        switch.into_iter().for_each(|switch| switches.count(switch));
+    }
+    let counted: Vec<_> = switches.iter().filter(|(_, count)| *count > 0).collect();
+    let switch = |direction, cause| (Switch { direction, cause }, 1);
+    let (up, down) = (Direction::Up, Direction::Down);
+    assert_eq!(
+        counted,
+        [
+            switch(up, Cause::Network),
+            switch(up, Cause::Viewer),
+            switch(down, Cause::Network),
+            switch(down, Cause::Viewer),
+        ]
+    );
 }
