@@ -132,9 +132,10 @@ impl Selection {
 
     /// The viewer asks for something else.
     pub fn wish(&mut self, wish: LayerWish) {
-        self.wish = wish;
-        // What is taken off the choice may be another part, though the choice stays.
-        (self.asked, self.cause) = (true, Cause::Viewer);
+        if std::mem::replace(&mut self.wish, wish) != wish {
+            // What is taken off the choice may be another part, though the choice stays.
+            (self.asked, self.cause) = (true, Cause::Viewer);
+        }
     }
 
     /// Why the viewer plays what it plays, or shall play.

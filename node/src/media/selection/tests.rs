@@ -153,6 +153,7 @@ proptest! {
 fn each_change_has_the_cause_that_a_person_would_name() {
     let mut ladder = ladder();
     let mut selection = Selection::default();
+    selection.wish(LayerWish::Best);
     assert_eq!((selection.choose(0, &ladder, pick(0)), selection.cause()), (pick(1), Cause::Start));
     ladder.update([Rung { active: false, ..rung(1, 1_500) }]);
     assert_eq!((selection.choose(0, &ladder, pick(1)), selection.cause()), (pick(0), Cause::Publisher));
