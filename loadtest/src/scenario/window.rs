@@ -14,7 +14,7 @@ use crate::viewer::fleet::Fleet;
 use crate::viewer::totals::Totals;
 
 /// Longer than viewers go on asking for a packet.
-pub(super) const REPAIR_TIME: Duration = Duration::from_millis(600);
+const REPAIR_TIME: Duration = Duration::from_millis(600);
 
 /// Looks at the server's process as long as it is there.
 #[derive(Debug, Clone, Copy)]
