@@ -121,8 +121,8 @@ pub fn served(
         part.begins_where_a_decoder_can(publisher, reach)?;
         part.keeps_its_numbers(publisher.is_scalable() && kind == MediaKind::Video)?;
         let joined = before.is_none() && kind == MediaKind::Video;
-        // With a clock for each encoding, what was missed may have been of another.
-        let unmoved = part.first().publisher() == 0 && (publisher.manner().shared_clock || reach == 0);
+        // What was missed may have been of another encoding, with a clock of its own or shown a moment before.
+        let unmoved = part.first().publisher() == 0 && reach == 0;
         part.keeps_its_time(joined, unmoved)?;
         if let Some(before) = before {
             follows(before, part, publisher)?;

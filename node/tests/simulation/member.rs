@@ -165,11 +165,13 @@ impl Member {
             let served = judgement::served(viewer, &self.tap, publishers, kind, way, until)?;
             let share = match sky {
                 Sky::Clear => 0.0,
-                // Repair fails now and then, and more often where there is no room for it or no way but the first.
-                Sky::Rough if !self.is_narrow() && viewer.can_repair(kind) => 0.02,
-                // The node does not know that it sends too much, or not how much.
-                _ if self.is_narrow() && !viewer.says_what_arrives() => 1.0,
-                Sky::Rough | Sky::Heavy => 0.15,
+                // There is no room for repair either; what can be shown is judged all the same.
+                _ if self.is_narrow() => 1.0,
+                // Repair fails now and then, and more often where there is no way but the first.
+                Sky::Rough if viewer.can_repair(kind) => 0.02,
+                Sky::Rough => 0.15,
+                // So much loss is taken for a path that carries little, and repairs may take half of that.
+                Sky::Heavy => 0.5,
             };
             let allowed =
                 served.expected as f64 * share + if sky == Sky::Clear { 0.0 } else { A_FEW_PACKETS };
