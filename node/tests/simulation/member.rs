@@ -19,8 +19,9 @@ use crate::viewer::Viewer;
 /// What any video of a run fits through.
 const WIDE_BPS: u64 = 3_000_000;
 
-/// Missing packets that say nothing of a share.
-const A_FEW_PACKETS: f64 = 10.0;
+/// Missing packets that say nothing of a share: those of two outages of 300 ms, which are not sent again to a viewer that leaves
+/// their layer for a lower one.
+const A_FEW_PACKETS: f64 = 100.0;
 
 /// What a member does.
 pub enum Role {
