@@ -157,7 +157,7 @@ impl Limits {
             if let Some(limit) = limit
                 && value_ms > limit.as_secs_f64() * 1e3
             {
-                broken.push(format!("{name} is {value_ms:.1} ms, limit {:.1} ms", limit.as_secs_f64() * 1e3));
+                broken.push(format!("{name} is {value_ms:.3} ms, limit {} ms", limit.as_secs_f64() * 1e3));
             }
         };
         check("end-to-end p99", report.latency.p99_ms, self.max_p99);
@@ -225,13 +225,13 @@ impl Report {
                 "server CPU",
                 format!("{:.2} s, {:.3} µs per packet", server.cpu_seconds, server.cpu_us_per_packet),
             );
+            let resident = format!("{:.1} MiB", server.resident_bytes as f64 / 1_048_576.0);
+            let per_viewer = server.resident_per_viewer_bytes / 1024.0;
+            // Few viewers cost less than the server gave back meanwhile: that says nothing of one.
+            let known = per_viewer > 0.0;
             row(
                 "server memory",
-                format!(
-                    "{:.1} MiB, {:.1} KiB per viewer",
-                    server.resident_bytes as f64 / 1_048_576.0,
-                    server.resident_per_viewer_bytes / 1024.0
-                ),
+                if known { format!("{resident}, {per_viewer:.1} KiB per viewer") } else { resident },
             );
         }
         row("generator CPU", format!("{:.2} s", self.generator_cpu_seconds));

@@ -169,6 +169,11 @@ fn the_log_of_a_start_has_our_lines_and_not_those_of_the_http_library() {
 
 /// Starts a node with these variables, lets it stop once it is ready, and returns the lines of its log.
 fn log_of_a_run(variables: &[(&str, &str)]) -> Vec<String> {
+    log_of_a_visit(variables, |_| {})
+}
+
+/// The same, with a visit before it stops to the line that says where it serves.
+fn log_of_a_visit(variables: &[(&str, &str)], visit: impl Fn(&str)) -> Vec<String> {
     let mut command = aforo(&DEV);
     command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -176,6 +181,7 @@ fn log_of_a_run(variables: &[(&str, &str)]) -> Vec<String> {
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         if line.contains("node is ready") {
+            visit(&line);
             let stop = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             assert!(stop.unwrap().success());
         }
@@ -199,6 +205,19 @@ fn off_a_terminal_each_line_of_the_log_is_a_json_object_with_a_constant_message(
     let ready = said("node is ready");
     assert!(ready["http"].as_str().unwrap().starts_with("127.0.0.1:"), "values are fields: {ready}");
     assert_eq!(said("stopping")["signal"], "SIGTERM");
+}
+
+#[test]
+fn strangers_who_send_nonsense_do_not_fill_the_log() {
+    let log = log_of_a_visit(&[], |ready| {
+        let ready: Value = serde_json::from_str(ready).unwrap();
+        let mut stream = TcpStream::connect(ready["http"].as_str().unwrap()).unwrap();
+        stream.write_all(b"nonsense\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    });
+    assert!(log.iter().all(|line| !line.contains("ERROR") && !line.contains("actix_http")), "{log:#?}");
 }
 
 #[test]
@@ -270,6 +289,17 @@ fn requests_that_cannot_be_read_are_a_4xx_and_their_connections_are_counted() {
     assert!(metrics.contains("aforo_http_connections_total{result=\"served\"} 1"), "{metrics}");
     node.signal("TERM");
     assert_eq!(node.exit_code(), 0);
+}
+
+#[test]
+fn a_body_that_says_it_is_too_long_is_not_waited_for() {
+    let node = Node::start();
+    let mut stream = TcpStream::connect(&node.http).unwrap();
+    let head = "POST /whip/a HTTP/1.1\r\nhost: a\r\ncontent-type: application/sdp\r\ncontent-length: 99999999\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 413");
 }
 
 #[test]

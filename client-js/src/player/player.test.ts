@@ -90,6 +90,20 @@ test('the server ends a silence: the player asks again until the stream is live'
   player.stop();
 });
 
+test('the wait for a broadcast is no part of the time to the first picture', async () => {
+  const { player, server, connection } = await silenced();
+  const times: number[] = [];
+  player.on('firstframe', ({ elapsedMs }) => times.push(elapsedMs));
+  await vi.advanceTimersByTimeAsync(60_000);
+  player.frameShown();
+  connection.closeByServer();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(server.of('POST').length).toBeGreaterThan(2);
+  player.frameShown();
+  expect(times.map((elapsedMs) => elapsedMs >= 60_000)).toEqual([true]);
+  player.stop();
+});
+
 const EXTENSIONS =
   '</s/sse>; rel="urn:ietf:params:whep:ext:core:server-sent-events", </s/layer>; rel="urn:ietf:params:whep:ext:core:layer"';
 

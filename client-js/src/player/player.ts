@@ -50,7 +50,10 @@ export interface PlayerEvents {
   state: PlayerState;
   /** The media of a new session, for `video.srcObject`. */
   stream: MediaStream;
-  /** Milliseconds from {@link Player.start}, or from the loss of the session before, to the first decoded frame. */
+  /**
+   * Milliseconds to the first decoded frame from {@link Player.start} or the loss of the session before; where the stream was
+   * not live then, from the attempt that found it.
+   */
   firstframe: { readonly elapsedMs: number };
   stats: PlaybackSample;
   /** Whether the picture moves. */
@@ -108,11 +111,13 @@ export class Player extends Emitter<PlayerEvents> {
     super();
     this.#options = options;
     this.#url = options.url;
-    this.#keeper = new SessionKeeper({ open: (signal) => this.#open(signal), judge: judgePlayer });
+    this.#keeper = new SessionKeeper({ open: (signal) => this.#attempt(signal), judge: judgePlayer });
     this.#keeper.on('session', (session) => this.#adopt(session));
     this.#keeper.on('state', () => this.#update());
     this.#keeper.on('failure', (failure) => {
-      this.#waitingSinceMs ??= performance.now();
+      // The wait for a broadcast is nobody's delay: the clock begins with the attempt that finds it live.
+      this.#waitingSinceMs =
+        failure.failure.kind === 'not-live' ? null : (this.#waitingSinceMs ?? performance.now());
       this.emit('failure', failure);
     });
   }
@@ -177,6 +182,11 @@ export class Player extends Emitter<PlayerEvents> {
     const elapsedMs = performance.now() - this.#waitingSinceMs;
     this.#waitingSinceMs = null;
     this.emit('firstframe', { elapsedMs });
+  }
+
+  #attempt(signal: AbortSignal): Promise<WhipWhepSession> {
+    this.#waitingSinceMs ??= performance.now();
+    return this.#open(signal);
   }
 
   async #open(signal: AbortSignal): Promise<WhipWhepSession> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt;
 
@@ -28,8 +28,16 @@ pub fn require_type(request: &HttpRequest, wanted: &'static str) -> Result<(), P
     Err(Problem::ContentType { found: found.map_or_else(|| "missing".to_owned(), String::from), wanted })
 }
 
-/// The whole body, as text.
-pub async fn read_text(payload: Payload, limits: BodyLimits) -> Result<String, Problem> {
+/// The whole body, as text. One that says that it is too long is refused before any of it is read.
+pub async fn read_text(
+    request: &HttpRequest,
+    payload: Payload,
+    limits: BodyLimits,
+) -> Result<String, Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > limits.bytes as u64) {
+        return Err(Problem::BodyTooLarge(limits.bytes));
+    }
     match actix_web::rt::time::timeout(limits.time, collect(payload, limits.bytes)).await {
         Ok(bytes) => String::from_utf8(bytes?.into()).map_err(|_| Problem::BodyNotText),
         Err(_) => Err(Problem::BodyTimeout(limits.time.as_secs())),

@@ -45,7 +45,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub async fn open(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app)?;
     let base = location::base(app.public_url.as_deref(), &request)?;
-    let wanted = body::read_text(payload, app.body).await?;
+    let wanted = body::read_text(&request, payload, app.body).await?;
     let kinds = match wanted.trim() {
         "" => EventKinds::every(),
         list => {

@@ -39,7 +39,7 @@ struct Wish {
 pub async fn select(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app)?;
     body::require_type(&request, JSON)?;
-    let wish = read(&body::read_text(payload, app.body).await?)?;
+    let wish = read(&body::read_text(&request, payload, app.body).await?)?;
     app.ask_room(&room, SelectLayer { session, stream, request: wish }).await?;
     Ok(HttpResponse::Ok().finish())
 }

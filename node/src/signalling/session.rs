@@ -37,7 +37,7 @@ pub async fn patch(
     let (Target { room, stream }, session) = named(role, &request, &app)?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
-    let text = body::read_text(payload, app.body).await?;
+    let text = body::read_text(&request, payload, app.body).await?;
     let remote = fragment::parse(&text)?.ice;
     match app.ask_room(&room, PatchSession { session, stream, role, if_match, remote }).await? {
         Patched::Trickled => Ok(HttpResponse::NoContent().finish()),

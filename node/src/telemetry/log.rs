@@ -12,7 +12,7 @@ use crate::config::{Log, LogFormat};
 use crate::startup::StartupError;
 
 /// What libraries may say that say too much at the level of the rest.
-const QUIETER: &str = "actix_server=warn,rtc_dtls=off,hyper_util=info,reqwest=info";
+const QUIETER: &str = "actix_server=warn,actix_http=off,rtc_dtls=off,hyper_util=info,reqwest=info";
 
 /// Starts logging. A second start in one process changes nothing.
 ///
@@ -20,7 +20,8 @@ const QUIETER: &str = "actix_server=warn,rtc_dtls=off,hyper_util=info,reqwest=in
 ///
 /// [`StartupError::LogFilter`] if the level is neither a level nor a filter.
 pub(crate) fn start(log: &Log) -> Result<(), StartupError> {
-    // The HTTP library tells of each of its threads at INFO. The DTLS library warns of each extension that it does not
+    // The HTTP library tells of each of its threads at INFO, and of each request that it cannot read at ERROR, which
+    // `aforo_http_connections_total` counts: strangers must not fill the log. The DTLS library warns of each extension that it does not
     // know, so any ClientHello would fill the log; what comes of a handshake we count ourselves. The HTTP client tells of
     // each request to the collector at DEBUG, once a second. A filter that names them overrides this.
     let filter = EnvFilter::try_new(format!("{QUIETER},{}", log.level))
