@@ -429,6 +429,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_last_is_found_though_nothing_followed_a_change() {
+        let mut leg = leg(0);
+        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.sent(1, 1_000, 1);
+        let place = |number| Place { number, kept: true, ..Place::default() };
+        leg.go_over(Point::new(None, Some(0)), 12, place(12), place(11));
+        assert_eq!(leg.mapping().source(leg.highest_out(), whole), None, "of the mapping before");
+        let found = leg.find(leg.highest_out() as u16, whole);
+        assert_eq!(found.map(|(_, mapping, source)| (mapping.pick(), source)), Some((Pick::whole(0), 10)));
+    }
+
+    #[test]
     fn layers_on_one_clock_keep_their_timestamps() {
         let mut leg = leg(0);
         leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);

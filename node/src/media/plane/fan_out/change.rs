@@ -157,9 +157,11 @@ impl Passage {
 impl Material<'_> {
     /// How picture numbers and frame numbers of the layer that a leg begins follow on the last ones that it was sent.
     fn shifts(&self, codec: CodecKind, leg: &Leg, start: &Start) -> (Option<PictureShift>, Option<u16>) {
-        let mapping = leg.mapping();
         let find = |pick: Pick, number| self.layers.get(usize::from(pick.layer))?.find(pick.point, number);
-        let Some(newest) = mapping.source(leg.highest_out(), find) else { return (None, None) };
+        // What was sent last may be of the mapping before, if nothing was since that changed.
+        let Some((_, mapping, newest)) = leg.find(leg.highest_out() as u16, find) else {
+            return (None, None);
+        };
         let sent = (0..LOOK_BACK_PACKETS).filter_map(|back| newest.checked_sub(back));
         let sent = sent.filter_map(|index| self.picture_numbers(codec, mapping.pick(), index)).next();
         let pictures = sent.zip(self.picture_numbers(codec, start.pick, start.index));
