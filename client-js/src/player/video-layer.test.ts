@@ -16,6 +16,13 @@ test('simulcast layers of both drafts are read, those that are sent, best first'
   expect(readLayers({ '1': [{ rid: 7, bitrate: 1 }, null, 'x'], '2': 7 })).toEqual([]);
 });
 
+test('a layer whose size is not known yet keeps its place', () => {
+  const q = { rid: 'q', width: 320, height: 180, bitrate: 100_000 };
+  const h = { rid: 'h', width: 640, height: 360, bitrate: 500_000 };
+  const f = { rid: 'f', bitrate: 1_200_000 };
+  expect(readLayers({ '1': [q, h, f] }).map(({ rid }) => rid)).toEqual(['f', 'h', 'q']);
+});
+
 /** A part of a scalable layer, each twice as large and half again as frequent as the one below. */
 const part = (spatialLayerId: number, temporalLayerId: number, more: object = {}) => ({
   spatialLayerId,

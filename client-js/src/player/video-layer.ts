@@ -49,7 +49,9 @@ export function readLayers(data: unknown): VideoLayer[] {
           const several = layers.some(({ rid, spatial }) => rid === best?.rid && spatial !== best.spatial);
           return best === undefined ? [] : [choice(best, several ? best.spatial : null, null)];
         });
-  return choices.sort(byQuality);
+  // A size that is not known yet is no small one.
+  const sized = choices.every(({ height }) => height !== null);
+  return choices.sort(sized ? byQuality : byBitrate);
 }
 
 /** One entry of the event. */
@@ -91,10 +93,12 @@ function groupBy<Value>(values: readonly Value[], keyOf: (value: Value) => strin
   return [...groups.values()];
 }
 
+function byBitrate(a: VideoLayer, b: VideoLayer): number {
+  return b.bitrateBps - a.bitrateBps;
+}
+
 function byQuality(a: VideoLayer, b: VideoLayer): number {
   return (
-    (b.height ?? 0) - (a.height ?? 0) ||
-    (b.spatialLayerId ?? 0) - (a.spatialLayerId ?? 0) ||
-    b.bitrateBps - a.bitrateBps
+    (b.height ?? 0) - (a.height ?? 0) || (b.spatialLayerId ?? 0) - (a.spatialLayerId ?? 0) || byBitrate(a, b)
   );
 }

@@ -163,15 +163,22 @@ test('a clear no ends a publisher even on air', async () => {
   expect(states).toEqual(['connecting', 'connected', 'reconnecting', 'failed']);
 });
 
-test('a hand-over ends the present session only when the next one is ready', async () => {
-  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
-  const { keeper, connections, states, open } = keep(server, judgePlayer, 'whep');
+/** Connects, and begins a hand-over whose session has media when `ready` is called. */
+async function connectAndMove({ keeper, connections, open }: ReturnType<typeof keep>) {
   keeper.start();
   await settle();
   connections[0]?.become('connected');
   let ready: () => void = () => undefined;
   const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
   await settle();
+  return { moved, ready: () => ready() };
+}
+
+test('a hand-over ends the present session only when the next one is ready', async () => {
+  const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
+  const kept = keep(server, judgePlayer, 'whep');
+  const { keeper, connections, states } = kept;
+  const { moved, ready } = await connectAndMove(kept);
   connections[1]?.become('connected');
   expect([connections[0]?.closed, server.of('DELETE').length]).toEqual([false, 0]);
   ready();
@@ -207,13 +214,9 @@ test('a session that is lost during a hand-over is followed by one session, not 
   const server = new FakeServer()
     .on('POST', created('1'), created('2'), down)
     .on('DELETE', () => new Response());
-  const { keeper, connections, open } = keep(server, judgePlayer, 'whep');
-  keeper.start();
-  await settle();
-  connections[0]?.become('connected');
-  let ready: () => void = () => undefined;
-  const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
-  await settle();
+  const kept = keep(server, judgePlayer, 'whep');
+  const { keeper, connections } = kept;
+  const { moved, ready } = await connectAndMove(kept);
   connections[0]?.become('closed');
   await settle();
   expect(keeper.state).toBe('reconnecting');
@@ -226,13 +229,9 @@ test('a session that is lost during a hand-over is followed by one session, not 
 
 test('stopping ends a hand-over', async () => {
   const server = new FakeServer().on('POST', created('1'), created('2')).on('DELETE', () => new Response());
-  const { keeper, connections, open } = keep(server, judgePlayer, 'whep');
-  keeper.start();
-  await settle();
-  connections[0]?.become('connected');
-  let ready: () => void = () => undefined;
-  const moved = keeper.handOver(open, () => new Promise<void>((resolve) => (ready = resolve)));
-  await settle();
+  const kept = keep(server, judgePlayer, 'whep');
+  const { keeper, connections } = kept;
+  const { moved, ready } = await connectAndMove(kept);
   keeper.stop();
   ready();
   expect(await moved).toBe(false);

@@ -43,6 +43,8 @@ pub fn dimensions(kind: CodecKind, payload: &[u8]) -> Option<(u16, u16)> {
 pub fn spatial_size(kind: CodecKind, payload: &[u8], spatial: u8) -> Option<(u16, u16)> {
     match kind {
         CodecKind::Vp9 => vp9::spatial_size(payload, Some(spatial)),
+        // These have one.
+        CodecKind::Vp8 | CodecKind::H264 if spatial == 0 => dimensions(kind, payload),
         _ => None,
     }
 }

@@ -138,8 +138,8 @@ fn padding_is_taken_off_and_a_packet_of_padding_alone_keeps_its_number() {
     assert_eq!((packets[2].0.padding_len, packets[2].0.payload().len()), (1, 0));
 }
 
-#[test]
-fn a_publisher_that_begins_anew_is_played_on_from_its_next_keyframe() {
+/// A plane with a viewer that has seen the frames 10 to 14.
+fn watched() -> (Rig, Publisher, Viewer) {
     let setup = Setup::default();
     let mut rig = Rig::new();
     let mut publisher = rig.publisher(0, &setup);
@@ -148,9 +148,15 @@ fn a_publisher_that_begins_anew_is_played_on_from_its_next_keyframe() {
         let packet = publisher.video(&Sent::frame(sequence, sequence == 10));
         rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
     }
+    (rig, publisher, viewer)
+}
+
+#[test]
+fn a_publisher_that_begins_anew_is_played_on_from_its_next_keyframe() {
+    let (mut rig, publisher, mut viewer) = watched();
     // The same track from another connection, as after a reload of the page.
     rig.plane.remove_peer(rig.now, publisher.client.peer);
-    let mut again = rig.publisher(5, &setup);
+    let mut again = rig.publisher(5, &Setup::default());
     for sequence in 40_000..40_005 {
         let packet = again.video(&Sent::frame(sequence, sequence == 40_002));
         rig.publish(&mut again, &packet, &mut [&mut viewer]);
@@ -166,14 +172,7 @@ fn a_publisher_that_begins_anew_is_played_on_from_its_next_keyframe() {
 
 #[test]
 fn an_encoder_that_begins_anew_within_a_connection_is_played_on_too() {
-    let setup = Setup::default();
-    let mut rig = Rig::new();
-    let mut publisher = rig.publisher(0, &setup);
-    let mut viewer = rig.viewer(1, &setup);
-    for sequence in 10..15 {
-        let packet = publisher.video(&Sent::frame(sequence, sequence == 10));
-        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
-    }
+    let (mut rig, mut publisher, mut viewer) = watched();
     rig.wait(Duration::from_millis(600), &mut [&mut publisher], &mut []);
     publisher.client.rtcp.clear();
     for sequence in 300..310 {

@@ -546,3 +546,17 @@ fn metrics_tell_who_gets_what_and_why() {
         ]
     );
 }
+
+#[test]
+fn temporal_layers_are_as_large_as_the_keyframe_said_that_came_before_them() {
+    let setup = Setup { codec: CodecKind::Vp8, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut source = Source::new(&mut rig, &setup);
+    for step in 0..60 {
+        let packets = source.vp8(step == 0);
+        source.show(&mut rig, &mut [], packets);
+    }
+    let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
+    let sizes: Vec<_> = report.layers[0].parts.iter().map(|part| part.size).collect();
+    assert_eq!(sizes, [Some((1_280, 720)); 2]);
+}

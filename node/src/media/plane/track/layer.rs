@@ -89,6 +89,8 @@ pub(in super::super) struct Layer {
     /// In pixels; 0 while unknown.
     pub(in super::super) height: u16,
     pub(in super::super) keyframes: u64,
+    /// Of the lowest spatial layer, in pixels, as its last keyframe said.
+    lowest_size: Option<(u16, u16)>,
     pub(super) reader: Reader,
     /// Of a scalable layer.
     pub(super) points: Option<Box<Points>>,
@@ -118,6 +120,7 @@ impl Layer {
             width: 0,
             height: 0,
             keyframes: 0,
+            lowest_size: None,
             reader: Reader::default(),
             points: None,
             numbering_start: 0,
@@ -202,12 +205,21 @@ impl Layer {
         let position = self.reader.read(codec, payload, descriptor)?;
         let reader = &self.reader;
         let size = |spatial| spatial_size(codec, payload, spatial).or_else(|| reader.size(spatial));
+        if keyframe {
+            self.lowest_size = size(0).or(self.lowest_size);
+        }
         // The first packet of a keyframe is of the lowest layers; it says how large the others are, and no other packet does.
         let announces = keyframe && size(1).is_some();
         if self.points.is_none() && position.spatial == 0 && position.temporal == 0 && !announces {
             return Some(position);
         }
-        let points = self.points.get_or_insert_with(|| Box::new(Points::new(now)));
+        let lowest_size = self.lowest_size;
+        let points = self.points.get_or_insert_with(|| {
+            let mut points = Box::new(Points::new(now));
+            // Temporal layers come after the keyframe that said how large they are, and there may be no other for long.
+            points.set_sizes(|spatial| lowest_size.filter(|_| spatial == 0));
+            points
+        });
         points.take(now, &position, packet.len() as u64);
         if keyframe {
             points.set_sizes(size);
