@@ -60,7 +60,11 @@ bench: build
 figures: build test-packages
 	cd client-js && AFORO_BIN=../target/release/aforo npm run --silent figures
 
-client: client-js/node_modules/.package-lock.json
+client: client-js/dist/index.html
+
+# Only when a page has changed: the binary holds the pages and is compiled anew with them.
+client-js/dist/index.html: client-js/node_modules/.package-lock.json $(wildcard client-js/*.html client-js/*.json client-js/*.ts) \
+		$(shell find client-js/src -type f)
 	cd client-js && npm run --silent build
 
 client-test: client
