@@ -2,8 +2,7 @@
 
 import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
-import { type LayerWish, postLayer } from '../session/endpoint.ts';
-import { SessionFailure } from '../session/failure.ts';
+import type { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
 import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
@@ -12,6 +11,7 @@ import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { type Flow, StallWatch } from '../stats/stall.ts';
 import { HoldBack } from './hold-back.ts';
+import { LayerChoice } from './layer-choice.ts';
 import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
 import { type VideoLayer, wishFor } from './video-layer.ts';
@@ -80,9 +80,6 @@ const CROWD_SPREAD_MS = 1_000;
 const MOVE_TRIES = 6;
 const MOVE_RETRY_MS = 400;
 
-/** Time until a wish for a layer is told again that the server could not take. */
-const WISH_RETRY_MS = 2_000;
-
 /** Make it, listen to `stream`, {@link start} it, {@link stop} it. */
 export class Player extends Emitter<PlayerEvents> {
   readonly #options: PlayerOptions;
@@ -94,8 +91,10 @@ export class Player extends Emitter<PlayerEvents> {
   readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
   #events: ViewerEvents | null = null;
   #layers: readonly VideoLayer[] = [];
-  #wanted: { readonly id: string; readonly wish: LayerWish } | null = null;
-  #wishes: Promise<void> = Promise.resolve();
+  readonly #choice = new LayerChoice(
+    () => this.#keeper.session,
+    () => this.emit('layers', this.#layers),
+  );
   #moving = false;
   /** Whether the server said that nobody publishes at the moment. */
   #offAir = false;
@@ -138,16 +137,14 @@ export class Player extends Emitter<PlayerEvents> {
 
   /** The layer that was chosen, by its id; `null` leaves the choice to the server. */
   get selectedLayer(): string | null {
-    return this.#wanted?.id ?? null;
+    return this.#choice.chosen?.id ?? null;
   }
 
   /** Asks for a layer, in this session and those that follow; `null` leaves the choice to the server. */
   async selectLayer(id: string | null): Promise<void> {
     const layer = this.#layers.find((layer) => layer.id === id);
-    if (id === null) this.#wanted = null;
-    else this.#wanted = { id, wish: layer === undefined ? { rid: id } : wishFor(layer) };
-    const session = this.#keeper.session;
-    if (session !== null) await this.#wish(session);
+    const wishOf = (id: string) => (layer === undefined ? { rid: id } : wishFor(layer));
+    await this.#choice.choose(id === null ? null : { id, wish: wishOf(id) });
   }
 
   /** Starts, or starts again after `failed` or `closed`. */
@@ -244,7 +241,7 @@ export class Player extends Emitter<PlayerEvents> {
   #listen(session: WhipWhepSession): void {
     this.#deafen();
     const { events: url, layer } = session.extensions ?? { events: null, layer: null };
-    if (layer !== null && this.#wanted !== null) void this.#wish(session);
+    if (layer !== null && this.#choice.chosen !== null) void this.#choice.tell(session);
     if (url === null) return;
     const events = new ViewerEvents(this.#options.createEventSource);
     this.#events = events;
@@ -279,31 +276,6 @@ export class Player extends Emitter<PlayerEvents> {
     if (layers.length === 0 && this.#layers.length === 0) return;
     this.#layers = layers;
     this.emit('layers', layers);
-  }
-
-  /** Asks for what is wanted once the wishes before have their answers, so that the last one stays. */
-  #wish(session: WhipWhepSession): Promise<void> {
-    this.#wishes = this.#wishes.then(() => this.#postWish(session));
-    return this.#wishes;
-  }
-
-  async #postWish(session: WhipWhepSession): Promise<void> {
-    const url = session.extensions?.layer ?? null;
-    const wanted = this.#wanted;
-    if (url === null || session !== this.#keeper.session) return;
-    try {
-      await postLayer(session.endpoint, url, wanted?.wish ?? {});
-    } catch (failure) {
-      if (wanted !== this.#wanted) return;
-      if (isFinal(failure)) {
-        // The publisher has no such layer any more: what the server chooses is better than what is not there.
-        this.#wanted = null;
-        this.emit('layers', this.#layers);
-      } else {
-        // The choice outlives a network that is away for a moment.
-        setTimeout(() => void this.#wish(session), WISH_RETRY_MS);
-      }
-    }
   }
 
   /** Plays from `url` before it stops playing from where it does, so that nothing is missed. */
@@ -361,11 +333,6 @@ export class Player extends Emitter<PlayerEvents> {
     this.#state = state;
     this.emit('state', state);
   }
-}
-
-/** Whether asking again is pointless. */
-function isFinal(failure: unknown): boolean {
-  return failure instanceof SessionFailure && (failure.kind === 'refused' || failure.kind === 'unauthorized');
 }
 
 /** Tells every receiver how long to hold media back; a browser that cannot be told goes on as it was. */
