@@ -115,6 +115,51 @@ test.each(['VP9', 'AV1'] as const)('%s reaches a viewer', async (codec) => {
   expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
 });
 
+/** Keeps the connections that the page makes from now on where the test finds them. */
+function keepConnections(): void {
+  const native = window.RTCPeerConnection;
+  const kept: RTCPeerConnection[] = [];
+  Object.assign(window, { keptConnections: kept });
+  window.RTCPeerConnection = class extends native {
+    constructor(configuration?: RTCConfiguration) {
+      super(configuration);
+      kept.push(this);
+    }
+  };
+}
+
+/**
+ * Frames of sound that came again behind those that were there, and how the page's newest connection offered sound. Chromium
+ * throws away every copy that it has no need of.
+ */
+async function redundancy(): Promise<{ again: number; offered: string }> {
+  const kept = (window as unknown as { keptConnections: RTCPeerConnection[] }).keptConnections;
+  const connection = kept[kept.length - 1];
+  const reports = [...((await connection?.getStats()) ?? new Map()).values()];
+  const sound = reports.find((report) => report.type === 'inbound-rtp' && report.kind === 'audio');
+  const offered = connection?.localDescription?.sdp.match(/^m=audio .*$/m)?.[0] ?? '';
+  return { again: sound?.packetsDiscarded ?? 0, offered };
+}
+
+test('every frame of sound reaches a viewer twice', async () => {
+  const name = nextRoom();
+  const viewer = await watch(name);
+  await waitForState(viewer, 'waiting');
+  await viewer.evaluate(keepConnections);
+  const publisher = await studio(name);
+  await publisher.evaluate(keepConnections);
+  await goLive(publisher, 'VP8');
+  await waitForState(viewer, 'playing');
+  await expectSound(viewer);
+  expect((await publisher.evaluate(redundancy)).offered).toMatch(/ 63 111 /);
+  expect((await viewer.evaluate(redundancy)).offered).toMatch(/ 63 /);
+  await expect
+    .poll(async () => (await viewer.evaluate(redundancy)).again, { timeout: 20_000 })
+    .toBeGreaterThan(50);
+  await nextSample(viewer, { audioCodec: 'opus' });
+  expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
+});
+
 test('the studio tells in plain words how the broadcast goes, and ends it', async () => {
   const name = nextRoom();
   const publisher = await studio(name);

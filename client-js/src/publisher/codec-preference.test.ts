@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { orderCodecs } from './codec-preference.ts';
+import { orderCodecs, redundantFirst } from './codec-preference.ts';
 
 const codecs = [
   { mimeType: 'video/VP8' },
@@ -27,4 +27,10 @@ test('the others keep their order', () => {
     'H264',
   ]);
   expect(orderCodecs(codecs, 'AV1')).toEqual(codecs);
+});
+
+test('redundant sound comes before what it repeats, where the browser has it', () => {
+  const sound = ['audio/opus', 'audio/red', 'audio/G722', 'audio/PCMU'].map((mimeType) => ({ mimeType }));
+  expect(redundantFirst(sound)).toEqual([sound[1], sound[0], sound[2], sound[3]]);
+  expect(redundantFirst([{ mimeType: 'audio/opus' }])).toBeNull();
 });

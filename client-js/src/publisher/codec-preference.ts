@@ -1,4 +1,4 @@
-/** The order in which the offer lists video codecs; the server takes the first that it knows. */
+/** The order in which the offer lists codecs; the server takes the first that it knows, and what belongs to it. */
 
 /** Video codecs that the server forwards. */
 export type VideoCodec = 'H264' | 'VP8' | 'VP9' | 'AV1' | 'H265';
@@ -19,6 +19,16 @@ export function orderCodecs<Codec extends CodecEntry>(
     return preferred === 'H264' ? h264Rank(codec.sdpFmtpLine ?? '') : 0;
   };
   return [...codecs].sort((a, b) => rank(a) - rank(b));
+}
+
+/**
+ * `codecs` with redundant sound (RFC 2198) first, which makes Chromium send each frame twice; `null` for a browser that
+ * does not know it.
+ */
+export function redundantFirst<Codec extends CodecEntry>(codecs: readonly Codec[]): Codec[] | null {
+  const isRed = ({ mimeType }: Codec) => mimeType.toLowerCase() === 'audio/red';
+  const red = codecs.filter(isRed);
+  return red.length === 0 ? null : [...red, ...codecs.filter((codec) => !isRed(codec))];
 }
 
 function h264Rank(format: string): number {

@@ -9,7 +9,7 @@ import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
 import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PublishSample, readPublish } from '../stats/publish-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
-import { orderCodecs, type VideoCodec } from './codec-preference.ts';
+import { orderCodecs, redundantFirst, type VideoCodec } from './codec-preference.ts';
 import { type Encoding, videoEncodings, worthScaling, worthSimulcast } from './encodings.ts';
 
 /** - `live`: the server receives us. The others are those of {@link SessionKeeper}; a publisher never waits. */
@@ -24,6 +24,12 @@ export interface PublisherOptions {
   readonly codec?: VideoCodec;
   /** Most that the video may take, in bit/s; 2.5 Mbit/s unless told otherwise. */
   readonly maxBitrateBps?: number;
+  /**
+   * Sends each frame of sound twice (RFC 2198), in browsers that can; on unless told otherwise. Sound that is lost on its way to
+   * the server cannot be asked for again, and every viewer would miss it; this costs as much again as the sound, which is
+   * little beside any picture.
+   */
+  readonly redundantAudio?: boolean;
   /** Sends three sizes instead of one (RFC 8853); see {@link worthSimulcast} for when, unless told otherwise. */
   readonly simulcast?: boolean;
   /**
@@ -134,11 +140,14 @@ export class Publisher extends Emitter<PublisherEvents> {
 
   #prepare(connection: RTCPeerConnection, maxBitrateBps: number): void {
     const streams = [new MediaStream()];
-    connection.addTransceiver(this.#tracks.audio ?? 'audio', {
+    const audio = connection.addTransceiver(this.#tracks.audio ?? 'audio', {
       direction: 'sendonly',
       streams,
       sendEncodings: [{ maxBitrate: AUDIO_MAX_BITRATE_BPS }],
     });
+    const sounds = RTCRtpSender.getCapabilities?.('audio')?.codecs;
+    const redundant = this.#options.redundantAudio === false ? null : redundantFirst(sounds ?? []);
+    if (redundant !== null && 'setCodecPreferences' in audio) audio.setCodecPreferences(redundant);
     const codec = this.#options.codec ?? 'H264';
     const video = this.#addVideo(connection, streams, maxBitrateBps, codec);
     const codecs = RTCRtpSender.getCapabilities?.('video')?.codecs;

@@ -97,6 +97,7 @@ fn media(payload_type: u8, mid_id: u8, transport_id: u8) -> NegotiatedMedia {
         mid: "1".to_owned(),
         codec: Codec { kind: CodecKind::Vp8, payload_type, fmtp: String::new() },
         rtx_payload_type: Some(payload_type + 1),
+        red_payload_type: None,
         extensions,
         feedback: Feedback { nack: true, pli: true, transport_cc: true, ..Feedback::default() },
         rids: Vec::new(),

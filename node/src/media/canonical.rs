@@ -1,6 +1,8 @@
-//! Header extensions under the node's own ids, so that rings, mirrors and legs need not know who numbered them.
+//! Header extensions and payload types under the node's own numbers, so that rings, mirrors and legs need not know who
+//! numbered them.
 //!
-//! The canonical id of a kind is its number plus one: at most 11, so it fits both forms of RFC 8285.
+//! The canonical id of a kind of extension is its number plus one: at most 11, so it fits both forms of RFC 8285. The canonical
+//! payload type says what the payload is, as a track has but one codec.
 
 use crate::media::extension::{ExtensionKind, ExtensionMap};
 use crate::media::rtp::{ExtensionForm, RtpHeader};
@@ -8,6 +10,30 @@ use crate::media::rtp::{ExtensionForm, RtpHeader};
 /// The canonical id of `kind`.
 pub fn canonical_id(kind: ExtensionKind) -> u8 {
     kind as u8 + 1
+}
+
+/// What the payload of a packet is, which its payload type says where packets are canonical.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PayloadForm {
+    /// What the codec says, and nothing else.
+    Plain = 0,
+    /// Redundant sound (RFC 2198), as its publisher sent it.
+    Redundant = 1,
+}
+
+impl PayloadForm {
+    /// That of a packet with canonical numbers.
+    pub fn of(header: &RtpHeader) -> Self {
+        if header.payload_type == Self::Redundant as u8 { Self::Redundant } else { Self::Plain }
+    }
+
+    /// Writes it to a packet.
+    pub fn mark(self, packet: &mut [u8]) {
+        if let Some(marker_and_type) = packet.get_mut(1) {
+            *marker_and_type = *marker_and_type & 0x80 | self as u8;
+        }
+    }
 }
 
 /// The kind of a canonical id.

@@ -6,6 +6,7 @@ mod h264;
 mod h265;
 mod nal;
 mod picture;
+pub mod red;
 mod scalability;
 mod vp8;
 mod vp9;

@@ -62,12 +62,13 @@ struct Track {
     extensions: ExtensionMap,
     payload_type: u8,
     rtx_payload_type: Option<u8>,
+    red_payload_type: Option<u8>,
 }
 
 impl Track {
     /// Whether `payload_type` is that of retransmissions; `None` if it is none of this track's.
     fn is_rtx(&self, payload_type: u8) -> Option<bool> {
-        if payload_type == self.payload_type {
+        if payload_type == self.payload_type || self.red_payload_type == Some(payload_type) {
             return Some(false);
         }
         (self.rtx_payload_type == Some(payload_type)).then_some(true)
@@ -96,6 +97,7 @@ impl Demux {
                 extensions: media.extensions,
                 payload_type: media.codec.payload_type,
                 rtx_payload_type: media.rtx_payload_type,
+                red_payload_type: media.red_payload_type,
             });
             // With RIDs, `a=ssrc` lines need not be in their order: only packets can tell.
             let announced = if media.rids.is_empty() { media.remote_ssrcs.as_slice() } else { &[] };

@@ -84,6 +84,8 @@ pub struct NegotiatedMedia {
     pub codec: Codec,
     /// Payload type of its retransmissions (RFC 4588), if agreed.
     pub rtx_payload_type: Option<u8>,
+    /// Payload type of redundant sound (RFC 2198) whose frames are of [`Self::codec`], if agreed.
+    pub red_payload_type: Option<u8>,
     /// Ids of the header extensions, as the offer numbered them.
     pub extensions: ExtensionMap,
     /// Feedback that both sides agreed on.

@@ -5,7 +5,8 @@
 
 use smallvec::SmallVec;
 
-use crate::media::canonical::canonical_id;
+use crate::media::canonical::{PayloadForm, canonical_id};
+use crate::media::codec::red::Redundancy;
 use crate::media::extension::{ExtensionKind, ExtensionMap};
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::rtp::{HeaderFields, MAX_WRITTEN_EXTENSIONS, RtpHeader, write_header};
@@ -32,6 +33,7 @@ const END_TO_END: [ExtensionKind; 5] = [
 pub struct LegClass {
     payload_type: u8,
     rtx_payload_type: Option<u8>,
+    red_payload_type: Option<u8>,
     extensions: ExtensionMap,
     mid: SmallVec<[u8; 16]>,
 }
@@ -50,6 +52,7 @@ impl LegClass {
         Self {
             payload_type: media.codec.payload_type,
             rtx_payload_type: media.rtx_payload_type,
+            red_payload_type: media.red_payload_type,
             extensions,
             mid: SmallVec::from_slice(media.mid.as_bytes()),
         }
@@ -70,6 +73,28 @@ impl LegClass {
     /// sequence number are zero. `send_time`: abs-send-time, 6.18 fixed-point seconds in 24 bits.
     pub fn header(&self, packet: &[u8], header: &RtpHeader, send_time: u32) -> HeaderTemplate {
         self.write(self.payload_type, packet, header, send_time)
+    }
+
+    /// As [`Self::header`], of a packet whose frame may stand behind `redundancy`: who did not agree on it gets the frame alone.
+    pub fn header_of_form(
+        &self,
+        packet: &[u8],
+        header: &RtpHeader,
+        redundancy: Option<Redundancy>,
+        send_time: u32,
+    ) -> HeaderTemplate {
+        let mut template = self.header(packet, header, send_time);
+        let Some(redundancy) = redundancy else { return template };
+        match self.red_payload_type.filter(|_| PayloadForm::of(header) == PayloadForm::Redundant) {
+            Some(red) => {
+                let [_, marker_and_type, ..] = &mut template.bytes;
+                *marker_and_type = *marker_and_type & 0x80 | red & 0x7F;
+                let foreign = redundancy.payload_type != self.payload_type;
+                template.frames_type = foreign.then_some(self.payload_type);
+            }
+            None => template.skip = redundancy.bytes,
+        }
+        template
     }
 
     fn write(&self, payload_type: u8, packet: &[u8], header: &RtpHeader, send_time: u32) -> HeaderTemplate {
@@ -106,8 +131,14 @@ impl LegClass {
             timestamp: header.timestamp,
             ssrc: 0,
         };
-        let mut template =
-            HeaderTemplate { bytes: [0; HEADER_MAX_BYTES], len: 0, twcc_at: 0, descriptor_at: 0 };
+        let mut template = HeaderTemplate {
+            bytes: [0; HEADER_MAX_BYTES],
+            len: 0,
+            twcc_at: 0,
+            descriptor_at: 0,
+            skip: 0,
+            frames_type: None,
+        };
         // A header that is too long for us loses what came from the publisher; ours always fits.
         let written = write_header(&mut template.bytes, &fields, &list)
             .or_else(|_| write_header(&mut template.bytes, &fields, list.get(..ours).unwrap_or_default()));
@@ -132,6 +163,10 @@ pub struct HeaderTemplate {
     twcc_at: u16,
     /// Offset of the dependency descriptor; 0 without one.
     descriptor_at: u16,
+    /// Bytes at the start of the payload that are not sent.
+    skip: u16,
+    /// What the frames of redundant sound are to be numbered with, if its publisher's number is another.
+    frames_type: Option<u8>,
 }
 
 /// What a leg puts into a copy of a [`HeaderTemplate`].
@@ -161,6 +196,19 @@ impl HeaderTemplate {
     /// Whether nothing could be written.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What is sent of a payload: its place and length.
+    #[inline]
+    pub fn sent_part(&self, start: u32, len: u32) -> (u32, u32) {
+        let skip = u32::from(self.skip);
+        (start + skip, len.saturating_sub(skip))
+    }
+
+    /// The payload type that the frames of redundant sound are to have instead of theirs.
+    #[inline]
+    pub fn frames_type(&self) -> Option<u8> {
+        self.frames_type
     }
 
     /// Whether each packet takes a transport-wide sequence number.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use aforo_node::config::{self, Layer, Origin};
 use aforo_node::media::canonical;
+use aforo_node::media::codec::red::{self, Redundancy};
 use aforo_node::media::codec::{self, CodecKind};
 use aforo_node::media::demux::unwrap_rtx;
 use aforo_node::media::extension::{ExtensionKind, ExtensionMap};
@@ -27,7 +28,7 @@ use aforo_node::token::KeySet;
 pub type Target = fn(&[u8]);
 
 /// Each parser by its name, which is also its corpus's folder.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("stun", stun),
     ("dtls", dtls),
     ("sdp", sdp_offer),
@@ -35,6 +36,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("rtp", rtp),
     ("rtcp", rtcp_compound),
     ("payload", payload),
+    ("red", redundant_sound),
     ("key", key),
     ("token", token),
     ("config", yaml),
@@ -165,6 +167,18 @@ fn payload(bytes: &[u8]) {
     let mut shifted = payload.to_vec();
     numbers.rewrite(shift, &mut shifted);
     assert_eq!(codec::picture_numbers(kind, &shifted), Some(numbers.shifted(shift)));
+}
+
+fn redundant_sound(bytes: &[u8]) {
+    let Some(found) = Redundancy::parse(bytes) else { return };
+    let older: usize = found.older_frames(bytes).map(|older| older.frame.len()).sum();
+    assert_eq!(found.older_frames(bytes).count(), usize::from(found.older_frames));
+    assert_eq!(older + 4 * usize::from(found.older_frames) + 1, usize::from(found.bytes));
+    assert!(usize::from(found.bytes) <= bytes.len());
+    let mut renumbered = bytes.to_vec();
+    red::renumber(&mut renumbered, 96);
+    let wanted = Redundancy { payload_type: 96, is_uniform: true, ..found };
+    assert_eq!(Redundancy::parse(&renumbered), Some(wanted));
 }
 
 fn key(bytes: &[u8]) {

@@ -129,6 +129,7 @@ impl TrackPlan {
             mid: self.mid.to_owned(),
             codec: Codec { kind: self.codec, payload_type: self.payload_type, fmtp: String::new() },
             rtx_payload_type: self.rtx_payload_type,
+            red_payload_type: None,
             extensions,
             feedback: Feedback {
                 nack: self.nack,

@@ -21,6 +21,7 @@ fn media(kind: CodecKind, mid: &str, rids: &[&str], remote_ssrcs: &[SsrcPair]) -
         mid: mid.to_owned(),
         codec: Codec { kind, payload_type: if video { 96 } else { 111 }, fmtp: String::new() },
         rtx_payload_type: video.then_some(97),
+        red_payload_type: None,
         extensions,
         feedback: Feedback::default(),
         rids: rids.iter().map(|rid| (*rid).to_owned()).collect(),

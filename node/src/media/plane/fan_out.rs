@@ -187,13 +187,14 @@ impl<T: Transmit> Passing<'_, '_, T> {
     fn send(&mut self, packet: &WindowPacket, header: &HeaderTemplate, place: &Place) {
         let Some(index) = self.mapping.out_index(packet.index, place.number) else { return };
         let timestamp = self.mapping.timestamp(packet.header.timestamp);
-        let payload = self.ring.bytes(packet.payload_start, packet.payload_len);
+        let (start, len) = header.sent_part(packet.payload_start, packet.payload_len);
+        let payload = self.ring.bytes(start, len);
         let rewrite = Rewrite::of(&self.mapping, place, packet.picture);
         let (ssrc, at_micros) = (self.leg.ssrc, self.exit.at_micros);
         let outgoing = Outgoing { header, ssrc, index, timestamp, payload, at_micros, rewrite };
         match self.transport.send(&outgoing, self.exit.batch, self.exit.transmit) {
             Some(bytes) => {
-                self.leg.sent(index, timestamp, packet.payload_len);
+                self.leg.sent(index, timestamp, len);
                 self.packets += 1;
                 self.bytes += bytes as u64;
             }

@@ -1,5 +1,6 @@
 //! The publisher's side: its packets become packets of tracks, and what it has to be told is gathered here.
 
+mod canonicalise;
 mod feedback;
 mod timeline;
 
@@ -11,10 +12,9 @@ use super::clock::SenderClock;
 use super::quality::{Quality, ratio};
 use super::track::{Arrived, LAYERS_MAX, Layer, Source, Track};
 use super::{Plane, PlaneError, Role};
-use crate::media::canonical;
 use crate::media::counters::Counters;
 use crate::media::demux::{Demux, Route, unwrap_rtx};
-use crate::media::extension::{ExtensionKind, ExtensionMap};
+use crate::media::extension::ExtensionKind;
 use crate::media::gather;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::PeerKey;
@@ -24,6 +24,7 @@ use crate::media::rtp::RtpHeader;
 use crate::media::spec::{IngestSpec, IngestTrack, Layers, PlaneEvent};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
+use canonicalise::canonicalise;
 use timeline::{Timeline, WallClock};
 
 /// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
@@ -234,7 +235,9 @@ impl Plane {
         if track.source != (Source::Publisher { place: peer.index, number: route.track }) {
             return self.counters.rtp_unmapped += 1;
         }
-        canonicalise(packet, &from.media.extensions);
+        let Some(packet) = canonicalise(packet, &from.media) else {
+            return self.counters.rtp_malformed += 1;
+        };
         from.timeline.carry_on(now, packet);
         let (keyframe, waited) = match track.arrive(now, route.layer, received.index, packet) {
             Arrived::New { keyframe, waited } => (keyframe, waited),
@@ -333,12 +336,5 @@ impl Plane {
             before.filter(|_| track.timeline.follows()).map(|clock| clock.at(arrival, clock_rate_hz).0)
         });
         self.set_clock(now, place, route.layer, SenderClock { ntp, rtp_timestamp, at: arrival });
-    }
-}
-
-/// Renumbers the extensions of a publisher's packet; see [`canonical`].
-fn canonicalise(packet: &mut [u8], ids: &ExtensionMap) {
-    if let Ok(header) = RtpHeader::parse(packet) {
-        canonical::renumber(packet, &header, ids);
     }
 }

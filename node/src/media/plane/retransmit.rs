@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::track::Track;
+use super::track::{Track, redundancy};
 use super::transport::{Outgoing, Rewrite, SendTime};
 use super::viewer::Resend;
 use super::{Plane, Role};
@@ -123,8 +123,12 @@ fn prepare(
     let rewrite = Rewrite { picture: None, ..whole };
     let class = &track.classes.get(usize::from(leg.class))?.class;
     let timestamp = leg.timestamp(out, &mapping, header.timestamp);
+    let redundancy = redundancy(&header, packet.get(header.payload())?);
+    let skipped = redundancy.map_or(0, |redundancy| usize::from(redundancy.bytes));
     match (leg.rtx_ssrc, class.rtx_header(packet, &header, send_time)) {
         (Some(ssrc), Some(rtx)) => {
+            // Its payload type stands for the plain codec (RFC 4588 §8.6), and one frame is what is missing.
+            let payload = payload.get(skipped..)?;
             let (osn, rest) = scratch.split_first_chunk_mut::<OSN_BYTES>()?;
             *osn = (out as u16).to_be_bytes();
             copy_as_sent(&whole, payload, rest)?;
@@ -139,8 +143,10 @@ fn prepare(
             })
         }
         _ if class.is_verbatim() => {
+            let header = class.header_of_form(packet, &header, redundancy, send_time);
+            let (start, _) = header.sent_part(0, 0);
+            let payload = payload.get(start as usize..)?;
             copy_as_sent(&whole, payload, scratch)?;
-            let header = class.header(packet, &header, send_time);
             Some(Prepared {
                 header,
                 ssrc: leg.ssrc,

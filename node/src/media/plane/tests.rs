@@ -10,6 +10,7 @@ mod feedback;
 mod forwarding;
 mod gathering;
 mod ladder;
+mod redundancy;
 mod republish;
 mod retransmission;
 mod scalable;

@@ -11,6 +11,8 @@ use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::departure::Company;
+use crate::media::canonical::PayloadForm;
+use crate::media::codec::red::Redundancy;
 use crate::media::codec::{CodecKind, MediaKind, Point, dimensions, picture_numbers, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
@@ -199,6 +201,7 @@ impl Track {
             begins_picture,
             position,
             picture: picture_numbers(codec, payload),
+            redundancy: redundancy(&header, payload),
         });
         if flows && !late {
             layer.newest = Some((now, header.timestamp));
@@ -284,7 +287,12 @@ impl Track {
                         packet.payload_start - packet.header.header_len() as u32,
                         packet.header.header_len() as u32,
                     );
-                    headers.push(class.class.header(bytes, &packet.header, send_time));
+                    headers.push(class.class.header_of_form(
+                        bytes,
+                        &packet.header,
+                        packet.redundancy,
+                        send_time,
+                    ));
                 }
             }
         }
@@ -362,6 +370,11 @@ impl Track {
         }
         self.legs.get(place).map(|moved| moved.peer)
     }
+}
+
+/// What stands before the frame of a packet's `payload`, if anything does.
+pub(super) fn redundancy(header: &RtpHeader, payload: &[u8]) -> Option<Redundancy> {
+    (PayloadForm::of(header) != PayloadForm::Plain).then(|| Redundancy::parse(payload)).flatten()
 }
 
 /// Takes the padding off. A packet of nothing but padding keeps one byte of it: its sequence number must reach the viewers,

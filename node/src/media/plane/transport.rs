@@ -1,6 +1,6 @@
 //! The sending side of a peer: where packets go, the key that seals them, and the numbers that all of its tracks share.
 
-use crate::media::codec::{PictureNumbers, PictureShift};
+use crate::media::codec::{PictureNumbers, PictureShift, red};
 use crate::media::estimate::SentLog;
 use crate::media::leg::Mapping;
 use crate::media::numbering::Place;
@@ -114,14 +114,18 @@ impl Transport {
         }
         let nonce = (packet.ssrc, packet.index);
         let written = packet.header.write(out, &fields);
-        let sealed = match packet.rewrite.picture {
-            None => self.rtp.seal(nonce, out, header_bytes, packet.payload),
-            Some((numbers, shift)) => {
-                // One copy more, of bytes that sealing reads anyway; only viewers that changed layers pay for it.
+        let sealed = match (packet.rewrite.picture, packet.header.frames_type()) {
+            (None, None) => self.rtp.seal(nonce, out, header_bytes, packet.payload),
+            (picture, frames_type) => {
+                // One copy more, of bytes that sealing reads anyway; only viewers that changed layers pay for it, and those who
+                // number their codecs otherwise than a publisher of redundant sound.
                 let end = header_bytes + packet.payload.len();
                 if let Some(place) = out.get_mut(header_bytes..end) {
                     place.copy_from_slice(packet.payload);
-                    numbers.rewrite(shift, place);
+                    if let Some((numbers, shift)) = picture {
+                        numbers.rewrite(shift, place);
+                    }
+                    frames_type.into_iter().for_each(|number| red::renumber(place, number));
                 }
                 self.rtp.seal_in_place(nonce, out, header_bytes)
             }

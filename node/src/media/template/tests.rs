@@ -14,6 +14,7 @@ fn media(ids: &[(ExtensionKind, u8)]) -> NegotiatedMedia {
         mid: "1".to_owned(),
         codec: Codec { kind: CodecKind::Vp8, payload_type: 101, fmtp: String::new() },
         rtx_payload_type: Some(102),
+        red_payload_type: None,
         extensions,
         feedback: Feedback { nack: true, ..Default::default() },
         rids: Vec::new(),

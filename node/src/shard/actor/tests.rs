@@ -161,6 +161,7 @@ fn opus(ssrc: u32, publishes: bool) -> NegotiatedMedia {
         mid: "0".to_owned(),
         codec: Codec { kind: CodecKind::Opus, payload_type: 111, fmtp: String::new() },
         rtx_payload_type: None,
+        red_payload_type: None,
         extensions: ExtensionMap::default(),
         feedback: Feedback::default(),
         rids: Vec::new(),

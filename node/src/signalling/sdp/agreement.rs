@@ -56,8 +56,22 @@ pub(super) struct Accepted<'a> {
     pub(super) rtpmap: String,
     /// `a=fmtp` of the answer; empty for none.
     pub(super) fmtp: String,
+    /// Redundant sound (RFC 2198), if it is agreed on.
+    pub(super) red: Option<Red>,
     pub(super) extmap_lines: Vec<String>,
     pub(super) rid_lines: Vec<String>,
+}
+
+/// Redundant sound as it stands in the answer.
+#[derive(Debug)]
+pub(super) struct Red {
+    pub(super) payload_type: u8,
+    /// `a=rtpmap` and `a=fmtp`, as the offer wrote them.
+    pub(super) rtpmap: String,
+    pub(super) fmtp: String,
+    /// Whether the offer has it before the codec itself. A publisher sends what comes first (RFC 3264 §6.1), so it is the
+    /// publisher that decides whether its uplink carries everything twice.
+    pub(super) first: bool,
 }
 
 /// Decides about every section, in their order. With at least one accepted.
@@ -150,7 +164,8 @@ fn check_payload_types(plans: &[Plan<'_>]) -> Result<(), Refusal> {
     for plan in plans {
         let Plan::Accepted(accepted) = plan else { continue };
         let media = &accepted.media;
-        for payload_type in [Some(media.codec.payload_type), media.rtx_payload_type].into_iter().flatten() {
+        let types = [Some(media.codec.payload_type), media.rtx_payload_type, media.red_payload_type];
+        for payload_type in types.into_iter().flatten() {
             if seen.contains(&payload_type) {
                 return Err(malformed("one payload type means two codecs"));
             }
@@ -291,6 +306,7 @@ fn accept<'a>(
     let mut feedback = chosen.feedback;
     feedback.transport_cc &= extensions.map.id(ExtensionKind::TransportWideCc).is_some();
     let rtx = format::rtx(formats, chosen.payload_type).filter(|_| feedback.nack);
+    let red = (codec == CodecKind::Opus).then(|| red(formats, chosen)).flatten();
     Accepted {
         section,
         media: NegotiatedMedia {
@@ -298,6 +314,7 @@ fn accept<'a>(
             mid: section.mid.clone().unwrap_or_default(),
             codec: Codec { kind: codec, payload_type: chosen.payload_type, fmtp: chosen.fmtp.to_string() },
             rtx_payload_type: rtx,
+            red_payload_type: red.as_ref().map(|red| red.payload_type),
             extensions: extensions.map,
             feedback,
             rids: Vec::new(),
@@ -306,7 +323,20 @@ fn accept<'a>(
         },
         rtpmap: chosen.rtpmap.to_owned(),
         fmtp: chosen.fmtp.to_string(),
+        red,
         extmap_lines: extensions.lines,
         rid_lines: Vec::new(),
     }
+}
+
+fn red(formats: &[Format<'_>], chosen: &Format<'_>) -> Option<Red> {
+    let red = format::red(formats, chosen)?;
+    let mut order = formats.iter().map(|format| format.payload_type);
+    let first = order.find(|known| [red.payload_type, chosen.payload_type].contains(known));
+    Some(Red {
+        payload_type: red.payload_type,
+        rtpmap: red.rtpmap.to_owned(),
+        fmtp: red.fmtp.to_string(),
+        first: first == Some(red.payload_type),
+    })
 }

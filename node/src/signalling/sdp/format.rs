@@ -36,10 +36,24 @@ impl Format<'_> {
         })
     }
 
+    fn is_red_of(&self, other: &Format<'_>) -> bool {
+        let rate = |format: &Self| format.rtpmap.split_once('/').map(|(_, rate)| rate.trim().to_owned());
+        let mut frames = self.fmtp.split('/').map(|frame| frame.trim().parse::<u8>());
+        self.name().eq_ignore_ascii_case("red")
+            && rate(self) == other.rtpmap.split_once('/').map(|(_, rate)| rate.trim().to_owned())
+            && self.fmtp.contains('/')
+            && frames.all(|frame| frame == Ok(other.payload_type))
+    }
+
     fn is_rtx_of(&self, payload_type: u8) -> bool {
         self.name().eq_ignore_ascii_case("rtx")
             && parameter(&self.fmtp, "apt").and_then(|apt| apt.parse().ok()) == Some(payload_type)
     }
+}
+
+/// The format of redundant sound whose frames are all of `chosen` (RFC 2198 §5).
+pub(super) fn red<'a, 'b>(formats: &'b [Format<'a>], chosen: &Format<'_>) -> Option<&'b Format<'a>> {
+    formats.iter().find(|format| format.is_red_of(chosen))
 }
 
 /// The value of `name` in an `a=fmtp` value such as `apt=96` or `a=1;b=2`, names matched without case.

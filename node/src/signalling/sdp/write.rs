@@ -86,14 +86,8 @@ fn write_rejected(lines: &mut Lines, section: &Section) {
 fn write_kept(lines: &mut Lines, outline: &Outline<'_>, accepted: &Accepted<'_>, flow: Option<Direction>) {
     let (section, media) = (accepted.section, &accepted.media);
     let address = default_address(outline.local);
-    let payload_type = media.codec.payload_type;
-    let rtx = media.rtx_payload_type.map(|rtx| format!(" {rtx}")).unwrap_or_default();
-    lines.line(format_args!(
-        "m={} {} {} {payload_type}{rtx}",
-        section.media,
-        address.port(),
-        section.protocol
-    ));
+    let formats = format_list(accepted);
+    lines.line(format_args!("m={} {} {} {formats}", section.media, address.port(), section.protocol));
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
     lines.line(format_args!("c=IN {family} {}", address.ip()));
     if let Some(mid) = &section.mid {
@@ -157,6 +151,15 @@ pub(super) fn write_candidates(lines: &mut Lines, local: &LocalTransport) {
     lines.line(format_args!("a=end-of-candidates"));
 }
 
+/// The payload types of the `m=` line, the preferred one first.
+fn format_list(accepted: &Accepted<'_>) -> String {
+    let media = &accepted.media;
+    let red = |first| accepted.red.as_ref().filter(|red| red.first == first).map(|red| red.payload_type);
+    let types = [red(true), Some(media.codec.payload_type), media.rtx_payload_type, red(false)];
+    let types: Vec<String> = types.into_iter().flatten().map(|number| number.to_string()).collect();
+    types.join(" ")
+}
+
 fn write_format(lines: &mut Lines, accepted: &Accepted<'_>) {
     let payload_type = accepted.media.codec.payload_type;
     lines.line(format_args!("a=rtpmap:{payload_type} {}", accepted.rtpmap));
@@ -169,6 +172,10 @@ fn write_format(lines: &mut Lines, accepted: &Accepted<'_>) {
     if let Some(rtx) = accepted.media.rtx_payload_type {
         lines.line(format_args!("a=rtpmap:{rtx} rtx/{}", accepted.media.codec.kind.clock_rate_hz()));
         lines.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
+    }
+    if let Some(red) = &accepted.red {
+        lines.line(format_args!("a=rtpmap:{} {}", red.payload_type, red.rtpmap));
+        lines.line(format_args!("a=fmtp:{} {}", red.payload_type, red.fmtp));
     }
     for line in &accepted.rid_lines {
         lines.line(format_args!("a=rid:{line}"));

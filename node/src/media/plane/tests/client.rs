@@ -26,6 +26,12 @@ pub(super) struct Setup {
     /// The shard where the tracks enter.
     pub(super) origin: u8,
     pub(super) audio: bool,
+    /// Whether redundant sound is agreed on, with payload type [`RED`].
+    pub(super) red: bool,
+    /// Whether sound may be asked for again.
+    pub(super) audio_nack: bool,
+    /// Of a viewer's sound.
+    pub(super) audio_type: u8,
     /// Of the video.
     pub(super) codec: CodecKind,
     /// Whether viewers take dependency descriptors.
@@ -40,11 +46,20 @@ impl Default for Setup {
             rids: Vec::new(),
             origin: 0,
             audio: false,
+            red: false,
+            audio_nack: false,
+            audio_type: 109,
             codec: CodecKind::Vp8,
             descriptors: true,
         }
     }
 }
+
+/// Payload type of redundant sound, in both directions.
+pub(super) const RED: u8 = 63;
+
+/// Payload type of a publisher's sound.
+pub(super) const OPUS: u8 = 111;
 
 /// Ids that the publisher gave to its extensions.
 pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 7] = [
@@ -85,8 +100,14 @@ fn media(
         mid: if video { "1" } else { "0" }.to_owned(),
         codec: Codec { kind: codec, payload_type: payload_types.0, fmtp: String::new() },
         rtx_payload_type: (video && setup.rtx).then_some(payload_types.1),
+        red_payload_type: (!video && setup.red).then_some(RED),
         extensions: extensions(ids),
-        feedback: Feedback { nack: video, pli: video, transport_cc: true, ..Default::default() },
+        feedback: Feedback {
+            nack: video || setup.audio_nack,
+            pli: video,
+            transport_cc: true,
+            ..Default::default()
+        },
         rids: Vec::new(),
         remote_ssrcs: Vec::new(),
         local_ssrc: None,
@@ -235,7 +256,7 @@ impl Publisher {
         video.remote_ssrcs = vec![SsrcPair { primary: PUBLISHER_VIDEO_SSRC, rtx }];
         let mut tracks = vec![IngestTrack { id: VIDEO, media: video }];
         if setup.audio {
-            let mut audio = media(setup, MediaKind::Audio, &PUBLISHER_IDS, (111, 0));
+            let mut audio = media(setup, MediaKind::Audio, &PUBLISHER_IDS, (OPUS, 0));
             audio.remote_ssrcs = vec![SsrcPair { primary: PUBLISHER_AUDIO_SSRC, rtx: None }];
             tracks.push(IngestTrack { id: AUDIO, media: audio });
         }
@@ -263,8 +284,13 @@ impl Publisher {
     }
 
     pub(super) fn audio(&mut self, sequence: u16, payload: &[u8]) -> Vec<u8> {
+        self.sound(OPUS, sequence, payload)
+    }
+
+    /// A packet of sound with this payload type.
+    pub(super) fn sound(&mut self, payload_type: u8, sequence: u16, payload: &[u8]) -> Vec<u8> {
         let sent = Sent { timestamp: u32::from(sequence) * 960, ..Sent::frame(sequence, false) };
-        self.packet((111, PUBLISHER_AUDIO_SSRC), &sent, &[(9, b"0"), (1, &[0x85])], payload)
+        self.packet((payload_type, PUBLISHER_AUDIO_SSRC), &sent, &[(9, b"0"), (1, &[0x85])], payload)
     }
 
     fn packet(
@@ -320,7 +346,7 @@ impl Viewer {
         let origin = ShardId(setup.origin);
         let mut tracks = vec![EgressTrack { id: VIDEO, origin, media: video }];
         if setup.audio {
-            let mut audio = media(setup, MediaKind::Audio, &VIEWER_IDS, (109, 0));
+            let mut audio = media(setup, MediaKind::Audio, &VIEWER_IDS, (setup.audio_type, 0));
             audio.local_ssrc = Some(SsrcPair { primary: self.audio_ssrc, rtx: None });
             tracks.push(EgressTrack { id: AUDIO, origin, media: audio });
         }

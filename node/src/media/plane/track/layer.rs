@@ -7,6 +7,7 @@ use super::super::keyframe::KeyframeRequests;
 use super::super::report::PartReport;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
+use crate::media::codec::red::Redundancy;
 use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, spatial_size};
 use crate::media::extension::ExtensionKind;
 use crate::media::numbering::Place;
@@ -55,6 +56,8 @@ pub(in super::super) struct WindowPacket {
     pub(in super::super) position: Option<Position>,
     /// What a leg that changed layers has to rewrite.
     pub(in super::super) picture: Option<PictureNumbers>,
+    /// What stands before the packet's own frame, where sound is redundant.
+    pub(in super::super) redundancy: Option<Redundancy>,
 }
 
 /// Where a keyframe begins.

@@ -14,6 +14,7 @@ fn media(codecs: &[(CodecKind, &str)]) -> Vec<NegotiatedMedia> {
         mid: "0".to_owned(),
         codec: Codec { kind: *kind, payload_type: 100, fmtp: (*fmtp).to_owned() },
         rtx_payload_type: None,
+        red_payload_type: None,
         extensions: ExtensionMap::default(),
         feedback: Feedback::default(),
         rids: Vec::new(),

@@ -36,8 +36,16 @@ fn chromium_plays_h264_by_the_payload_type_of_its_profile() {
     assert_eq!(audio.local_ssrc, Some(SsrcPair { primary: 1_000, rtx: None }));
     assert_lines(
         section(&sdp, "audio"),
-        &["a=sendonly", "a=msid:aforo-test audio", "a=ssrc:1000 cname:aforo-test"],
+        &[
+            "m=audio 7800 UDP/TLS/RTP/SAVPF 111 63",
+            "a=sendonly",
+            "a=msid:aforo-test audio",
+            "a=ssrc:1000 cname:aforo-test",
+            "a=rtpmap:63 red/48000/2",
+            "a=fmtp:63 111/111",
+        ],
     );
+    assert_eq!(audio.red_payload_type, Some(63));
 }
 
 #[test]

@@ -51,8 +51,41 @@ fn chromium_gets_one_codec_with_its_retransmissions() {
     assert!(section(&sdp, "audio").contains("a=candidate:"));
     assert_lines(
         section(&sdp, "audio"),
-        &["m=audio 7800 UDP/TLS/RTP/SAVPF 111", "a=fmtp:111 minptime=10;useinbandfec=1"],
+        &[
+            "m=audio 7800 UDP/TLS/RTP/SAVPF 111 63",
+            "a=fmtp:111 minptime=10;useinbandfec=1",
+            "a=rtpmap:63 red/48000/2",
+            "a=fmtp:63 111/111",
+        ],
     );
+    assert_eq!(media(&negotiated, MediaKind::Audio).red_payload_type, Some(63));
+}
+
+/// Chromium sends redundant sound where the answer has it before the codec.
+#[test]
+fn redundant_sound_comes_first_where_the_publisher_has_it_first() {
+    let offer = fixture("chromium-publish").replace("SAVPF 111 63", "SAVPF 63 111");
+    let (sdp, negotiated) = publish(&offer).unwrap();
+    let audio = media(&negotiated, MediaKind::Audio);
+    assert_eq!((audio.codec.payload_type, audio.red_payload_type), (111, Some(63)));
+    assert_lines(&sdp, &["m=audio 7800 UDP/TLS/RTP/SAVPF 63 111", "a=fmtp:63 111/111"]);
+}
+
+#[test]
+fn redundant_sound_of_something_else_is_not_taken() {
+    for (from, to) in [
+        ("a=fmtp:63 111/111", "a=fmtp:63 111/9"),
+        ("a=fmtp:63 111/111", "a=fmtp:63 111"),
+        ("a=fmtp:63 111/111", "a=x"),
+        ("red/48000/2", "red/8000"),
+    ] {
+        let (sdp, negotiated) = publish(&fixture("chromium-publish").replace(from, to)).unwrap();
+        assert_eq!(media(&negotiated, MediaKind::Audio).red_payload_type, None, "{to}");
+        assert_lines(&sdp, &["m=audio 7800 UDP/TLS/RTP/SAVPF 111"]);
+        assert_no_line_with(&sdp, ":63 ");
+    }
+    let (_, negotiated) = publish(&fixture("firefox-publish")).unwrap();
+    assert_eq!(media(&negotiated, MediaKind::Audio).red_payload_type, None);
 }
 
 #[test]
