@@ -20,6 +20,7 @@ use super::body::BodyLimits;
 use super::endpoint::Target;
 use super::events::OpenStreams;
 use super::listener;
+use super::location::Origin;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use super::room_list::RoomList;
@@ -65,8 +66,8 @@ pub struct App {
     pub body: BodyLimits,
     /// Servers for clients' `Link` headers.
     pub turn: Turn,
-    /// What session addresses start with, if configured.
-    pub public_url: Option<String>,
+    /// What session addresses start with.
+    pub origin: Origin,
     /// Origins that may use the API.
     pub cors_origins: Vec<String>,
     /// The list of rooms, for many who look.
@@ -127,7 +128,10 @@ impl App {
                 time: Duration::from_secs(config.limits.request_timeout_seconds.into()),
             },
             turn: config.turn.clone(),
-            public_url: config.http.public_url.clone(),
+            origin: Origin {
+                public_url: config.http.public_url.clone(),
+                trust_forwarded: config.http.trust_forwarded,
+            },
             cors_origins: config.http.cors_origins.clone(),
             room_list: RoomList::default(),
             event_streams,

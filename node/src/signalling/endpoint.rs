@@ -100,7 +100,7 @@ async fn join(
         return Err(Problem::Draining);
     }
     body::require_type(request, SDP)?;
-    let base = location::base(app.public_url.as_deref(), request)?;
+    let base = location::base(&app.origin, request)?;
     let offer = body::read_text(request, payload, app.body).await?;
     let entry = Entry { session: SessionId::random(), etag: rand::rng().random(), target };
     trace.describe(|| entry.attributes());

@@ -16,12 +16,14 @@ pub fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     let mut any_header = false;
     for value in headers.get_all(IF_MATCH) {
         any_header = true;
-        let value = value.to_str().map_err(|_| Problem::IfMatch)?;
-        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            match item {
-                "*" | "\"*\"" => return Ok(IfMatch::Any),
-                item => tags.extend(tag(item)?),
+        let mut rest = next_item(value.as_bytes());
+        while !rest.is_empty() {
+            if let Some(after) = ["\"*\"", "*"].iter().find_map(|star| rest.strip_prefix(star.as_bytes())) {
+                return item_ends(after).then_some(IfMatch::Any).ok_or(Problem::IfMatch);
             }
+            let (tag, after) = tag(rest).filter(|(_, after)| item_ends(after)).ok_or(Problem::IfMatch)?;
+            tags.extend(tag);
+            rest = next_item(after);
         }
     }
     match any_header {
@@ -30,19 +32,33 @@ pub fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     }
 }
 
-/// One of our tags; `None` for a good tag that cannot be one.
-fn tag(item: &str) -> Result<Option<u64>, Problem> {
-    let (weak, quoted) = match item.strip_prefix("W/") {
-        Some(rest) => (true, rest),
-        None => (false, item),
+/// What follows spaces and commas: items of a list may be empty (RFC 9110 §5.6.1.2).
+fn next_item(list: &[u8]) -> &[u8] {
+    let start = list.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','));
+    start.and_then(|start| list.get(start..)).unwrap_or_default()
+}
+
+/// Whether an item of a list ends where `rest` begins.
+fn item_ends(rest: &[u8]) -> bool {
+    matches!(rest.trim_ascii_start().first(), None | Some(b','))
+}
+
+/// The entity tag that a list begins with, and what follows it; no number for a good tag that cannot be one of ours. A tag
+/// may have commas in it (`etagc`, RFC 9110 §8.8.3).
+fn tag(list: &[u8]) -> Option<(Option<u64>, &[u8])> {
+    let (weak, quoted) = match list.strip_prefix(b"W/") {
+        Some(quoted) => (true, quoted),
+        None => (false, list),
     };
-    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(Problem::IfMatch)?;
-    if inner.contains('"') {
-        return Err(Problem::IfMatch);
+    let opaque = quoted.strip_prefix(b"\"")?;
+    let (inner, rest) = opaque.split_at_checked(opaque.iter().position(|byte| *byte == b'"')?)?;
+    if !inner.iter().all(|byte| matches!(byte, 0x21..=0x7E | 0x80..)) {
+        return None;
     }
     let ours =
-        !weak && inner.len() == 16 && inner.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    Ok(u64::from_str_radix(inner, 16).ok().filter(|_| ours))
+        !weak && inner.len() == 16 && inner.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = std::str::from_utf8(inner).ok().filter(|_| ours);
+    Some((number.and_then(|inner| u64::from_str_radix(inner, 16).ok()), rest.get(1..)?))
 }
 
 #[cfg(test)]
@@ -84,8 +100,26 @@ mod tests {
     }
 
     #[test]
-    fn unquoted_tags_are_refused() {
-        for text in ["00000000000000ff", "\"a", "a\"", "\"a\"b\""] {
+    fn a_tag_may_have_commas_in_it() {
+        assert_eq!(read(&["\"a,b\""]), Some(IfMatch::Tags(vec![])));
+        assert_eq!(read(&["\"a,b\",\"00000000000000ff\""]), Some(IfMatch::Tags(vec![0xff])));
+        assert_eq!(read(&["\",\" ,, W/\"*,\",\t\"00000000000000ff\" ,"]), Some(IfMatch::Tags(vec![0xff])));
+        assert_eq!(read(&["\",*,\""]), Some(IfMatch::Tags(vec![])));
+    }
+
+    #[test]
+    fn what_is_no_list_of_tags_is_refused() {
+        for text in [
+            "00000000000000ff",
+            "\"a",
+            "a\"",
+            "\"a\"b\"",
+            "\"a\" \"b\"",
+            "\"a b\"",
+            "w/\"a\"",
+            "*a",
+            "\"a\",b",
+        ] {
             assert_eq!(read(&[text]), None, "{text}");
         }
     }

@@ -44,7 +44,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// `POST …/sse`: 201 with the address of a new event stream.
 pub async fn open(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app)?;
-    let base = location::base(app.public_url.as_deref(), &request)?;
+    let base = location::base(&app.origin, &request)?;
     let wanted = body::read_text(&request, payload, app.body).await?;
     let kinds = match wanted.trim() {
         "" => EventKinds::every(),
@@ -83,7 +83,7 @@ fn named(request: &HttpRequest) -> Result<(Target, SessionId, StreamNumber), Pro
 /// `GET …/sse/{number}`: the events, for as long as the session lasts.
 pub async fn listen(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session, number) = named(&request)?;
-    let base = location::base(app.public_url.as_deref(), &request)?;
+    let base = location::base(&app.origin, &request)?;
     let endpoint = location::of_endpoint(&base, Role::Viewer, &room, &stream);
     let feed = app.ask_room(&room, ListenToEvents { session, stream, number }).await?;
     // Not before it is known that there is one: whoever invents addresses must not keep listeners out.

@@ -1,6 +1,7 @@
-//! Addresses that we hand out: absolute, as the client would write them, whatever proxies stand between.
+//! Addresses that we hand out: absolute, as the client would write them, whatever trusted proxies stand between.
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HOST;
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
@@ -23,13 +24,39 @@ pub fn of_endpoint(base: &str, role: Role, room: &RoomName, stream: &StreamName)
     format!("{base}/{protocol}/{room}/{stream}")
 }
 
-/// Scheme and authority: as configured, or as the request and the proxies in front of us say.
-pub fn base(configured: Option<&str>, request: &HttpRequest) -> Result<String, Problem> {
-    if let Some(url) = configured {
+/// Where session addresses begin.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Scheme and authority, if they are configured; then nothing else counts.
+    pub public_url: Option<String>,
+    /// Whether a proxy in front says which scheme and host the client used. From anybody else these headers are the
+    /// client's own words.
+    pub trust_forwarded: bool,
+}
+
+/// Scheme and authority: as configured, or as the request says, or the trusted proxy in front of us.
+///
+/// # Errors
+///
+/// [`Problem::Host`] if what they say is no host name, or no scheme of HTTP.
+pub fn base(origin: &Origin, request: &HttpRequest) -> Result<String, Problem> {
+    if let Some(url) = &origin.public_url {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    let connection = request.connection_info();
-    let (scheme, host) = (connection.scheme(), connection.host());
+    if origin.trust_forwarded {
+        let connection = request.connection_info();
+        return written(connection.scheme(), connection.host());
+    }
+    let scheme = if request.app_config().secure() { "https" } else { "http" };
+    let host = match request.headers().get(HOST) {
+        Some(host) => host.to_str().map_err(|_| Problem::Host)?,
+        // HTTP/1.0 may leave it out. Then we are where the request found us.
+        None => request.app_config().host(),
+    };
+    written(scheme, host)
+}
+
+fn written(scheme: &str, host: &str) -> Result<String, Problem> {
     // The host goes into a header of ours; and whoever reads the address must not be led astray by odd characters.
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
@@ -46,37 +73,48 @@ mod tests {
 
     use super::*;
 
-    fn of(headers: &[(&'static str, &'static str)]) -> Option<String> {
+    const TRUSTING: Origin = Origin { public_url: None, trust_forwarded: true };
+    const DISTRUSTING: Origin = Origin { public_url: None, trust_forwarded: false };
+
+    fn of(origin: &Origin, headers: &[(&'static str, &'static str)]) -> Option<String> {
         let request =
             headers.iter().fold(TestRequest::post(), |request, header| request.insert_header(*header));
-        base(None, &request.to_http_request()).ok()
+        base(origin, &request.to_http_request()).ok()
     }
 
     #[test]
     fn the_host_of_the_request_is_used() {
-        assert_eq!(of(&[("host", "live.example:8080")]).unwrap(), "http://live.example:8080");
-        assert_eq!(of(&[("host", "[::1]:8080")]).unwrap(), "http://[::1]:8080");
+        for origin in [&TRUSTING, &DISTRUSTING] {
+            assert_eq!(of(origin, &[("host", "live.example:8080")]).unwrap(), "http://live.example:8080");
+            assert_eq!(of(origin, &[("host", "[::1]:8080")]).unwrap(), "http://[::1]:8080");
+            assert_eq!(of(origin, &[]).unwrap(), "http://localhost:8080", "where the listener is");
+        }
     }
 
     #[test]
-    fn a_proxy_may_say_otherwise() {
-        let headers =
+    fn only_a_trusted_proxy_may_say_otherwise() {
+        let old =
             [("host", "10.0.0.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "live.example")];
-        assert_eq!(of(&headers).unwrap(), "https://live.example");
-        assert_eq!(of(&[("forwarded", "proto=https;host=a.example")]).unwrap(), "https://a.example");
+        let new = [("host", "10.0.0.1"), ("forwarded", "proto=https;host=live.example")];
+        for headers in [&old[..], &new] {
+            assert_eq!(of(&TRUSTING, headers).unwrap(), "https://live.example");
+            assert_eq!(of(&DISTRUSTING, headers).unwrap(), "http://10.0.0.1");
+        }
     }
 
     #[test]
     fn what_is_configured_wins() {
-        let request = TestRequest::post().insert_header(("host", "a.example")).to_http_request();
-        assert_eq!(base(Some("https://b.example/"), &request).unwrap(), "https://b.example");
+        let origin = Origin { public_url: Some("https://b.example/".to_owned()), ..TRUSTING };
+        let headers = [("host", "a.example"), ("x-forwarded-host", "c.example")];
+        assert_eq!(of(&origin, &headers).unwrap(), "https://b.example");
     }
 
     #[test]
     fn odd_hosts_are_refused() {
         for host in ["a b", "a/b", "a\"b", "<a>"] {
-            assert_eq!(of(&[("x-forwarded-host", host)]), None, "{host}");
+            assert_eq!(of(&TRUSTING, &[("x-forwarded-host", host)]), None, "{host}");
+            assert_eq!(of(&DISTRUSTING, &[("host", host)]), None, "{host}");
         }
-        assert_eq!(of(&[("host", "a"), ("x-forwarded-proto", "javascript")]), None);
+        assert_eq!(of(&TRUSTING, &[("host", "a"), ("x-forwarded-proto", "javascript")]), None);
     }
 }

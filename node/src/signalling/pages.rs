@@ -89,7 +89,7 @@ fn page(request: &HttpRequest, name: &str) -> HttpResponse {
 /// Sessions live at the configured public address, which need not be the one that the page came from.
 fn policy(request: &HttpRequest) -> String {
     let app = request.app_data::<Data<App>>();
-    match app.and_then(|app| app.public_url.as_deref()) {
+    match app.and_then(|app| app.origin.public_url.as_deref()) {
         Some(url) => format!("{POLICY} {url}"),
         None => POLICY.to_owned(),
     }

@@ -28,7 +28,7 @@ const INTEGRITY_BYTES: usize = 20;
 /// Bytes of a whole FINGERPRINT attribute.
 const FINGERPRINT_ATTRIBUTE_BYTES: usize = 8;
 
-/// Bytes of the longest answer: header, IPv6 address, integrity, fingerprint.
+/// Bytes of the longest answer that refuses nothing: header, IPv6 address, integrity, fingerprint.
 const ANSWER_BYTES: usize = MESSAGE_HEADER_SIZE + 24 + 24 + FINGERPRINT_ATTRIBUTE_BYTES;
 
 /// The errors that a check is answered with (RFC 8489 §9.1.3, §6.3.1; RFC 8445 §7.3.1.1).
@@ -38,8 +38,8 @@ pub enum CheckError {
     BadRequest,
     /// Wrong username or wrong password.
     Unauthorized,
-    /// An attribute that must be understood is not.
-    UnknownAttribute(AttrType),
+    /// Attributes that must be understood are not.
+    UnknownAttributes,
     /// The client believes to be controlled; but so are we, being lite.
     RoleConflict,
 }
@@ -52,7 +52,7 @@ pub struct Check<'a> {
     username: Option<&'a [u8]>,
     /// Offset of the MESSAGE-INTEGRITY attribute, and its value.
     integrity: Option<(usize, &'a [u8])>,
-    unknown: Option<AttrType>,
+    has_unknown: bool,
     use_candidate: bool,
     controlled: bool,
 }
@@ -66,7 +66,7 @@ impl<'a> Check<'a> {
             transaction,
             username: None,
             integrity: None,
-            unknown: None,
+            has_unknown: false,
             use_candidate: false,
             controlled: false,
         };
@@ -95,9 +95,7 @@ impl<'a> Check<'a> {
             ATTR_MESSAGE_INTEGRITY => self.integrity = Some((attribute.offset, attribute.value)),
             ATTR_USE_CANDIDATE => self.use_candidate = true,
             ATTR_ICE_CONTROLLED => self.controlled = true,
-            ATTR_PRIORITY => {}
-            kind if kind.required() => self.unknown = self.unknown.or(Some(kind)),
-            _ => {}
+            kind => self.has_unknown |= is_unknown(kind),
         }
     }
 
@@ -134,10 +132,10 @@ impl<'a> Check<'a> {
     ///
     /// # Errors
     ///
-    /// An attribute that we should understand but do not, or a client that is not in control.
+    /// Attributes that we should understand but do not, or a client that is not in control.
     pub fn acceptable(&self) -> Result<(), CheckError> {
-        if let Some(kind) = self.unknown {
-            return Err(CheckError::UnknownAttribute(kind));
+        if self.has_unknown {
+            return Err(CheckError::UnknownAttributes);
         }
         if self.controlled { Err(CheckError::RoleConflict) } else { Ok(()) }
     }
@@ -160,16 +158,39 @@ impl<'a> Check<'a> {
         let (class, number) = match error {
             CheckError::BadRequest => (4, 0),
             CheckError::Unauthorized => (4, 1),
-            CheckError::UnknownAttribute(_) => (4, 20),
+            CheckError::UnknownAttributes => (4, 20),
             CheckError::RoleConflict => (4, 87),
         };
         // No reason phrase: it may be empty, and an answer to a stranger is never longer than the question.
         answer.attribute(ATTR_ERROR_CODE, &[0, 0, class, number]);
-        if let CheckError::UnknownAttribute(kind) = error {
-            answer.attribute(ATTR_UNKNOWN_ATTRIBUTES, &kind.value().to_be_bytes());
+        if error == CheckError::UnknownAttributes {
+            answer.attribute(ATTR_UNKNOWN_ATTRIBUTES, &self.unknown_attributes());
         }
         answer.finish(key)
     }
+
+    /// The types of all attributes that must be understood and are not (RFC 8489 §14.13): two bytes each, of four or more that
+    /// each has in the check.
+    fn unknown_attributes(&self) -> Vec<u8> {
+        let end = self.integrity.map_or(usize::MAX, |(offset, _)| offset);
+        let covered = Attributes::of(self.bytes).take_while(|attribute| attribute.offset < end);
+        let unknown = covered.filter(|attribute| is_unknown(attribute.kind));
+        unknown.flat_map(|attribute| attribute.kind.value().to_be_bytes()).collect()
+    }
+}
+
+/// Whether a check must be refused for an attribute of this type (RFC 8489 §14): comprehension-required, and none of those that
+/// we know.
+fn is_unknown(kind: AttrType) -> bool {
+    const KNOWN: [AttrType; 6] = [
+        ATTR_USERNAME,
+        ATTR_MESSAGE_INTEGRITY,
+        ATTR_USE_CANDIDATE,
+        ATTR_ICE_CONTROLLED,
+        ATTR_PRIORITY,
+        ATTR_FINGERPRINT,
+    ];
+    kind.required() && !KNOWN.contains(&kind)
 }
 
 /// The ufrag of ours that a check names (`USERNAME` is `ours:theirs`), without looking at anything else. Allocates nothing.
@@ -275,12 +296,12 @@ impl Answer {
         }
     }
 
-    /// Appends an attribute of at most 255 bytes.
+    /// Appends an attribute, of which no more than its length field can say is kept.
     fn attribute(&mut self, kind: AttrType, value: &[u8]) {
-        let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         let value = value.get(..usize::from(length)).unwrap_or(value);
         self.0.extend_from_slice(&kind.value().to_be_bytes());
-        self.0.extend_from_slice(&u16::from(length).to_be_bytes());
+        self.0.extend_from_slice(&length.to_be_bytes());
         self.0.extend_from_slice(value);
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }

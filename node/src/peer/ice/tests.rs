@@ -131,15 +131,17 @@ fn a_check_without_name_or_signature_is_a_bad_request() {
 }
 
 #[test]
-fn an_attribute_that_must_be_understood_is_named_in_the_refusal() {
+fn all_attributes_that_must_be_understood_are_named_in_the_refusal() {
     let mut session = session();
-    let check = session.check_with(&session.local, &session.remote, true, &[(AttrType(0x0fed), &[1, 2, 3])]);
+    let strange: [(AttrType, &[u8]); 3] =
+        [(AttrType(0x0fed), &[1, 2, 3]), (AttrType(0xc057), &[0; 4]), (AttrType(0x7000), &[])];
+    let check = session.check_with(&session.local, &session.remote, true, &strange);
     session.input(udp(1), check);
     let message = session.to_client.front().unwrap().1.clone();
     assert_error(&mut session, 420, true);
     let mut decoded = Message::new();
     decoded.unmarshal_binary(&message).unwrap();
-    assert_eq!(decoded.get(ATTR_UNKNOWN_ATTRIBUTES).unwrap(), [0x0f, 0xed]);
+    assert_eq!(decoded.get(ATTR_UNKNOWN_ATTRIBUTES).unwrap(), [0x0f, 0xed, 0x70, 0x00]);
     assert!(session.said.is_empty());
     // Optional ones are ignored.
     let check = session.check_with(&session.local, &session.remote, true, &[(AttrType(0xc057), &[0; 4])]);
