@@ -234,7 +234,7 @@ metrics! {
     histogram udp_batch_size ["direction"] buckets BATCH_DATAGRAMS: "Datagrams in one round of the event loop.";
     counter udp_send_errors_total ["kind"]: "Datagrams that the kernel refused.";
     counter udp_receive_buffer_errors_total []: "Datagrams that the kernel dropped because the receive buffer was full.";
-    counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped.";
+    counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped, and connections that were closed or refused.";
     counter srtp_failures_total ["kind"]: "Packets that failed authentication or were replayed.";
     counter stun_requests_total ["result"]: "STUN requests by what became of them: unknown to us, in a flood and forged by somebody without the password, or routed to a peer, which answered, refused or dropped them.";
     counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol.";

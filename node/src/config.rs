@@ -87,8 +87,8 @@ pub struct Http {
     #[serde(deserialize_with = "listen::on_loopback")]
     #[garde(skip)]
     pub listen: SocketAddr,
-    /// Scheme and authority that session addresses start with, such as `https://live.example`. Without it they are taken
-    /// from each request's `Forwarded`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Host`.
+    /// Scheme and authority that session addresses start with, such as `https://live.example`. Without it they are the
+    /// listener's scheme and each request's `Host`, or what a proxy says with `trust_forwarded`.
     #[garde(pattern(r"^https?://[A-Za-z0-9.\-\[\]:_]+$"))]
     pub public_url: Option<String>,
     /// Certificate chain for HTTPS, as PEM. Without it the listener speaks plain HTTP. Changes count at once.
@@ -100,7 +100,8 @@ pub struct Http {
     /// Threads that serve HTTP; 0 means one per core, at most 4.
     #[garde(range(max = 64))]
     pub workers: u16,
-    /// Whether a proxy in front sets `X-Forwarded-For`, so that rate limits count its clients instead of the proxy.
+    /// Whether a proxy in front sets `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` (or `Forwarded`), so that
+    /// rate limits count its clients instead of the proxy, and session addresses are those that its clients can reach.
     #[garde(skip)]
     pub trust_forwarded: bool,
     /// Origins whose pages may use the API; `*` is every origin.
@@ -158,6 +159,14 @@ pub struct Limits {
     /// pages ask now and then instead. Never more than half of the connections that the HTTP workers take, 4,096 each.
     #[garde(skip)]
     pub event_streams: u32,
+    /// Connections for ICE over TCP, by which clients come whose network drops UDP. More are closed at once, and counted in
+    /// `aforo_tcp_frames_dropped_total{reason="connections_full"}`: their clients cannot connect. Each may hold 256 KiB that
+    /// its client is slow to read.
+    #[garde(range(min = 1))]
+    pub tcp_connections: u32,
+    /// Of these, connections of one address, or of one /64 of IPv6.
+    #[garde(range(min = 1))]
+    pub tcp_connections_per_address: u32,
     /// Bytes of a request's body; longer ones are answered 413.
     #[garde(range(min = 1_024, max = 1_048_576))]
     pub body_bytes: u32,
@@ -231,6 +240,10 @@ impl Default for Limits {
             rooms: 10_000,
             // Half of the open files that Debian gives a process, which sockets of other kinds need too.
             event_streams: 10_000,
+            // A gibibyte if nobody reads; one viewer in five of the sessions, where one in ten or twenty has no UDP.
+            tcp_connections: 4_096,
+            // Generous, because behind one address there may be a company or a proxy.
+            tcp_connections_per_address: 256,
             // Offers of browsers with every codec and simulcast have about 10 KiB.
             body_bytes: 65_536,
             // Browsers send one or two KiB, proxies add as much; cookies of other services on the same host can be several.

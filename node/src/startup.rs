@@ -30,6 +30,7 @@ use crate::drain;
 use crate::lifecycle::{Lifecycle, NodeState};
 use crate::peer::dtls::{DtlsError, DtlsIdentity};
 use crate::room::{Directory, RoomRules, Rooms, ShardLink};
+use crate::shard::socket::tcp::places::PlaceLimits;
 use crate::shard::start::{self, ShardHandle, ShardsConfig, start_shards, webrtc_peers};
 use crate::signalling::{self, App, ListenError, Operations, Parts, PublicError, TlsError};
 use crate::telemetry::{self, Export, ExportError, JoinTracer};
@@ -199,6 +200,10 @@ fn start(
         udp: config.media.udp,
         count: u8::try_from(config.shard_count()).unwrap_or(u8::MAX),
         tcp: config.media.tcp,
+        tcp_places: PlaceLimits {
+            total: config.limits.tcp_connections as usize,
+            per_address: config.limits.tcp_connections_per_address as usize,
+        },
         peers_max: config.limits.sessions as usize,
         seed: rand::rng().random(),
         peers: webrtc_peers(identity, Arc::clone(&metrics)),

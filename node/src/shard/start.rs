@@ -22,6 +22,7 @@ use crate::shard::health::Heartbeat;
 use crate::shard::lanes::{PACKETS_CAPACITY, ShardLink};
 use crate::shard::message::{AdoptTcp, Meet};
 use crate::shard::socket::tcp::accept::{self, Accepted};
+use crate::shard::socket::tcp::places::PlaceLimits;
 use crate::shard::socket::udp::{BindError, UdpSocket};
 
 /// What the shards are made of.
@@ -34,6 +35,8 @@ pub struct ShardsConfig {
     pub count: u8,
     /// Whether to take ICE-TCP connections on the first port number.
     pub tcp: bool,
+    /// How many of these there may be at once, of all shards together.
+    pub tcp_places: PlaceLimits,
     /// Peers of one shard. Full means that it refuses more.
     pub peers_max: usize,
     /// What the planes' random choices start from.
@@ -145,7 +148,8 @@ pub fn start_shards(config: &ShardsConfig) -> Result<Vec<ShardHandle>, StartErro
     }
     if let Some((listener, shard)) = listener.zip(shards.first()) {
         let shards: Vec<_> = shards.iter().map(|shard| (shard.id, shard.addr.clone())).collect();
-        shard.arbiter.spawn(serve_tcp(listener, shards, Arc::clone(&config.metrics)));
+        let metrics = Arc::clone(&config.metrics);
+        shard.arbiter.spawn(serve_tcp(listener, config.tcp_places, shards, metrics));
     }
     Ok(shards)
 }
@@ -212,6 +216,7 @@ fn start_one(
 /// Accepts ICE-TCP connections on the first shard's thread and hands each to the shard that it names.
 async fn serve_tcp(
     listener: std::net::TcpListener,
+    places: PlaceLimits,
     shards: Vec<(ShardId, Addr<Shard>)>,
     metrics: Arc<Metrics>,
 ) {
@@ -223,6 +228,7 @@ async fn serve_tcp(
     let accepted = move |accepted| {
         let reason = match accepted {
             Accepted::Crowded => "crowded",
+            Accepted::Full => "connections_full",
             Accepted::Unidentified => "unidentified",
             Accepted::Identified(identified) => {
                 let shard = shards.iter().find(|(id, _)| *id == identified.shard);
@@ -237,5 +243,5 @@ async fn serve_tcp(
         };
         dropped.with_label_values(&[reason]).inc();
     };
-    accept::serve(listener, accepted).await;
+    accept::serve(listener, places, accepted).await;
 }

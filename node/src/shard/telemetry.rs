@@ -168,7 +168,6 @@ impl Telemetry {
         add(frames, &["full"], now.tcp.dropped_full, last.tcp.dropped_full);
         add(frames, &["closed"], now.tcp.dropped_closed, last.tcp.dropped_closed);
         add(frames, &["bad_frame"], now.tcp.bad_frames, last.tcp.bad_frames);
-        add(frames, &["connections_full"], now.tcp.refused, last.tcp.refused);
         add(frames, &["ufrag_unknown"], now.tcp.strangers, last.tcp.strangers);
         add(frames, &["unproved"], now.tcp.unproved, last.tcp.unproved);
         let dropped = &metrics.datagrams_dropped_total;

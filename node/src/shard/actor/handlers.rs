@@ -151,7 +151,12 @@ impl Handler<AdoptTcp> for Shard {
         let remote = identified.remote;
         // It fails only if the connection or the process is at its end, and the client tries again.
         if let Ok(stream) = tokio::net::TcpStream::from_std(identified.stream) {
-            actix_rt::spawn(connections::run(Rc::clone(&self.pump), stream, remote, identified.first));
+            let run = connections::run(Rc::clone(&self.pump), stream, remote, identified.first);
+            let place = identified.place;
+            actix_rt::spawn(async move {
+                run.await;
+                drop(place);
+            });
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::shard::actor::PeerStart;
 use crate::shard::message::{
     AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop,
 };
+use crate::shard::socket::tcp::places::PlaceLimits;
 use crate::shard::socket::udp::BindError;
 use crate::shard::start::{ShardHandle, ShardsConfig, StartError, start_shards, webrtc_peers};
 
@@ -111,6 +112,7 @@ fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
         udp: "127.0.0.1:0".parse().unwrap(),
         count,
         tcp: true,
+        tcp_places: PlaceLimits { total: 100, per_address: 100 },
         peers_max: 100,
         seed: 1,
         peers: webrtc_peers(identity, Arc::clone(&metrics)),

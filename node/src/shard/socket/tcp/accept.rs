@@ -1,24 +1,21 @@
 //! Taking ICE-TCP connections and finding out which shard each is for, before any of them costs much.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
 
-use rustc_hash::FxHashMap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, sleep, timeout};
 
 use super::frame::FrameReader;
+use super::places::{Place, PlaceLimits, Places};
 use crate::media::path::ShardId;
 use crate::peer::ice::{shard_of_ufrag, ufrag_of_check};
 
-/// Connections that have not yet said whom they are for. Full means that a new one is closed at once.
-const UNIDENTIFIED_CAPACITY: usize = 256;
-
-/// Of these, connections from one address; one host that says nothing leaves room for others. Generous, because behind one
-/// address there may be a company, a proxy or a load test on this very host.
-const UNIDENTIFIED_PER_ADDRESS: usize = 64;
+/// Connections that have not yet said whom they are for, in all and from one address. Full means that a new one is closed at
+/// once: one host that says nothing leaves room for others. Generous, because behind one address there may be a company, a
+/// proxy or a load test on this very host; each is unidentified for a round trip only.
+const UNIDENTIFIED: PlaceLimits = PlaceLimits { total: 256, per_address: 64 };
 
 /// How long a connection may take to send its first frame: a few round trips around the world.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,9 +31,10 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub enum Accepted {
     /// It is for this shard.
     Identified(Identified),
-    /// Closed, because [`UNIDENTIFIED_CAPACITY`] others, or [`UNIDENTIFIED_PER_ADDRESS`] of the same address, had not said
-    /// whom they are for.
+    /// Closed, because too many others had not said whom they are for.
     Crowded,
+    /// Closed, because there are as many connections as there may be, in all or of the same address.
+    Full,
     /// Closed, because its first frame was late, too long, or no check of ours.
     Unidentified,
 }
@@ -52,6 +50,8 @@ pub struct Identified {
     pub remote: SocketAddr,
     /// What was read of it: the whole first frame at least.
     pub first: FrameReader,
+    /// Kept for as long as the connection is open.
+    pub place: Place,
 }
 
 /// Listens on `address` for ICE-TCP.
@@ -72,9 +72,14 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts connections for as long as the runtime lives and tells `accepted` what became of each.
-pub async fn serve(listener: TcpListener, accepted: impl Fn(Accepted) + Clone + 'static) {
-    let places = Arc::new(Mutex::new(Places::default()));
+/// Accepts connections for as long as the runtime lives, of which no more than `limits` says may be open, and tells `accepted`
+/// what became of each.
+pub async fn serve(
+    listener: TcpListener,
+    limits: PlaceLimits,
+    accepted: impl Fn(Accepted) + Clone + 'static,
+) {
+    let (unidentified, connections) = (Places::new(UNIDENTIFIED), Places::new(limits));
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(connection) => connection,
@@ -84,66 +89,16 @@ pub async fn serve(listener: TcpListener, accepted: impl Fn(Accepted) + Clone + 
                 continue;
             }
         };
-        let Some(place) = Place::take(&places, block_of(remote)) else {
+        let Some(waiting) = unidentified.take(remote) else {
             accepted(Accepted::Crowded);
             continue;
         };
-        let accepted = accepted.clone();
+        let (accepted, connections) = (accepted.clone(), connections.clone());
         actix_rt::spawn(async move {
-            let identified = timeout(IDENTIFY_TIMEOUT, identify(stream, remote)).await;
-            accepted(identified.ok().flatten().map_or(Accepted::Unidentified, Accepted::Identified));
-            drop(place);
+            let identified = timeout(IDENTIFY_TIMEOUT, identify(stream, remote, &connections)).await;
+            accepted(identified.ok().flatten().unwrap_or(Accepted::Unidentified));
+            drop(waiting);
         });
-    }
-}
-
-/// Connections that have not yet said whom they are for.
-#[derive(Default)]
-struct Places {
-    taken: usize,
-    by_address: FxHashMap<IpAddr, usize>,
-}
-
-/// A connection's place among them, free again when it is dropped.
-struct Place {
-    places: Arc<Mutex<Places>>,
-    address: IpAddr,
-}
-
-impl Place {
-    fn take(places: &Arc<Mutex<Places>>, address: IpAddr) -> Option<Self> {
-        let mut all = lock(places);
-        let of_address = all.by_address.get(&address).copied().unwrap_or(0);
-        if all.taken >= UNIDENTIFIED_CAPACITY || of_address >= UNIDENTIFIED_PER_ADDRESS {
-            return None;
-        }
-        all.taken += 1;
-        all.by_address.insert(address, of_address + 1);
-        Some(Self { places: Arc::clone(places), address })
-    }
-}
-
-/// Never contended: everything that takes a place runs on one thread, but is started from another.
-fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = lock(&self.places);
-        all.taken = all.taken.saturating_sub(1);
-        let left = all.by_address.remove(&self.address).unwrap_or(0);
-        if left > 1 {
-            all.by_address.insert(self.address, left - 1);
-        }
-    }
-}
-
-/// Whoever counts as one remote address: for IPv6 the /64 that one host may choose its addresses from.
-pub fn block_of(remote: SocketAddr) -> IpAddr {
-    match remote.ip().to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -159,13 +114,15 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Reads the first frame; `None` unless it is a check for a ufrag of ours.
-async fn identify(stream: TcpStream, remote: SocketAddr) -> Option<Identified> {
+async fn identify(stream: TcpStream, remote: SocketAddr, connections: &Places) -> Option<Accepted> {
     let mut reader = FrameReader::new();
     loop {
         if let Some(frame) = reader.peek().ok()? {
             let shard = shard_of_ufrag(ufrag_of_check(frame)?)?;
+            let Some(place) = connections.take(remote) else { return Some(Accepted::Full) };
             let stream = stream.into_std().ok()?;
-            return Some(Identified { shard, stream, remote: canonical(remote), first: reader });
+            let remote = canonical(remote);
+            return Some(Accepted::Identified(Identified { shard, stream, remote, first: reader, place }));
         }
         stream.readable().await.ok()?;
         match stream.try_read(reader.space()) {

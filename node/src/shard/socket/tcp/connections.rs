@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -11,20 +11,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::accept::block_of;
 use super::frame::{FrameReader, length};
 use crate::media::path::TcpConnection;
 
 /// Bytes that wait for one slow reader: over a second of a viewer's video. Full means that the newest frame is dropped and
 /// counted, as a full queue on the way would drop it.
 pub const WRITE_CAPACITY_BYTES: usize = 256 * 1024;
-
-/// Connections of one shard. Full means that new ones are closed.
-pub const CONNECTIONS_CAPACITY: usize = 1024;
-
-/// Connections of one remote address in a shard. Full means that its new ones are closed. Generous, because behind one
-/// address there may be a company, a proxy or a load test on this very host.
-pub const CONNECTIONS_PER_ADDRESS: usize = 256;
 
 /// A connection that is by then not a path that a peer has proved to be its own is closed, whatever it sends: as long as
 /// a join may take.
@@ -48,8 +40,6 @@ pub struct TcpCounters {
     pub dropped_closed: u64,
     /// Connections closed because one of their frames was too long or empty.
     pub bad_frames: u64,
-    /// Connections refused because there were [`CONNECTIONS_CAPACITY`], or [`CONNECTIONS_PER_ADDRESS`] of the same address.
-    pub refused: u64,
     /// Connections closed because their first check was for no peer of this shard.
     pub strangers: u64,
     /// Connections closed because no check on them was good within [`PROVE_TIMEOUT`].
@@ -67,7 +57,6 @@ pub struct TcpConnections {
 #[derive(Debug)]
 struct Connection {
     stream: Rc<TcpStream>,
-    address: IpAddr,
     /// Whole frames, the first perhaps written in part.
     unwritten: Vec<u8>,
     /// Wakes the connection's task: there is something to write, or the connection is to end.
@@ -104,18 +93,12 @@ impl TcpConnections {
         self.by_id.is_empty()
     }
 
-    /// Takes a connection in; `None` if there are too many.
-    fn add(&mut self, stream: Rc<TcpStream>, wake: Rc<Notify>, remote: SocketAddr) -> Option<TcpConnection> {
-        let address = block_of(remote);
-        let of_address = self.by_id.values().filter(|connection| connection.address == address).count();
-        if self.by_id.len() >= CONNECTIONS_CAPACITY || of_address >= CONNECTIONS_PER_ADDRESS {
-            self.counters.refused += 1;
-            return None;
-        }
+    /// Takes a connection in. How many there may be is known to who accepts them.
+    fn add(&mut self, stream: Rc<TcpStream>, wake: Rc<Notify>, remote: SocketAddr) -> TcpConnection {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        self.by_id.insert(id, Connection { stream, address, unwritten: Vec::new(), wake });
-        Some(TcpConnection { id, remote })
+        self.by_id.insert(id, Connection { stream, unwritten: Vec::new(), wake });
+        TcpConnection { id, remote }
     }
 
     /// Sends one datagram as a frame, without waiting.
@@ -221,10 +204,7 @@ pub async fn run<S: TcpSink>(
         }
     }
     let (stream, wake) = (Rc::new(stream), Rc::new(Notify::new()));
-    let added = sink.borrow_mut().connections().add(Rc::clone(&stream), Rc::clone(&wake), remote);
-    let Some(connection) = added else {
-        return;
-    };
+    let connection = sink.borrow_mut().connections().add(Rc::clone(&stream), Rc::clone(&wake), remote);
     let mut reader = first;
     if take_frames(&sink, connection, &mut reader) {
         let mut prove_by = Some(Instant::now() + PROVE_TIMEOUT);

@@ -9,10 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::accept::{self, Accepted, Identified};
-use super::connections::{
-    CONNECTIONS_PER_ADDRESS, PROVE_TIMEOUT, TcpConnections, TcpSink, WRITE_CAPACITY_BYTES, run,
-};
+use super::connections::{PROVE_TIMEOUT, TcpConnections, TcpSink, WRITE_CAPACITY_BYTES, run};
 use super::frame::{FRAME_MAX_BYTES, FrameReader, length};
+use super::places::PlaceLimits;
 use crate::media::path::{ShardId, TcpConnection};
 use crate::peer::ice;
 use crate::peer::test_client::{ClientOptions, Session};
@@ -163,13 +162,17 @@ async fn the_shard_can_end_a_connection() {
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
-/// An acceptor, and what becomes of its connections.
+/// An acceptor with room for all, and what becomes of its connections.
 async fn acceptor() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<Accepted>) {
+    acceptor_of(PlaceLimits { total: 1_000, per_address: 1_000 }).await
+}
+
+async fn acceptor_of(limits: PlaceLimits) -> (std::net::SocketAddr, mpsc::UnboundedReceiver<Accepted>) {
     let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (accepted, accepts) = mpsc::unbounded_channel();
     let listener = TcpListener::from_std(listener).unwrap();
-    actix_rt::spawn(accept::serve(listener, move |connection| accepted.send(connection).unwrap()));
+    actix_rt::spawn(accept::serve(listener, limits, move |connection| accepted.send(connection).unwrap()));
     (address, accepts)
 }
 
@@ -184,7 +187,8 @@ async fn the_first_check_says_which_shard_a_connection_is_for() {
         client.write_all(part).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let Some(Accepted::Identified(Identified { shard, stream, remote, first })) = accepts.recv().await else {
+    let Some(Accepted::Identified(Identified { shard, stream, remote, first, .. })) = accepts.recv().await
+    else {
         panic!("not identified");
     };
     assert_eq!(Some(shard), ice::shard_of_ufrag(&session.local.ufrag));
@@ -264,13 +268,22 @@ async fn a_connection_that_proves_nothing_is_closed_whatever_it_sends() {
 }
 
 #[actix_rt::test]
-async fn one_address_does_not_take_all_places_of_a_shard() {
-    let (sink, _hears) = sink();
-    let mut clients = Vec::new();
-    while sink.borrow().connections.counters().refused == 0 {
-        clients.push(connected(&sink).await);
-        tokio::task::yield_now().await;
-        assert!(clients.len() <= CONNECTIONS_PER_ADDRESS + 1, "nobody was refused");
+async fn no_more_connections_are_taken_than_there_may_be() {
+    let (address, mut accepts) = acceptor_of(PlaceLimits { total: 2, per_address: 2 }).await;
+    let check = framed(&Session::new(ClientOptions::default()).check(true));
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&check).await.unwrap();
+        let Some(Accepted::Identified(identified)) = accepts.recv().await else { panic!("not identified") };
+        open.push((client, identified));
     }
-    assert_eq!(sink.borrow().connections.len(), CONNECTIONS_PER_ADDRESS);
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    refused.write_all(&check).await.unwrap();
+    assert!(matches!(accepts.recv().await, Some(Accepted::Full)));
+    assert_eq!(refused.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed at once");
+    drop(open.pop());
+    let mut next = TcpStream::connect(address).await.unwrap();
+    next.write_all(&check).await.unwrap();
+    assert!(matches!(accepts.recv().await, Some(Accepted::Identified(_))), "an end makes room");
 }
