@@ -7,6 +7,7 @@ mod codecs;
 mod keyframe_requests;
 pub mod layers;
 pub mod packetise;
+mod pass;
 mod repair_names;
 pub mod schedule;
 mod session;

@@ -1,19 +1,17 @@
 //! Takes PLI and FIR out of the `webrtc` crate's chain, and notes when any feedback came; all other feedback stays in the
 //! chain.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::Packet;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtc::sansio::Protocol;
-use rtc::shared::error::Error;
 
 use super::PublisherCounters;
 use super::layers::KeyframesWanted;
+use super::pass::Watch;
 
 /// Position in the chain: after every interceptor that reads feedback itself.
 pub const LAST_SLOT: usize = 1_000_000;
@@ -43,20 +41,18 @@ impl LastWord {
     }
 }
 
-/// The interceptor.
+/// Takes them out.
 pub struct KeyframeRequests {
     heard: Arc<LastWord>,
     /// Of the video's layers, in their order.
     ssrcs: Vec<u32>,
     counters: Arc<PublisherCounters>,
-    incoming: VecDeque<TaggedPacket>,
-    outgoing: VecDeque<TaggedPacket>,
 }
 
 impl KeyframeRequests {
-    /// An interceptor that tells `heard` of all feedback, and `counters` of requests for the layers with these SSRCs.
+    /// Tells `heard` of all feedback, and `counters` of requests for the layers with these SSRCs.
     pub fn new(heard: Arc<LastWord>, ssrcs: Vec<u32>, counters: Arc<PublisherCounters>) -> Self {
-        Self { heard, ssrcs, counters, incoming: VecDeque::new(), outgoing: VecDeque::new() }
+        Self { heard, ssrcs, counters }
     }
 
     /// The layers of which these packets ask for a keyframe; a PLI and an FIR that come together are one request.
@@ -78,42 +74,13 @@ impl KeyframeRequests {
     }
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Self::Error> {
-        if let Packet::Rtcp(packets) = &message.message.packet {
-            self.heard.note();
-            let wanted = self.asked_for(packets);
-            if !wanted.is_empty() {
-                self.counters.request_keyframes(message.now, wanted);
-            }
+impl Watch for KeyframeRequests {
+    fn came(&mut self, packet: &Packet, at: Instant) {
+        let Packet::Rtcp(packets) = packet else { return };
+        self.heard.note();
+        let wanted = self.asked_for(packets);
+        if !wanted.is_empty() {
+            self.counters.request_keyframes(at, wanted);
         }
-        self.incoming.push_back(message);
-        Ok(())
     }
-
-    fn poll_read(&mut self) -> Option<Self::Rout> {
-        self.incoming.pop_front()
-    }
-
-    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Self::Error> {
-        self.outgoing.push_back(message);
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<Self::Wout> {
-        self.outgoing.pop_front()
-    }
-}
-
-impl Interceptor for KeyframeRequests {
-    fn bind_local_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
 }

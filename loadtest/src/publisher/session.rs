@@ -21,6 +21,7 @@ use webrtc::peer_connection::{
 use super::PublisherCounters;
 use super::codecs::{media_engine, opus_codec, video_codec};
 use super::keyframe_requests::{KeyframeRequests, LAST_SLOT, LastWord};
+use super::pass::Pass;
 use super::repair_names::{REPAIR_SLOT, RepairNames};
 use super::schedule::{DuePacket, StreamShape, TrackKind};
 use super::track::{AddedTrack, SendTrack, Stream};
@@ -180,8 +181,8 @@ async fn build_connection(
     let registry = configure_nack(Registry::new(), &mut engine);
     let registry = configure_twcc_sender_only(registry, &mut engine)?;
     let registry = configure_rtcp_reports(registry)
-        .with(Slot::from(REPAIR_SLOT), RepairNames::new(names))
-        .with(Slot::from(LAST_SLOT), requests);
+        .with(Slot::from(REPAIR_SLOT), Pass::new(RepairNames::new(names)))
+        .with(Slot::from(LAST_SLOT), Pass::new(requests));
     let settings = SettingEngineBuilder::new().with_include_loopback_candidate(true).build();
     let connection = PeerConnectionBuilder::new()
         .with_media_engine(engine)

@@ -96,6 +96,14 @@ impl Source {
     }
 }
 
+/// A publisher of this codec, and what it takes for viewers to join it.
+fn on_air(codec: CodecKind) -> (Setup, Rig, Source) {
+    let setup = Setup { codec, ..Setup::default() };
+    let mut rig = Rig::new();
+    let source = Source::new(&mut rig, &setup);
+    (setup, rig, source)
+}
+
 type Packets = Vec<(RtpHeader, Vec<u8>)>;
 
 fn dense(packets: &Packets) -> bool {
@@ -131,9 +139,7 @@ fn repairs_match(rig: &mut Rig, viewer: &mut Viewer, packets: &Packets) {
 
 #[test]
 fn a_viewer_on_a_thin_line_gets_the_lower_spatial_layer_without_gaps() {
-    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Vp9);
     let (mut rich, mut poor) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
     let mut run = |rig: &mut Rig, rich: &mut Viewer, poor: &mut Viewer, keyframe_at: u16| {
         for step in 0..60 {
@@ -165,9 +171,7 @@ fn a_viewer_on_a_thin_line_gets_the_lower_spatial_layer_without_gaps() {
 
 #[test]
 fn what_is_missing_keeps_its_number_and_fills_it_late() {
-    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Vp9);
     let mut viewer = rig.viewer(1, &setup);
     for step in 0..60 {
         let packets = source.vp9(step == 0);
@@ -244,9 +248,7 @@ fn temporal_layers_come_and_go_without_keyframes_and_picture_ids_close_up() {
 
 #[test]
 fn a_dependency_descriptor_is_enough() {
-    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let mut viewer = rig.viewer(1, &setup);
     let (packets, counts) = temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1);
     // The first picture of each part is of the lower layer, with which a viewer may go over either way.
@@ -298,9 +300,7 @@ impl Source {
 
 #[test]
 fn a_switch_may_be_said_by_the_upper_frame_alone() {
-    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let mut viewer = rig.viewer(1, &setup);
     let (_, counts) =
         temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1_in_two_sizes);
@@ -314,9 +314,7 @@ fn a_switch_may_be_said_by_the_upper_frame_alone() {
 /// and depend on one that a viewer of the smaller picture never had.
 #[test]
 fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
-    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let mut viewer = rig.viewer(1, &setup);
     let (mut parts, mut asked) = (Vec::new(), 0);
     for (limit, keyframe_at) in [(None, 0), (Some(0), 99), (None, 41)] {
@@ -343,9 +341,7 @@ fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
 
 #[test]
 fn no_wish_takes_the_points_that_others_need() {
-    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let (mut greedy, mut modest) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
     let mut run = |rig: &mut Rig, pictures: u16, greedy: &mut Viewer, modest: &mut Viewer| {
         for _ in 0..pictures {
@@ -367,9 +363,7 @@ fn no_wish_takes_the_points_that_others_need() {
 
 #[test]
 fn who_takes_no_descriptors_gets_the_picture_that_needs_none() {
-    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let plain = Setup { descriptors: false, ..setup.clone() };
     let (mut early, mut late) = (rig.viewer(1, &plain), rig.viewer(2, &plain));
     let mut run = |rig: &mut Rig, early: &mut Viewer, late: &mut Viewer| {
@@ -398,9 +392,7 @@ fn who_takes_no_descriptors_gets_the_picture_that_needs_none() {
 
 #[test]
 fn each_part_is_reported_with_what_it_takes() {
-    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (_, mut rig, mut source) = on_air(CodecKind::Vp9);
     let parts = |rig: &Rig| rig.plane.track_report(rig.now, VIDEO).unwrap().layers[0].parts.clone();
     for step in 0..10 {
         let shown = source.vp9(step == 0);
@@ -505,9 +497,7 @@ fn told(rig: &Rig) -> ([u32; 4], [u32; 3]) {
 
 #[test]
 fn metrics_tell_who_gets_what_and_why() {
-    let setup = Setup { codec: CodecKind::Vp9, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (setup, mut rig, mut source) = on_air(CodecKind::Vp9);
     let (mut one, mut other) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
     assert_eq!(told(&rig), ([0, 0, 0, 2], [0, 0, 0]), "nothing is sent yet");
     let mut run = |rig: &mut Rig, keyframe_at: u16| {
@@ -549,9 +539,7 @@ fn metrics_tell_who_gets_what_and_why() {
 
 #[test]
 fn temporal_layers_are_as_large_as_the_keyframe_said_that_came_before_them() {
-    let setup = Setup { codec: CodecKind::Vp8, ..Setup::default() };
-    let mut rig = Rig::new();
-    let mut source = Source::new(&mut rig, &setup);
+    let (_, mut rig, mut source) = on_air(CodecKind::Vp8);
     for step in 0..60 {
         let packets = source.vp8(step == 0);
         source.show(&mut rig, &mut [], packets);
