@@ -19,6 +19,8 @@ mod encoder;
 mod flow;
 #[path = "simulation/footage.rs"]
 mod footage;
+#[path = "simulation/hevc.rs"]
+mod hevc;
 #[path = "simulation/judgement.rs"]
 mod judgement;
 #[path = "simulation/member.rs"]
@@ -58,6 +60,7 @@ use aforo_node::media::path::ShardId;
 use aforo_node::peer::ice;
 use aforo_node::peer::message::{EndReason, PeerConfig, PeerEvent};
 use aforo_node::shard::message::PeerMedia;
+use footage::Format;
 use node::Node;
 use scenario::{Act, Scenario};
 use world::{Outcome, World};
@@ -134,6 +137,23 @@ fn one_seed_is_one_run() {
         let second = World::run(&Scenario::of(seed)).unwrap();
         assert_eq!(first, second, "seed {seed} went two ways");
         assert!(first.media_packets > 100);
+    }
+}
+
+#[test]
+fn h265_passes_a_network_that_loses() {
+    for seed in [1, 2, 3] {
+        let mut scenario = Scenario::of(seed);
+        scenario.show.manner.format = Format {
+            codec: CodecKind::H265,
+            spatial_layers: 1,
+            temporal_layers: 1,
+            layers_meet_at_keyframes: false,
+            descriptor: false,
+        };
+        scenario.show.encodings = 1;
+        let outcome = World::run(&scenario).unwrap();
+        assert!(outcome.media_packets > 100, "{outcome:?}");
     }
 }
 

@@ -189,6 +189,25 @@ fn a_stream_without_a_codec_that_the_viewer_has_is_406_and_says_which_it_has() {
 }
 
 #[test]
+fn h265_reaches_viewers_who_have_it_and_others_are_told() {
+    const SAFARI: [&str; 2] =
+        [include_str!("sdp/fixtures/safari-publish.sdp"), include_str!("sdp/fixtures/safari-play.sdp")];
+    virtual_time::run(async {
+        let server = server(Config::default()).await;
+        let created = server.ask("POST", "/whip/demo", &[SDP], SAFARI[0]).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        assert!(created.body.contains("a=rtpmap:100 H265/90000\r\n"), "{}", created.body);
+        server.rig.last_peer_says(PeerEvent::FirstMedia).await;
+        let played = server.ask("POST", "/whep/demo", &[SDP], SAFARI[1]).await;
+        assert_eq!(played.status, 201, "{}", played.body);
+        assert!(played.body.contains("a=rtpmap:100 H265/90000\r\n"), "{}", played.body);
+        let refused = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
+        assert_eq!(refused.status, 406, "{}", refused.body);
+        assert!(refused.body.contains("here is H265"), "{}", refused.body);
+    });
+}
+
+#[test]
 fn delete_ends_a_session_once() {
     virtual_time::run(async {
         let server = server(Config::default()).await;

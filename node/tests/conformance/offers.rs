@@ -8,6 +8,7 @@ const FFMPEG_PUBLISH: &str = include_str!("../../src/signalling/sdp/fixtures/ffm
 const FIREFOX_PLAY: &str = include_str!("../../src/signalling/sdp/fixtures/firefox-play.sdp");
 const MDNS_PLAY: &str = include_str!("../../src/signalling/sdp/fixtures/chromium-play-mdns.sdp");
 const OBS_SIMULCAST: &str = include_str!("../../src/signalling/sdp/fixtures/obs-publish-simulcast.sdp");
+const SAFARI_PUBLISH: &str = include_str!("../../src/signalling/sdp/fixtures/safari-publish.sdp");
 
 fn crlf(text: &str) -> String {
     text.replace('\n', "\r\n")
@@ -33,6 +34,11 @@ pub fn passive() -> String {
     crlf(FFMPEG_PUBLISH)
 }
 
+/// After the manner of Safari with H265 before all others.
+pub fn h265() -> String {
+    crlf(SAFARI_PUBLISH)
+}
+
 /// Chromium's viewer, without candidates.
 pub fn play() -> String {
     crlf(CHROMIUM_PLAY)
@@ -52,6 +58,12 @@ pub fn play_without_h264() -> String {
 pub fn first_section(offer: &str) -> String {
     let second = offer.match_indices("\r\nm=").nth(1).map_or(offer.len(), |(index, _)| index + 2);
     offer[..second].to_owned()
+}
+
+/// The first section alone.
+pub fn audio_section(offer: &str) -> String {
+    let first = first_section(offer);
+    first[first.find("\r\nm=").map_or(0, |index| index + 2)..].to_owned()
 }
 
 /// The last section.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use aforo_node::media::codec::CodecKind;
 
 use crate::dice::Dice;
+use crate::hevc;
 
 /// Payload bytes of a full video packet.
 pub const VIDEO_PACKET_BYTES: usize = 1_100;
@@ -131,6 +132,7 @@ pub fn video(format: &Format, encoding: u8, tag: &Tag, numbers: Numbers, len: us
         CodecKind::Vp8 => vp8_head(encoding, tag, numbers),
         CodecKind::Vp9 => vp9_head(format, tag, numbers),
         CodecKind::Av1 => av1_head(tag),
+        CodecKind::H265 => hevc::head(tag, len),
         _ => h264_head(encoding, tag),
     };
     bytes.extend(tag.bytes());
@@ -274,6 +276,7 @@ fn head(codec: CodecKind, payload: &[u8]) -> Option<(usize, Option<Numbers>)> {
             Some((5 + layers.map_or(0, |layers| 1 + 4 * layers), Some(numbers(1, 4)?)))
         }
         CodecKind::H264 if first == 0x67 => Some((PARAMETER_SET_BYTES, None)),
+        CodecKind::H265 => Some((hevc::head_bytes(payload)?, None)),
         _ => Some((2, None)),
     }
 }
@@ -308,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_node_sees_in_it_what_is_meant() {
-        for codec in [CodecKind::H264, CodecKind::Vp8, CodecKind::Vp9, CodecKind::Av1] {
+        for codec in [CodecKind::H264, CodecKind::Vp8, CodecKind::Vp9, CodecKind::Av1, CodecKind::H265] {
             let format = Format {
                 codec,
                 spatial_layers: if codec == CodecKind::Vp9 { 3 } else { 1 },
@@ -333,7 +336,7 @@ mod tests {
             let seen = recognise(codec, &key).unwrap();
             assert_eq!(seen.0, tag);
             assert_eq!(seen.1.map(|seen| seen.picture), picture_numbers(codec, &key).map(|known| known.id));
-            if codec != CodecKind::Av1 {
+            if !matches!(codec, CodecKind::Av1 | CodecKind::H265) {
                 let largest = Format::size(0, format.spatial_layers - 1);
                 assert_eq!(dimensions(codec, &key), Some(largest), "{codec:?}");
             }

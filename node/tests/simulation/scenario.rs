@@ -71,10 +71,10 @@ impl Show {
     fn any(dice: &mut Dice) -> Self {
         let kind = dice.between(0, 9);
         let codecs: &[CodecKind] = match kind {
-            0..=2 => &[CodecKind::H264, CodecKind::Vp8, CodecKind::Av1],
+            0..=2 => &[CodecKind::H264, CodecKind::Vp8, CodecKind::Av1, CodecKind::H265],
             3..=5 => &[CodecKind::H264, CodecKind::Vp8],
             6..=7 => &[CodecKind::Vp9, CodecKind::Av1],
-            _ => &[CodecKind::H264, CodecKind::Vp8, CodecKind::Vp9, CodecKind::Av1],
+            _ => &[CodecKind::H264, CodecKind::Vp8, CodecKind::Vp9, CodecKind::Av1, CodecKind::H265],
         };
         let codec = dice.pick(codecs);
         let (spatial_layers, temporal_layers, encodings) = match kind {
@@ -84,7 +84,7 @@ impl Show {
             _ => (1, dice.between(2, 3) as u8, 1),
         };
         // Those whose payloads do not say it need a descriptor to be scalable.
-        let says_nothing = matches!(codec, CodecKind::H264 | CodecKind::Av1);
+        let says_nothing = matches!(codec, CodecKind::H264 | CodecKind::Av1 | CodecKind::H265);
         let descriptor = (kind > 5 && says_nothing) || dice.chance(0.4);
         let format = Format {
             codec,

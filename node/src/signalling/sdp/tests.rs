@@ -15,8 +15,8 @@ use crate::signalling::sdp::{
     Candidate, CandidateProtocol, Capabilities, LocalTransport, PlayTrack, Refusal, answer,
 };
 
-/// What Chromium 156, aiortc 1.16 and FFmpeg 9 sent, and offers after the manner of Firefox, OBS and GStreamer.
-const FIXTURES: [(&str, &str); 13] = [
+/// What Chromium 156, aiortc 1.16 and FFmpeg 9 sent, and offers after the manner of Firefox, OBS, GStreamer and Safari.
+const FIXTURES: [(&str, &str); 15] = [
     ("aiortc-play", include_str!("fixtures/aiortc-play.sdp")),
     ("aiortc-publish", include_str!("fixtures/aiortc-publish.sdp")),
     ("chromium-play", include_str!("fixtures/chromium-play.sdp")),
@@ -30,6 +30,8 @@ const FIXTURES: [(&str, &str); 13] = [
     ("gstreamer-publish", include_str!("fixtures/gstreamer-publish.sdp")),
     ("obs-publish", include_str!("fixtures/obs-publish.sdp")),
     ("obs-publish-simulcast", include_str!("fixtures/obs-publish-simulcast.sdp")),
+    ("safari-play", include_str!("fixtures/safari-play.sdp")),
+    ("safari-publish", include_str!("fixtures/safari-publish.sdp")),
 ];
 
 /// An offer as it goes over the wire: with CRLF, which the files lack so that no checkout can change them.

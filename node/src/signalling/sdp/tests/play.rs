@@ -154,3 +154,17 @@ fn an_extension_for_receiving_only_is_turned_round() {
     let (sdp, _) = play(&fixture("firefox-play"), &[track(CodecKind::Vp8, "")]).unwrap();
     assert_lines(&sdp, &["a=extmap:6/sendonly http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"]);
 }
+
+#[test]
+fn safari_plays_h265_by_the_payload_type_of_its_profile() {
+    for (profile, payload_type) in [(1, 100), (2, 102)] {
+        let stream = track(CodecKind::H265, &format!("level-id=120;profile-id={profile};tx-mode=SRST"));
+        let (sdp, negotiated) = play(&fixture("safari-play"), &[opus(), stream]).unwrap();
+        let video = media(&negotiated, MediaKind::Video);
+        assert_eq!(
+            (video.codec.payload_type, video.rtx_payload_type),
+            (payload_type, Some(payload_type + 1))
+        );
+        assert_lines(section(&sdp, "video"), &[&format!("a=rtpmap:{payload_type} H265/90000"), "a=sendonly"]);
+    }
+}
