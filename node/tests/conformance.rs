@@ -3,7 +3,8 @@
 //! Numbers are those of thirteen points that RFC 9725 and draft-ietf-wish-whep come down to: 1 endpoint, 2 direction,
 //! 3 methods and CORS, 4 end of a session, 5 PATCH, 6 candidates, 7 shape of offers, 8 DTLS roles, 9 refusals, 10 TURN,
 //! 11 secrets and limits, 12 simulcast, 13 extensions of WHEP; and 0 for what any server owes. It has no harness, so that the lines are
-//! always seen.
+//! always seen. That the DTLS roles of 8 also work is proved by other clients: FFmpeg wants to be the server, aiortc and browsers the
+//! client (`node/tests/clients`, `client-js/e2e`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "conformance/client.rs"]
@@ -32,6 +33,8 @@ mod server;
 mod session;
 #[path = "conformance/tokens.rs"]
 mod tokens;
+#[path = "conformance/wire.rs"]
+mod wire;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -81,6 +84,7 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     extensions::events(report, &client, &stream).await?;
     extensions::layers(report, &client, &stream).await?;
     live::end(report, &client, stream).await?;
+    refusals::redirects(report, &client);
     server.check_no_panic(report)?;
     extensions::reconnect(report).await?;
     limits::run(report).await?;

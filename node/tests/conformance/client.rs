@@ -1,6 +1,7 @@
 //! A plain HTTP client that follows no redirect and hides nothing.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -18,6 +19,9 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     rooms: AtomicU32,
+    /// How many answers there were, and which of them send a client elsewhere in a way that may change its method.
+    answers: AtomicU32,
+    redirects: Mutex<Vec<String>>,
 }
 
 /// All of a response.
@@ -30,7 +34,18 @@ pub struct Reply {
 impl Client {
     pub fn new(base: &str) -> Result<Self> {
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build()?;
-        Ok(Self { http, base: base.to_owned(), rooms: AtomicU32::new(0) })
+        Ok(Self {
+            http,
+            base: base.to_owned(),
+            rooms: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
+            redirects: Mutex::default(),
+        })
+    }
+
+    /// How many answers there were, and those of them that are redirects which WHIP forbids.
+    pub fn redirects(&self) -> (u32, Vec<String>) {
+        (self.answers.load(Ordering::Relaxed), self.redirects.lock().expect("the redirects").clone())
     }
 
     /// Scheme and authority of the server.
@@ -58,6 +73,10 @@ impl Client {
         }
         let response = request.send().await.with_context(|| format!("{method} {url}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        if matches!(status, 301 | 302 | 303 | 308) {
+            self.redirects.lock().expect("the redirects").push(format!("{method} {url}: {status}"));
+        }
         let body = String::from_utf8_lossy(&response.bytes().await?).into_owned();
         Ok(Reply { status, headers, body })
     }
@@ -122,10 +141,6 @@ impl Reply {
 
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
-    }
-
-    pub fn is_client_error(&self) -> bool {
-        (400..500).contains(&self.status)
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn events(report: &mut Report, client: &Client, stream: &LiveStream) -
         && parameters.contains("events=\"active,inactive,layers,viewercount,reconnect\"");
     report.line("13.1", "the 201 of a viewer has a Link with the events that there are", met, &viewer);
     let met = viewer.lists("access-control-expose-headers", "link");
-    report.line("13.1", "which pages of other origins may read", met, &viewer);
+    report.line("13.20", "which pages of other origins may read", met, &viewer);
     refusals(report, client, &entry).await?;
     let list = r#"["active","inactive","layers","viewercount","reconnect"]"#;
     let made = client.send("POST", &entry, &[JSON], list).await?;
@@ -129,14 +129,14 @@ pub async fn events(report: &mut Report, client: &Client, stream: &LiveStream) -
     report.line("13.10", "layers has those of the video by the place of its section", met, &layers);
     let second = client.post(&path, &offers::play()).await?;
     let count = events.wait_for("viewercount").await?;
-    report.line("13.9", "and is told when it changes", count["viewercount"] == 2, &count);
+    report.line("13.21", "and is told when it changes", count["viewercount"] == 2, &count);
     client.ask("DELETE", &second.session()).await?;
     let gone = client.ask("DELETE", &address).await?;
     report.line("13.11", "DELETE of an event stream is 200", gone.status == 200, &gone);
     while events.next().await?.is_some() {}
-    report.line("13.11", "after which it ends", true, "");
+    report.line("13.22", "after which it ends", true, "");
     let again = client.ask("GET", &address).await?;
-    report.line("13.11", "and is 404", again.status == 404, &again);
+    report.line("13.23", "and is 404", again.status == 404, &again);
     let other = client.send("POST", &entry, &[JSON], list).await?.session();
     let mut events = Listener::start(&other).await?;
     events.wait_for("active").await?;
@@ -215,5 +215,14 @@ pub async fn reconnect(report: &mut Report) -> Result<()> {
         reconnect["url"] == endpoint,
         &reconnect,
     );
+    for (protocol, offer) in [("whip", offers::publish()), ("whep", offers::play())] {
+        let late = client.post(&format!("/{protocol}/{}", stream.room()), &offer).await?;
+        let seconds = late.header("retry-after").parse::<u32>();
+        let met = late.status == 503 && seconds.is_ok_and(|seconds| seconds > 0);
+        let requirement = format!("POST /{protocol} of a node that drains is 503 with Retry-After");
+        report.line("9.15", &requirement, met, &late);
+    }
+    let left = client.ask("DELETE", &viewer.session()).await?;
+    report.line("4.13", "DELETE at a node that drains is 200", left.status == 200, &left);
     Ok(())
 }

@@ -128,7 +128,7 @@ pub async fn run(report: &mut Report) -> Result<()> {
     let gone = with(&client, "DELETE", &session, &second.token(&["--room", "mine", "--publish"])?).await?;
     report.line("11.16", "a session ends by a token of the new key", gone.status == 200, &gone);
     let silent = ![&publish, &watch, &every].into_iter().any(|token| server.logged(token));
-    report.line("11.10", "no access token is in the log", silent, "a token in the log");
+    report.line("11.24", "no access token is in the log", silent, "a token in the log");
     server.check_no_panic(report)
 }
 
@@ -165,7 +165,7 @@ async fn takeover(report: &mut Report, client: &Client, key: &Key) -> Result<()>
             &reply,
         );
         let reply = with(client, "DELETE", &session, token).await?;
-        report.line("11.19", "DELETE of either is 200", reply.status == 200, &reply);
+        report.line("11.28", "DELETE of either is 200", reply.status == 200, &reply);
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn rotation(report: &mut Report, client: &Client, keys: &Path, [old, new]:
     let token = |key: &Key| key.token(&["--room", "mine", "--admin"]);
     let (old, new_token) = (token(old)?, token(new)?);
     let before = with(client, "GET", "/v1/rooms", &new_token).await?;
-    report.line("11.16", "a key that is not in the file yet lets nobody in", before.status == 401, &before);
+    report.line("11.26", "a key that is not in the file yet lets nobody in", before.status == 401, &before);
     let beside = keys.with_extension("new");
     std::fs::write(&beside, &new.public)?;
     std::fs::rename(&beside, keys)?;
@@ -185,7 +185,7 @@ async fn rotation(report: &mut Report, client: &Client, keys: &Path, [old, new]:
     }
     let reply = with(client, "GET", "/v1/rooms", &old).await?;
     report.line(
-        "11.16",
+        "11.27",
         "a key that left the file lets nobody in, without a restart",
         reply.status == 401,
         &reply,

@@ -15,7 +15,9 @@ use crate::client::Client;
 use crate::endpoint;
 use crate::extensions;
 use crate::offers;
+use crate::refusals;
 use crate::report::Report;
+use crate::wire::Wire;
 
 /// A stream of H264 and Opus that is live.
 pub struct LiveStream {
@@ -66,7 +68,8 @@ async fn wait(client: &Client, room: &str, wanted: impl Fn(&Value) -> bool) -> R
 /// What a viewer of a live stream gets.
 pub async fn whep(report: &mut Report, client: &Client, stream: &LiveStream) -> Result<()> {
     let path = format!("/whep/{}", stream.room);
-    let reply = client.post(&path, &offers::play()).await?;
+    let offer = offers::play();
+    let reply = client.post(&path, &offer).await?;
     endpoint::created(report, "1", "WHEP", client, &reply);
     let sent = reply.body.lines().filter(|line| *line == "a=sendonly").count();
     report.line("2.4", "WHEP: every section of the answer is sendonly", sent == 2, &reply);
@@ -77,8 +80,8 @@ pub async fn whep(report: &mut Report, client: &Client, stream: &LiveStream) -> 
         let refused = client.post(&path, &offer).await?;
         report.line(
             "2.6",
-            &format!("WHEP: an offer that is {direction} is refused"),
-            refused.is_client_error(),
+            &format!("WHEP: an offer that is {direction} is 400 and says so"),
+            refused.status == 400 && refused.body.contains(direction),
             &refused,
         );
     }
@@ -87,14 +90,21 @@ pub async fn whep(report: &mut Report, client: &Client, stream: &LiveStream) -> 
     let codecs = client.post(&path, &offers::play_without_h264()).await?;
     let named = codecs.status == 406 && codecs.body.contains("H264");
     report.line("7.6", "WHEP: a viewer without the stream's codec gets 406 that names it", named, &codecs);
+    for (shown, offer) in refusals::misshapen(&offers::play()) {
+        let refused = client.post(&path, &offer).await?;
+        report.line("7.8", &format!("WHEP: {shown} is 422"), refused.status == 422, &refused);
+    }
     let audio_only =
         client.post(&path, &offers::first_section(&offers::play()).replace("BUNDLE 0 1", "BUNDLE 0")).await?;
     let met = audio_only.status == 201 && audio_only.count("m=") == 1;
     report.line("7.7", "WHEP: what the viewer does not offer is not sent", met, &audio_only);
+    let wire = Wire::connect(&offer, &reply).await?;
     for session in [reply.session(), mdns.session(), audio_only.session()] {
         let gone = client.ask("DELETE", &session).await?;
         report.line("4.7", "WHEP: DELETE is 200", gone.status == 200, &gone);
     }
+    wire.ended().await;
+    report.line("4.12", "WHEP: DELETE ends the media's connection too", true, "");
     let again = client.ask("DELETE", &reply.session()).await?;
     report.line("4.8", "WHEP: a second DELETE is 404", again.status == 404, &again);
     let room = client.ask("GET", &format!("/v1/rooms/{}", stream.room)).await?;

@@ -1,6 +1,8 @@
 //! One line per requirement, and what came of all of them.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::panic::Location;
 use std::process::ExitCode;
 
 /// Counts lines.
@@ -8,11 +10,20 @@ use std::process::ExitCode;
 pub struct Report {
     passed: usize,
     failed: Vec<String>,
+    /// Where in the suite each number is judged.
+    places: HashMap<String, &'static Location<'static>>,
 }
 
 impl Report {
-    /// Prints the line of one requirement; `seen` says what was found where it is not met.
+    /// Prints the line of one requirement; `seen` says what was found where it is not met. A number stands for one
+    /// requirement: it may have many lines, one for each case, all of them from one place in the suite.
+    #[track_caller]
     pub fn line(&mut self, number: &str, requirement: &str, met: bool, seen: impl Display) {
+        let here = Location::caller();
+        let first = *self.places.entry(number.to_owned()).or_insert(here);
+        if first != here {
+            self.broken(&anyhow::anyhow!("{number} is the number of {first} already, {here} needs another"));
+        }
         if met {
             self.passed += 1;
             println!("ok   {number:<5} {requirement}");
@@ -23,10 +34,10 @@ impl Report {
         }
     }
 
-    /// The suite could not go on.
+    /// The suite itself is at fault, or could not go on.
     pub fn broken(&mut self, error: &anyhow::Error) {
-        println!("FAIL the suite stopped: {error:#}");
-        self.failed.push(format!("the suite stopped: {error:#}"));
+        println!("FAIL the suite: {error:#}");
+        self.failed.push(format!("the suite: {error:#}"));
     }
 
     /// The sum, and the exit code.

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use crate::client::{Client, FRAGMENT, Reply};
 use crate::offers;
 use crate::report::Report;
+use crate::wire::Wire;
 
 /// Credentials of a client that restarts ICE.
 const NEW: (&str, &str) = ("newUfrag", "newPasswordOf24Characters");
@@ -14,11 +15,16 @@ const NEW: (&str, &str) = ("newUfrag", "newPasswordOf24Characters");
 pub async fn end(report: &mut Report, client: &Client) -> Result<()> {
     let room = client.new_room();
     let path = format!("/whip/{room}");
-    let session = client.post(&path, &offers::publish()).await?.session();
+    let offer = offers::publish();
+    let created = client.post(&path, &offer).await?;
+    let session = created.session();
+    let wire = Wire::connect(&offer, &created).await?;
     let taken = client.post(&path, &offers::publish()).await?;
     report.line("4.1", "a stream has one publisher: a second is 409", taken.status == 409, &taken);
     let reply = client.send("DELETE", &session, &[("if-match", "\"stale\"")], "").await?;
     report.line("4.2", "DELETE is 200, whatever the entity tag", reply.status == 200, &reply);
+    wire.ended().await;
+    report.line("4.11", "WHIP: DELETE ends the media's connection too", true, "");
     let reply = client.ask("DELETE", &session).await?;
     report.line("4.3", "a second DELETE is 404", reply.status == 404, &reply);
     let fragment = offers::fragment(NEW, &["a=end-of-candidates"]);

@@ -76,7 +76,7 @@ async fn rooms(report: &mut Report, client: &Client) -> Result<()> {
         for token in [PUBLISH, PLAY] {
             let reply = with(client, "GET", target, Some(token)).await?;
             report.line(
-                "11.11",
+                "11.25",
                 &format!("GET {target} with a token of either side is 200"),
                 reply.status == 200,
                 &reply,
@@ -102,7 +102,7 @@ pub async fn run(report: &mut Report) -> Result<()> {
     rooms(report, &client).await?;
     let waits = with(&client, "POST", "/whep/guarded", Some(PLAY)).await?;
     let requirement = "POST /whep with a play token comes to the stream, which is not live: 409";
-    report.line("11.8", requirement, waits.status == 409, &waits);
+    report.line("11.22", requirement, waits.status == 409, &waits);
     for method in ["PATCH", "DELETE"] {
         refusals(report, &client, method, &created.session(), PLAY).await?;
     }
@@ -111,7 +111,7 @@ pub async fn run(report: &mut Report) -> Result<()> {
         report.line("11.9", "OPTIONS needs no token", reply.is_success(), &reply);
     }
     let gone = with(&client, "DELETE", &created.session(), Some(PUBLISH)).await?;
-    report.line("11.8", "DELETE with a publish token is 200", gone.status == 200, &gone);
+    report.line("11.23", "DELETE with a publish token is 200", gone.status == 200, &gone);
     let silent = ![PUBLISH, PLAY, WRONG].into_iter().any(|token| server.logged(token));
     report.line("11.10", "no token is in the log", silent, "a token in the log");
     server.check_no_panic(report)
