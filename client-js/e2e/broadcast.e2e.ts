@@ -14,6 +14,7 @@ import {
   startBrowser,
   waitForState,
 } from './browser.ts';
+import { AES_GCM, newestCipher } from './encryption.ts';
 import { type Server, startServer } from './server.ts';
 
 let server: Server;
@@ -72,6 +73,7 @@ test.each([
 
   const publisher = await studio(name);
   await goLive(publisher, codec);
+  expect(await publisher.evaluate(newestCipher)).toMatch(AES_GCM);
   const viewers = [early, await watch(name), await watch(name)];
   for (const viewer of viewers) {
     await waitForState(viewer, 'playing');
@@ -81,7 +83,7 @@ test.each([
   for (const viewer of viewers) {
     const sample = await nextSample(viewer, { videoCodec: codec });
     expect(sample.audioCodec).toBe('opus');
-    expect(sample.srtpCipher).toMatch(/^(SRTP_)?AEAD_AES_(128|256)_GCM$/);
+    expect(sample.srtpCipher).toMatch(AES_GCM);
     expect(sample.protocol).toBe('udp');
   }
   await publisher.waitForFunction(
@@ -99,9 +101,38 @@ test.each([
   for (const viewer of viewers) {
     await waitForState(viewer, 'playing');
     await expectMovingPicture(viewer);
+    await expectSound(viewer);
     expect(await viewer.evaluate(hasSameConnection)).toBe(true);
   }
   expect([...viewers, returned].flatMap(pageErrors)).toEqual([]);
+});
+
+test('who waits for a broadcast finds nothing on the console, and is in as soon as it begins', async () => {
+  const name = nextRoom();
+  const viewer = await openPage(browser, 'about:blank');
+  const complaints: string[] = [];
+  viewer.on('console', (line) => line.type() === 'error' && complaints.push(line.text()));
+  const offers: number[] = [];
+  viewer.on('response', (response) => {
+    if (response.request().method() === 'POST' && response.url().includes('/whep/'))
+      offers.push(response.status());
+  });
+  let questions = 0;
+  const asked = new Promise<void>((resolve) => {
+    viewer.on('request', (request) => {
+      if (request.url().endsWith(`/v1/rooms/${name}`) && ++questions === 6) resolve();
+    });
+  });
+  await viewer.goto(`${server.url}/watch/${name}`);
+  await waitForState(viewer, 'waiting');
+  await asked;
+  expect(offers).toEqual([]);
+  const publisher = await studio(name);
+  await goLive(publisher, 'VP8');
+  await waitForState(viewer, 'playing');
+  await expectMovingPicture(viewer);
+  expect(offers[0]).toBe(201);
+  expect(complaints).toEqual([]);
 });
 
 test.each(['VP9', 'AV1'] as const)('%s reaches a viewer', async (codec) => {
@@ -219,6 +250,7 @@ test('without UDP, media flows over ICE-TCP', async () => {
   await goLive(publisher, 'H264');
   const viewer = await watch(name, '?transport=tcp');
   await expectMovingPicture(viewer);
+  await expectSound(viewer);
   expect((await nextSample(viewer)).protocol).toBe('tcp');
 });
 
@@ -239,6 +271,7 @@ test('an ICE restart keeps the session and the picture', async () => {
       }),
   );
   await expectMovingPicture(viewer);
+  await expectSound(viewer);
   expect(await framesDecoded(viewer)).toBeGreaterThan(before);
   await waitForState(viewer, 'playing');
   expect(posts).toEqual([]);

@@ -3,6 +3,7 @@
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 import type { PlaybackSample } from '../src/stats/playback-sample.ts';
+import { keepConnections } from './encryption.ts';
 
 const BASE_FLAGS = [
   '--no-sandbox',
@@ -45,6 +46,7 @@ export async function openPage(browser: Browser, url: string): Promise<Page> {
   page.setDefaultTimeout(STATE_TIMEOUT_MS);
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(error.message));
+  await page.addInitScript(keepConnections);
   errorsOf.set(page, errors);
   await page.goto(url);
   return page;

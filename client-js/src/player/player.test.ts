@@ -104,6 +104,26 @@ test('the wait for a broadcast is no part of the time to the first picture', asy
   player.stop();
 });
 
+test('who waits for a stream offers nothing until it is live, and then at once', async () => {
+  const room = (live: boolean) => () => Response.json({ streams: [{ name: 'main', live }] });
+  const server = new FakeServer()
+    .on('GET', room(false), room(false), room(false), room(true))
+    .on('POST', created('1'))
+    .on('DELETE', () => new Response());
+  const player = new Player({
+    url: 'https://host/whep/room',
+    fetch: server.fetch,
+    createConnection: () => new FlowingConnection() as unknown as RTCPeerConnection,
+  });
+  player.start();
+  await vi.advanceTimersByTimeAsync(5_900);
+  expect(player.state).toBe('waiting');
+  expect([server.of('GET').length, server.of('POST').length]).toEqual([3, 0]);
+  await vi.advanceTimersByTimeAsync(200);
+  expect([server.of('GET').length, server.of('POST').length]).toEqual([4, 1]);
+  player.stop();
+});
+
 const EXTENSIONS =
   '</s/sse>; rel="urn:ietf:params:whep:ext:core:server-sent-events", </s/layer>; rel="urn:ietf:params:whep:ext:core:layer"';
 

@@ -2,7 +2,8 @@
 
 import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
-import type { SessionFailure } from '../session/failure.ts';
+import type { Endpoint } from '../session/endpoint.ts';
+import { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
 import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
@@ -14,6 +15,7 @@ import { HoldBack } from './hold-back.ts';
 import { LayerChoice } from './layer-choice.ts';
 import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
+import { OnAir } from './on-air.ts';
 import { type VideoLayer, wishFor } from './video-layer.ts';
 import { type OpenEventSource, ViewerEvents } from './viewer-events.ts';
 
@@ -95,6 +97,7 @@ export class Player extends Emitter<PlayerEvents> {
     () => this.#keeper.session,
     () => this.emit('layers', this.#layers),
   );
+  readonly #onAir = new OnAir();
   #moving = false;
   /** Whether the server said that nobody publishes at the moment. */
   #offAir = false;
@@ -181,22 +184,31 @@ export class Player extends Emitter<PlayerEvents> {
     this.emit('firstframe', { elapsedMs });
   }
 
-  #attempt(signal: AbortSignal): Promise<WhipWhepSession> {
+  async #attempt(signal: AbortSignal): Promise<WhipWhepSession> {
     this.#waitingSinceMs ??= performance.now();
-    return this.#open(signal);
+    // The question is on its way while the browser makes its offer, so that it delays nobody who finds the stream live.
+    const answer = this.#onAir.ask(this.#endpoint(), signal);
+    const admitted = async () => {
+      if ((await answer) === false)
+        throw new SessionFailure('not-live', 'nobody publishes there at the moment');
+    };
+    if (this.#keeper.state === 'waiting') await admitted();
+    return this.#open(signal, admitted);
   }
 
-  async #open(signal: AbortSignal): Promise<WhipWhepSession> {
-    const { token, transport, iceServers, createConnection } = this.#options;
-    const endpoint = {
-      url: this.#url,
-      role: 'whep' as const,
-      fetch: this.#options.fetch ?? globalThis.fetch,
-    };
+  #endpoint(): Endpoint {
+    const { token, fetch = globalThis.fetch } = this.#options;
+    const endpoint = { url: this.#url, role: 'whep' as const, fetch };
+    return token === undefined ? endpoint : { ...endpoint, token };
+  }
+
+  async #open(signal: AbortSignal, admitted = async () => {}): Promise<WhipWhepSession> {
+    const { transport, iceServers, createConnection } = this.#options;
     const media = new MediaStream();
     const session = await WhipWhepSession.open(
       {
-        endpoint: token === undefined ? endpoint : { ...endpoint, token },
+        endpoint: this.#endpoint(),
+        admitted,
         transport: transport ?? 'any',
         iceServers: iceServers ?? [],
         ...(createConnection === undefined ? {} : { createConnection }),

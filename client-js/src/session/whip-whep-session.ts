@@ -43,6 +43,8 @@ export interface SessionConfig {
   /** First bitrate of the video encoder, in kbit/s. */
   readonly startBitrateKbps?: number;
   readonly limits?: RecoveryLimits;
+  /** Awaited before the offer is sent; a rejection is that of {@link WhipWhepSession.open}. */
+  readonly admitted?: () => Promise<void>;
   /** Makes the browser's connection; replaced in tests. */
   readonly createConnection?: (configuration: RTCConfiguration) => RTCPeerConnection;
 }
@@ -153,6 +155,7 @@ export class WhipWhepSession extends Emitter<SessionEvents> {
 
   async #negotiate(signal: AbortSignal): Promise<void> {
     await this.#offer({});
+    await this.#config.admitted?.();
     const grant = await postOffer(this.#config.endpoint, this.#localSdp(), signal);
     this.#grant = grant;
     this.#etag = grant.etag;

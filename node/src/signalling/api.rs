@@ -30,7 +30,8 @@ pub async fn room(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
     let Target { room, .. } = Target::of(&request)?;
     app.authorize_room(&room, request.headers())?;
     match app.ask_room(&room, GetReport { with_figures: true }).await {
-        // Every name is a room. That nothing is in it is an answer: pages ask every other second before they go live.
+        // Every name is a room. That nothing is in it is an answer: players ask every other second before they make an
+        // offer, so what is live here must be so for those who look on from any place that takes their offers.
         Err(Problem::Room(RoomError::NotLive)) => Ok(json(&RoomReport::idle(room))),
         report => Ok(json(&report?)),
     }
