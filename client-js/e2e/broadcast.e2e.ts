@@ -254,7 +254,7 @@ test('without UDP, media flows over ICE-TCP', async () => {
   expect((await nextSample(viewer)).protocol).toBe('tcp');
 });
 
-test('an ICE restart keeps the session and the picture', async () => {
+test('an ICE restart keeps the session, the picture and the sound', async () => {
   const name = nextRoom();
   const publisher = await studio(name);
   await goLive(publisher, 'H264');
