@@ -23,4 +23,10 @@ test('a browser that asks for them by itself, does not know them or cannot be to
   }
   wantLayerDescriptors({});
   expect(set).not.toHaveBeenCalled();
+  wantLayerDescriptors({
+    getHeaderExtensionsToNegotiate: () => [{ direction: 'stopped', uri }],
+    setHeaderExtensionsToNegotiate: () => {
+      throw new DOMException('this one stays', 'InvalidModificationError');
+    },
+  });
 });

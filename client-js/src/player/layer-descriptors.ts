@@ -23,5 +23,9 @@ export function wantLayerDescriptors(transceiver: ExtensionNegotiation): void {
   const descriptor = extensions.find(({ uri }) => uri === DEPENDENCY_DESCRIPTOR);
   if (descriptor === undefined || descriptor.direction !== 'stopped') return;
   descriptor.direction = 'recvonly';
-  transceiver.setHeaderExtensionsToNegotiate?.(extensions);
+  try {
+    transceiver.setHeaderExtensionsToNegotiate?.(extensions);
+  } catch {
+    // The specification leaves it to the browser which extensions may be changed.
+  }
 }

@@ -16,7 +16,7 @@ import { LayerChoice } from './layer-choice.ts';
 import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
 import { OnAir } from './on-air.ts';
-import { type VideoLayer, wishFor } from './video-layer.ts';
+import { readWish, type VideoLayer } from './video-layer.ts';
 import { type OpenEventSource, ViewerEvents } from './viewer-events.ts';
 
 /**
@@ -93,10 +93,7 @@ export class Player extends Emitter<PlayerEvents> {
   readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
   #events: ViewerEvents | null = null;
   #layers: readonly VideoLayer[] = [];
-  readonly #choice = new LayerChoice(
-    () => this.#keeper.session,
-    () => this.emit('layers', this.#layers),
-  );
+  readonly #choice = new LayerChoice(() => this.emit('layers', this.#layers));
   readonly #onAir = new OnAir();
   #moving = false;
   /** Whether the server said that nobody publishes at the moment. */
@@ -145,9 +142,7 @@ export class Player extends Emitter<PlayerEvents> {
 
   /** Asks for a layer, in this session and those that follow; `null` leaves the choice to the server. */
   async selectLayer(id: string | null): Promise<void> {
-    const layer = this.#layers.find((layer) => layer.id === id);
-    const wishOf = (id: string) => (layer === undefined ? { rid: id } : wishFor(layer));
-    await this.#choice.choose(id === null ? null : { id, wish: wishOf(id) });
+    await this.#choice.choose(id === null ? null : { id, wish: readWish(id) });
   }
 
   /** Starts, or starts again after `failed` or `closed`. */
@@ -252,8 +247,8 @@ export class Player extends Emitter<PlayerEvents> {
   /** Hears what the server tells of the session from now on. */
   #listen(session: WhipWhepSession): void {
     this.#deafen();
+    this.#choice.adopt(session);
     const { events: url, layer } = session.extensions ?? { events: null, layer: null };
-    if (layer !== null && this.#choice.chosen !== null) void this.#choice.tell(session);
     if (url === null) return;
     const events = new ViewerEvents(this.#options.createEventSource);
     this.#events = events;
@@ -339,6 +334,7 @@ export class Player extends Emitter<PlayerEvents> {
       this.#sampler?.stop();
       this.#flow = 'flowing';
       this.#deafen();
+      this.#choice.adopt(null);
     }
     const state = keeper === 'connected' ? this.#connectedState() : PLAYER_STATES[keeper];
     if (state === this.#state) return;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readLayers, wishFor } from './video-layer.ts';
+import { readLayers, readWish } from './video-layer.ts';
 
 const simulcast = { spatialLayerId: null, temporalLayerId: null };
 
@@ -42,7 +42,11 @@ test('of a scalable video each size may be chosen, with all its pictures', () =>
     ['/s1', 360, 500_000],
     ['/s0', 180, 200_000],
   ]);
-  expect(layers.map(wishFor)).toEqual([{ spatialLayerId: 2 }, { spatialLayerId: 1 }, { spatialLayerId: 0 }]);
+  expect(layers.map(({ id }) => readWish(id))).toEqual([
+    { spatialLayerId: 2 },
+    { spatialLayerId: 1 },
+    { spatialLayerId: 0 },
+  ]);
 });
 
 test('a size that is not sent is not offered, and sizes that are not known keep their order', () => {
@@ -58,7 +62,7 @@ test('a size that is not sent is not offered, and sizes that are not known keep 
 
 test('of one size the temporal layers may be chosen', () => {
   const layers = readLayers({ '1': [part(0, 2), part(0, 1), part(0, 0)] });
-  expect(layers.map(wishFor)).toEqual([
+  expect(layers.map(({ id }) => readWish(id))).toEqual([
     { temporalLayerId: 2 },
     { temporalLayerId: 1 },
     { temporalLayerId: 0 },
@@ -71,7 +75,7 @@ test('simulcast with layers of its own offers its sizes', () => {
       [1, 0].map((temporal) => part(1 - index, temporal, { rid, spatialLayerId: 0 })),
     ),
   });
-  expect(layers.map(wishFor)).toEqual([{ rid: 'f' }, { rid: 'q' }]);
+  expect(layers.map(({ id }) => readWish(id))).toEqual([{ rid: 'f' }, { rid: 'q' }]);
   const both = readLayers({
     '1': ['f', 'q'].flatMap((rid) => [1, 0].map((spatial) => part(spatial, 0, { rid }))),
   });
@@ -81,5 +85,16 @@ test('simulcast with layers of its own offers its sizes', () => {
 test('a video without layers is one', () => {
   const layers = readLayers({ '1': [{ spatialLayerId: 0, temporalLayerId: 0, bitrate: 1 }] });
   expect(layers).toHaveLength(1);
-  expect(layers.map(wishFor)).toEqual([{}]);
+  expect(layers.map(({ id }) => readWish(id))).toEqual([{}]);
+});
+
+test('an id is understood before it is known which layers there are', () => {
+  expect(['f', '/s1', '/t0', 'f/s2/t1', 'odd/name', ''].map(readWish)).toEqual([
+    { rid: 'f' },
+    { spatialLayerId: 1 },
+    { temporalLayerId: 0 },
+    { rid: 'f', spatialLayerId: 2, temporalLayerId: 1 },
+    { rid: 'odd/name' },
+    {},
+  ]);
 });

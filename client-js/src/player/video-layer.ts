@@ -4,7 +4,7 @@ import type { LayerWish } from '../session/endpoint.ts';
 
 /** One layer of the video, as a person may choose it. */
 export interface VideoLayer {
-  /** What {@link Player.selectLayer} takes; of a simulcast layer its `rid`. */
+  /** What {@link Player.selectLayer} takes: `rid/s1/t2`, each part only where it makes a difference. */
   readonly id: string;
   /** Its simulcast name; `null` without simulcast. */
   readonly rid: string | null;
@@ -18,12 +18,17 @@ export interface VideoLayer {
   readonly bitrateBps: number;
 }
 
-/** What to tell the server to get `layer`. */
-export function wishFor({ rid, spatialLayerId, temporalLayerId }: VideoLayer): LayerWish {
+/** What to tell the server to get the layer with this {@link VideoLayer.id}, whether or not it is sent at the moment. */
+export function readWish(id: string): LayerWish {
+  const {
+    rid = '',
+    spatial,
+    temporal,
+  } = /^(?<rid>.*?)(\/s(?<spatial>\d+))?(\/t(?<temporal>\d+))?$/s.exec(id)?.groups ?? {};
   return {
-    ...(rid === null ? {} : { rid }),
-    ...(spatialLayerId === null ? {} : { spatialLayerId }),
-    ...(temporalLayerId === null ? {} : { temporalLayerId }),
+    ...(rid === '' ? {} : { rid }),
+    ...(spatial === undefined ? {} : { spatialLayerId: Number(spatial) }),
+    ...(temporal === undefined ? {} : { temporalLayerId: Number(temporal) }),
   };
 }
 

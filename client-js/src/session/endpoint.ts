@@ -87,16 +87,20 @@ export interface LayerWish {
   readonly maxHeight?: number;
 }
 
-/** Asks for a layer. Throws a {@link SessionFailure} if the server does not grant it. */
-export async function postLayer(endpoint: Endpoint, url: string, wish: LayerWish): Promise<void> {
-  const response = await postJson(endpoint, url, wish);
+/** Asks for a layer. Throws a {@link SessionFailure} if the server does not grant it, the signal's reason when aborted. */
+export async function postLayer(
+  endpoint: Endpoint,
+  url: string,
+  wish: LayerWish,
+  signal: AbortSignal,
+): Promise<void> {
+  const response = await postJson(endpoint, url, wish, signal);
   if (!response.ok) throw await refusal(endpoint, response);
 }
 
-function postJson(endpoint: Endpoint, url: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+function postJson(endpoint: Endpoint, url: string, body: unknown, signal: AbortSignal): Promise<Response> {
   const headers = { 'Content-Type': 'application/json' };
-  const init: RequestInit = { method: 'POST', headers, body: JSON.stringify(body) };
-  return send(endpoint, url, signal === undefined ? init : { ...init, signal });
+  return send(endpoint, url, { method: 'POST', headers, body: JSON.stringify(body), signal });
 }
 
 /** What a PATCH came to. */
