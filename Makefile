@@ -62,9 +62,10 @@ figures: build test-packages
 
 client: client-js/dist/index.html
 
-# Only when a page has changed: the binary holds the pages and is compiled anew with them.
+# Only when a page has changed: the binary holds the pages and is compiled anew with them. A directory changes when a file in
+# it is deleted.
 client-js/dist/index.html: client-js/node_modules/.package-lock.json $(wildcard client-js/*.html client-js/*.json client-js/*.ts) \
-		$(shell find client-js/src -type f)
+		$(shell find client-js/src)
 	cd client-js && npm run --silent build
 
 client-test: client

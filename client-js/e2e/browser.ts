@@ -18,6 +18,9 @@ const BASE_FLAGS = [
 /** Ends a wait for a state that never comes: far beyond the slowest machine's need, as encoders share its cores. */
 const STATE_TIMEOUT_MS = 60_000;
 
+/** With how many frames the first one is compared: two seconds, whatever moves. */
+const FRAMES_COMPARED = 60;
+
 /** How a browser is started. */
 export interface BrowserOptions {
   /** Hide host addresses behind mDNS names, as browsers do on pages without camera permission. */
@@ -89,9 +92,6 @@ export async function waitUntil<Argument>(
 export async function expectMovingPicture(page: Page): Promise<void> {
   await waitUntil(page, pictureMoves, FRAMES_COMPARED);
 }
-
-/** How many frames the first one is compared with: two seconds, whatever moves. */
-export const FRAMES_COMPARED = 60;
 
 /** Whether one of the next `frames` frames that the player shows differs from the first. Runs in the page. */
 export async function pictureMoves(frames: number): Promise<boolean> {
