@@ -237,7 +237,7 @@ metrics! {
     counter tcp_frames_dropped_total ["reason"]: "ICE-TCP frames that were dropped, and connections that were closed or refused.";
     counter srtp_failures_total ["kind"]: "Packets that failed authentication or were replayed.";
     counter stun_requests_total ["result"]: "STUN requests by what became of them: unknown to us, in a flood and forged by somebody without the password, or routed to a peer, which answered, refused or dropped them.";
-    counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol.";
+    counter datagrams_dropped_total ["reason"]: "Datagrams that belong to no peer or no protocol, or that a peer has no use for.";
 
     // Cluster.
     gauge bus_connected []: "1 while the bus answers.";

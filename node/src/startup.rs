@@ -205,6 +205,7 @@ fn start(
             per_address: config.limits.tcp_connections_per_address as usize,
         },
         peers_max: config.limits.sessions as usize,
+        silence_limit: config.rooms.silence_limit(),
         seed: rand::rng().random(),
         peers: webrtc_peers(identity, Arc::clone(&metrics)),
         metrics: Arc::clone(&metrics),

@@ -225,7 +225,16 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_stun_requests_total", &[&[&["routed", "unknown", "forged", "answered", "refused"]]]),
     (
         "aforo_datagrams_dropped_total",
-        &[&[&["cut_off", "read_error", "protocol_unknown", "path_unknown", "transmit_full", "dtls_ignored"]]],
+        &[&[&[
+            "cut_off",
+            "read_error",
+            "protocol_unknown",
+            "path_unknown",
+            "transmit_full",
+            "dtls_ignored",
+            "dtls_pointless",
+            "dtls_flood",
+        ]]],
     ),
     ("aforo_bus_request_duration_seconds", &[&[&["place", "lease", "claim", "release"]]]),
     (

@@ -107,6 +107,8 @@ pub struct Plane {
     events: VecDeque<PlaneEvent>,
     shard_messages: VecDeque<(ShardId, ShardMessage)>,
     counters: Counters,
+    /// How long a publisher may send no media before that is told.
+    silence_limit: Option<Duration>,
     sent_rate: RateMeter,
     scratch: Box<[u8; SCRATCH_BYTES]>,
 }
@@ -134,6 +136,7 @@ impl Plane {
             events: VecDeque::with_capacity(64),
             shard_messages: VecDeque::with_capacity(64),
             counters: Counters::default(),
+            silence_limit: None,
             sent_rate: RateMeter::new(now),
             scratch: Box::new([0; SCRATCH_BYTES]),
         }

@@ -63,6 +63,10 @@ pub struct EgressTrack {
 pub enum PlaneEvent {
     /// The first packet of this peer was opened (publisher), or the first was sealed for it (viewer).
     FirstMedia(PeerKey),
+    /// This publisher is connected, and no media has come from it for as long as it may be silent.
+    MediaPaused(PeerKey),
+    /// Media comes again from this publisher.
+    MediaResumed(PeerKey),
     /// The first keyframe came from this peer, or was sealed for it.
     FirstKeyframe(PeerKey),
     /// A keyframe of some publisher came, this long after somebody first needed it.

@@ -81,7 +81,8 @@ impl PeerCore {
             State::Connected => None,
             State::Ended => return None,
         };
-        [join, self.ice.consent_deadline(), self.dtls.poll_timeout()].into_iter().flatten().min()
+        let ice = [self.ice.consent_deadline(), self.ice.poll_timeout()];
+        ice.into_iter().chain([join, self.dtls.poll_timeout()]).flatten().min()
     }
 
     /// Time has passed; early calls do nothing.
@@ -103,6 +104,7 @@ impl PeerCore {
             self.end(EndReason::ConsentExpired);
             return;
         }
+        self.ice.handle_timeout(now, &mut self.outputs);
         self.dtls.handle_timeout(now);
         self.transmit_dtls();
     }
@@ -158,6 +160,7 @@ impl PeerCore {
             Ok(Some(DtlsEvent::Connected(keys))) => {
                 let Some(path) = self.ice.selected() else { return };
                 self.state = State::Connected;
+                self.ice.prove_selected();
                 self.outputs.push_back(PeerOutput::Connected { path, keys });
             }
             Ok(Some(DtlsEvent::Closed)) => self.end(EndReason::ClosedByPeer),

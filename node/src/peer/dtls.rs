@@ -26,6 +26,7 @@ mod session;
 pub use core::{Dtls, DtlsEvent};
 pub use error::DtlsError;
 pub use identity::DtlsIdentity;
+pub use record::matters_once_connected;
 
 #[cfg(test)]
 mod tests;

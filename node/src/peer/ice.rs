@@ -1,10 +1,12 @@
 //! The ICE-lite side of a connection (RFC 8445 §2.5): it answers connectivity checks and follows the client's choice.
 //!
 //! `stun` reads checks and writes answers, `core` decides which paths belong to the client, which one is in use and
-//! when consent ends, `credentials` makes ufrags that name their shard. Checks are never sent: the client does that.
+//! when consent ends, `credentials` makes ufrags that name their shard. Checks are the client's; ours (`question`) only ask
+//! whether it is where its own came from.
 
 pub mod core;
 pub mod credentials;
+mod question;
 pub mod stun;
 
 pub use core::IceLite;

@@ -179,6 +179,10 @@ pub enum PeerEvent {
     FirstMedia,
     /// The first keyframe came (publisher) or was sealed for it (viewer).
     FirstKeyframe,
+    /// The publisher is connected and sends no media any more, or none yet.
+    MediaPaused,
+    /// Media comes from it again.
+    MediaResumed,
     /// The connection is over; nothing follows.
     Ended(EndReason),
 }

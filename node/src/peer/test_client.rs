@@ -3,15 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod answer;
+mod certificate;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder};
-use rtc_dtls::crypto::Certificate;
 use rtc_dtls::crypto_provider::RTCCryptoProvider;
 use rtc_dtls::crypto_provider::providers::AwsLcRsProvider;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
@@ -34,37 +35,8 @@ use crate::media::negotiated::{
     Direction, DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials, Negotiated,
 };
 use crate::media::path::{Path, ShardId};
-
-/// A client's certificate.
-#[derive(Clone)]
-pub struct ClientCertificate(pub Certificate);
-
-impl ClientCertificate {
-    pub fn ecdsa() -> Self {
-        let provider = AwsLcRsProvider::new();
-        Self(Certificate::generate_self_signed(vec!["client".to_owned()], provider.crypto()).unwrap())
-    }
-
-    pub fn rsa() -> Self {
-        let provider = AwsLcRsProvider::new();
-        let certificate = Certificate::generate_self_signed_with_alg(
-            vec!["client".to_owned()],
-            &rcgen::PKCS_RSA_SHA256,
-            provider.crypto(),
-        );
-        Self(certificate.unwrap())
-    }
-
-    pub fn fingerprint(&self, algorithm: FingerprintAlgorithm) -> Fingerprint {
-        let hash = match algorithm {
-            FingerprintAlgorithm::Sha256 => &digest::SHA256,
-            FingerprintAlgorithm::Sha384 => &digest::SHA384,
-            FingerprintAlgorithm::Sha512 => &digest::SHA512,
-        };
-        let digest = digest::digest(hash, self.0.certificate[0].as_ref()).as_ref().to_vec();
-        Fingerprint { algorithm, digest }
-    }
-}
+pub use answer::answer_to;
+pub use certificate::ClientCertificate;
 
 /// How a client behaves.
 #[derive(Clone)]
@@ -114,6 +86,9 @@ pub struct Session {
     pub said: Vec<PeerOutput>,
     /// STUN answers that reached the client.
     pub answers: Vec<(Path, Bytes)>,
+    /// Checks of the node's own, and whether the client answers them.
+    pub questions: Vec<(Path, Bytes)>,
+    pub is_there: bool,
     pub to_client: VecDeque<(Path, Bytes)>,
     pub to_node: VecDeque<Bytes>,
     /// The client's handshake is done.
@@ -181,6 +156,8 @@ impl Session {
             config: dtls_config,
             said: Vec::new(),
             answers: Vec::new(),
+            questions: Vec::new(),
+            is_there: true,
             to_client: VecDeque::new(),
             to_node: VecDeque::new(),
             complete: false,
@@ -242,6 +219,13 @@ impl Session {
     pub fn collect(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
+                PeerOutput::Transmit { path, bytes } if bytes.starts_with(&[0, 1]) => {
+                    if self.is_there {
+                        let answer = answer_to(&bytes, &self.remote.password);
+                        self.core.handle(self.now, PeerInput::Datagram { path, bytes: answer });
+                    }
+                    self.questions.push((path, bytes));
+                }
                 PeerOutput::Transmit { path, bytes } => self.to_client.push_back((path, bytes)),
                 output => self.said.push(output),
             }

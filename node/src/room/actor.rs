@@ -220,6 +220,7 @@ impl Room {
                     self.silence.forget(session);
                     self.announce(&stream);
                 }
+                RoomOutput::StreamResumed { stream, .. } => self.announce(&stream),
                 RoomOutput::StreamClaimed { .. }
                 | RoomOutput::PublisherChanged { .. }
                 | RoomOutput::Stage { .. } => {}

@@ -69,8 +69,10 @@ pub(super) enum RoomOutput {
     },
     /// A stream has its first publisher, these kinds of tracks with it.
     StreamClaimed { tracks: Vec<MediaKind> },
-    /// Its publisher left, and so many viewers wait for one to return.
-    StreamPaused { stream: StreamName, viewers: usize },
+    /// No media comes: its publisher `left`, or is here and silent. So many viewers wait.
+    StreamPaused { stream: StreamName, viewers: usize, left: bool },
+    /// Its publisher had been silent and sends media again.
+    StreamResumed { stream: StreamName, away: Duration },
     /// Another publisher has it.
     PublisherChanged {
         stream: StreamName,
@@ -175,6 +177,8 @@ impl RoomCore {
                 self.end(at, id, reason, false);
                 return;
             }
+            PeerEvent::MediaPaused => return self.publisher_silent(at, id),
+            PeerEvent::MediaResumed => return self.publisher_heard(at, id),
             PeerEvent::PathFound
             | PeerEvent::Connected
             | PeerEvent::FirstMedia
@@ -193,6 +197,7 @@ impl RoomCore {
             && stream.holder.as_ref().is_some_and(|holder| holder.session == id)
         {
             stream.flows = true;
+            stream.paused = None;
             stream.live_since.get_or_insert(at);
         }
         self.outputs.push_back(RoomOutput::Stage { session: id, stream, role, event, elapsed });

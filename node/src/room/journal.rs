@@ -84,8 +84,15 @@ impl Journal {
                 self.count_streams(1);
                 self.count_tracks(1, tracks);
             }
-            RoomOutput::StreamPaused { stream, viewers } => {
+            RoomOutput::StreamPaused { stream, viewers, left: true } => {
                 info!(room = %self.room, %stream, viewers, "stream paused, its publisher left");
+            }
+            RoomOutput::StreamPaused { stream, viewers, left: false } => {
+                info!(room = %self.room, %stream, viewers, "stream paused, its publisher sends no media");
+            }
+            RoomOutput::StreamResumed { stream, away } => {
+                let away_ms = away.as_millis();
+                info!(room = %self.room, %stream, away_ms, "stream goes on, its publisher sends media again");
             }
             RoomOutput::PublisherChanged { stream, tracks_before, tracks, away, goes_on } => {
                 self.count_tracks(-1, tracks_before);
@@ -152,6 +159,8 @@ fn stage(event: PeerEvent) -> Option<&'static str> {
         PeerEvent::Connected => Some("dtls"),
         PeerEvent::FirstMedia => Some("first_rtp"),
         PeerEvent::FirstKeyframe => Some("first_keyframe"),
-        PeerEvent::Added { .. } | PeerEvent::Ended(_) => None,
+        PeerEvent::Added { .. } | PeerEvent::MediaPaused | PeerEvent::MediaResumed | PeerEvent::Ended(_) => {
+            None
+        }
     }
 }

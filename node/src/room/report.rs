@@ -39,7 +39,7 @@ pub struct StreamReport {
     pub name: StreamName,
     /// Whether it can be watched now: its publisher is connected and media has come.
     pub live: bool,
-    /// Whether its publisher left and its viewers wait for one to return.
+    /// Whether it was live and its publisher left or fell silent, so that its viewers wait.
     pub paused: bool,
     /// Seconds since it went live, pauses included.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ fn of_stream(name: &StreamName, stream: &Stream, now: Instant) -> StreamReport {
     StreamReport {
         name: name.clone(),
         live: stream.flows,
-        paused: stream.paused.is_some(),
+        paused: stream.paused.is_some() && stream.live_since.is_some(),
         live_seconds: stream.live_since.map(|since| now.saturating_duration_since(since).as_secs_f64()),
         viewers: stream.viewers,
         tracks: stream.live.tracks.iter().map(of_track).collect(),

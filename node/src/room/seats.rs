@@ -24,7 +24,7 @@ impl Seats {
     /// What became of a stream: its publisher, which left just now, is waited for; or it has one again; or it is over.
     pub fn record(&mut self, output: &RoomOutput) {
         match output {
-            RoomOutput::StreamPaused { stream, .. } => {
+            RoomOutput::StreamPaused { stream, left: true, .. } => {
                 self.kept.extend(self.left.take().map(|place| (stream.clone(), place)));
             }
             RoomOutput::PublisherChanged { stream, .. } | RoomOutput::StreamEnded { stream, .. } => {

@@ -274,6 +274,30 @@ fn a_publisher_that_never_sends_gives_the_name_back() {
 }
 
 #[test]
+fn a_stream_whose_publisher_fell_silent_is_paused_and_open_to_others() {
+    virtual_time::run(async {
+        let rig = Rig::new(&Limits::default());
+        let publisher = live(&rig).await;
+        let report = async || {
+            let reports = rig.rooms.send(GetRooms).await.unwrap();
+            let stream = &reports[0].streams[0];
+            (reports[0].live, stream.live, stream.paused)
+        };
+        assert_eq!(report().await, (true, true, false));
+        rig.last_peer_says(PeerEvent::MediaPaused).await;
+        assert_eq!(report().await, (false, false, true));
+        let found = || rig.directory.find(&room(), &StreamName::default());
+        assert!(matches!(found(), Err(RoomError::NotLive)), "viewers are told to wait");
+        assert!(matches!(rig.play(room(), viewer(&rig, publisher)).await, Err(RoomError::NotLive)));
+        rig.rooms.send(place()).await.unwrap().expect("an encoder that was started anew comes in");
+        rig.last_peer_says(PeerEvent::MediaResumed).await;
+        assert_eq!(report().await, (true, true, false));
+        found().unwrap();
+        assert!(matches!(rig.rooms.send(place()).await.unwrap(), Err(RoomError::Taken)));
+    });
+}
+
+#[test]
 fn viewers_that_a_room_cannot_take_wait_up_to_a_bound() {
     const CROWD: usize = 20_000;
     virtual_time::run(async {

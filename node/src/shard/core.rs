@@ -4,6 +4,7 @@
 //! - Out: datagrams for peers (STUN, DTLS), notices for rooms, messages for other shards, and a batch to transmit.
 
 mod checks;
+mod intake;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::{AddPeerError, PeerMedia};
 use crate::shard::routes::Routes;
 use checks::Strangers;
+use intake::Intake;
 
 /// STUN and DTLS datagrams that wait for the next flush. Full means that peers answer faster than rounds happen, which
 /// only a flood of checks can bring about: further ones are dropped and counted, their protocols send again.
@@ -40,6 +42,8 @@ pub struct ShardCoreConfig {
     pub seed: u64,
     /// Peers that it takes, connected or not. Full means that a new one is refused.
     pub peers_max: usize,
+    /// How long a publisher may send no media before its room hears of it; `None`: as long as it is connected.
+    pub silence_limit: Option<Duration>,
 }
 
 /// What is left to do for the shell.
@@ -86,6 +90,8 @@ struct Resident {
     heard: Option<Instant>,
     /// Whether its room knows that ICE has found a path.
     path_told: bool,
+    /// What it was given lately of what came by its path.
+    intake: Intake,
     /// Which layer it asked for before it was connected.
     wish: LayerWish,
 }
@@ -96,7 +102,7 @@ impl ShardCore {
         Self {
             id: config.id,
             routes: Routes::new(config.peers_max),
-            plane: Plane::new(config.id, config.seed, now),
+            plane: Plane::new(config.id, config.seed, now).with_silence_limit(config.silence_limit),
             stopping: false,
             outputs: VecDeque::new(),
             transmits: Vec::new(),
@@ -146,9 +152,16 @@ impl ShardCore {
             return Err(AddPeerError::Stopping);
         }
         let credentials = SmallVec::from_iter([local.clone()]);
-        let (connected_by, heard, wish) = (None, None, LayerWish::Best);
-        let media = Some(media);
-        let resident = Resident { session, credentials, media, connected_by, heard, path_told: false, wish };
+        let resident = Resident {
+            session,
+            credentials,
+            media: Some(media),
+            connected_by: None,
+            heard: None,
+            path_told: false,
+            intake: Intake::new(self.now),
+            wish: LayerWish::Best,
+        };
         self.routes.add(&local.ufrag, resident)
     }
 
@@ -193,17 +206,9 @@ impl ShardCore {
                 None => self.counters.path_unknown += 1,
             },
             Protocol::Stun => self.take_check(now, path, datagram),
-            Protocol::Dtls => match self.routes.by_path(&path) {
-                Some(peer) => self.pass_on(peer, path, datagram),
-                None => self.counters.path_unknown += 1,
-            },
+            Protocol::Dtls => self.take_dtls(now, path, datagram),
             Protocol::Unknown => self.counters.protocol_unknown += 1,
         }
-    }
-
-    fn pass_on(&mut self, peer: PeerKey, path: Path, datagram: &[u8]) {
-        let bytes = Bytes::copy_from_slice(datagram);
-        self.outputs.push_back(ShardOutput::ToPeer(peer, PeerInput::Datagram { path, bytes }));
     }
 
     /// Does what follows from what a peer says.
@@ -268,6 +273,8 @@ impl ShardCore {
         while let Some(event) = self.plane.poll_event() {
             let (peer, event) = match event {
                 PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
+                PlaneEvent::MediaPaused(peer) => (peer, PeerEvent::MediaPaused),
+                PlaneEvent::MediaResumed(peer) => (peer, PeerEvent::MediaResumed),
                 PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
                 PlaneEvent::LayerPlayed { switch, .. } => {
                     switch.into_iter().for_each(|switch| self.counters.layer_switches.count(switch));

@@ -10,7 +10,7 @@ pub struct ShardCounters {
     pub stun_routed: u64,
     /// STUN datagrams that name no peer of ours.
     pub stun_unknown: u64,
-    /// Checks of strangers in the name of a peer, but not by its password, in a flood of them.
+    /// Checks in the name of a peer, but not by its password, in a flood of them; or more good ones than it needs.
     pub stun_forged: u64,
     /// Checks that peers answered with success.
     pub stun_answered: u64,
@@ -20,6 +20,10 @@ pub struct ShardCounters {
     pub protocol_unknown: u64,
     /// DTLS, RTP and RTCP from an address that no peer has proved to be its own.
     pub path_unknown: u64,
+    /// DTLS that cannot mean anything to a peer whose handshake is done.
+    pub dtls_pointless: u64,
+    /// DTLS beyond what a peer is given in a while.
+    pub dtls_flood: u64,
     /// STUN and DTLS answers that found no room among those that wait to be sent.
     pub transmit_full: u64,
     /// Peers whose actor died.

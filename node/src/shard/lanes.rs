@@ -12,6 +12,7 @@ use crate::media::batch::PacketBatch;
 use crate::media::path::{PeerKey, ShardId};
 use crate::media::spec::ShardMessage;
 use crate::peer::message::{PeerInput, PeerNotice, PeerNotices};
+use crate::shard::demux::{Protocol, protocol};
 use crate::shard::message::FromShard;
 use crate::shard::room_lanes::{Haste, RoomLanes};
 
@@ -46,6 +47,8 @@ pub(super) struct Losses {
 pub(super) struct PeerLanes {
     actor: Recipient<PeerInput>,
     datagrams: MediaLane<PeerInput>,
+    /// Checks, of which the core lets few through: junk in the mailbox must not end a session's consent.
+    checks: NoticeLane<PeerInput>,
     commands: NoticeLane<PeerInput>,
     room: Recipient<PeerNotices>,
     /// How soon its room hears of it.
@@ -56,6 +59,7 @@ impl PeerLanes {
     pub(super) fn new(actor: Recipient<PeerInput>, room: Recipient<PeerNotices>, haste: Haste) -> Self {
         Self {
             datagrams: MediaLane::new(actor.clone()),
+            checks: NoticeLane::new(actor.clone()),
             commands: NoticeLane::new(actor.clone()),
             actor,
             room,
@@ -64,16 +68,18 @@ impl PeerLanes {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.commands.poll_timeout()
+        [self.commands.poll_timeout(), self.checks.poll_timeout()].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.commands.handle_timeout(now);
+        self.checks.handle_timeout(now);
     }
 
     /// A peer whose actor is no more has ended, and nothing was lost on it, or has died, which is counted by itself.
     fn add_losses(&self, losses: &mut Losses) {
-        losses.peer.full += self.datagrams.losses().full + self.commands.losses().full;
+        let repeated = self.checks.losses().full + self.commands.losses().full;
+        losses.peer.full += self.datagrams.losses().full + repeated;
     }
 }
 
@@ -123,8 +129,16 @@ impl Lanes {
             return;
         };
         match input {
-            // STUN and DTLS repeat what is lost; nothing of a flood may wait.
-            PeerInput::Datagram { .. } | PeerInput::PathHeard { .. } => {
+            PeerInput::Datagram { ref bytes, .. } if protocol(bytes) == Protocol::Stun => {
+                lanes.checks.send(now, input);
+                self.note_waiting(peer);
+            }
+            PeerInput::PathHeard { .. } => {
+                lanes.checks.send(now, input);
+                self.note_waiting(peer);
+            }
+            // DTLS repeats what is lost; nothing of a flood may wait.
+            PeerInput::Datagram { .. } => {
                 lanes.datagrams.send(input);
             }
             PeerInput::RestartIce { .. } | PeerInput::Close(_) => {
@@ -314,6 +328,54 @@ mod tests {
             drop(receiver);
             assert_eq!(send(&mut lanes, 3), None, "nobody watches there");
             assert_eq!(lanes.losses().shard, LaneLosses { full: 1, closed: 1 });
+        });
+    }
+
+    /// Notes what it was told.
+    struct Ear(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+    impl Actor for Ear {
+        type Context = Context<Self>;
+
+        fn started(&mut self, context: &mut Context<Self>) {
+            context.set_mailbox_capacity(crate::peer::actor::PEER_MAILBOX_CAPACITY);
+        }
+    }
+
+    impl Handler<PeerInput> for Ear {
+        type Result = ();
+
+        fn handle(&mut self, input: PeerInput, _: &mut Context<Self>) {
+            if let PeerInput::Datagram { bytes, .. } = input {
+                self.0.borrow_mut().push(bytes[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_check_comes_through_a_mailbox_full_of_junk() {
+        virtual_time::run(async {
+            let heard = std::rc::Rc::default();
+            let actor = Ear(std::rc::Rc::clone(&heard)).start();
+            tokio::task::yield_now().await;
+            let room = Sink { ended: false }.start().recipient();
+            let peer = PeerKey { index: 0, generation: 0 };
+            let mut lanes = Lanes::default();
+            lanes.add(peer, PeerLanes::new(actor.recipient(), room, Haste::AtOnce));
+            let path = Path::Udp(([192, 0, 2, 1], 1).into());
+            let datagram =
+                |first: u8| PeerInput::Datagram { path, bytes: bytes::Bytes::from(vec![first; 20]) };
+            for _ in 0..100 {
+                lanes.tell_peer(now(), peer, datagram(22));
+            }
+            lanes.tell_peer(now(), peer, datagram(0));
+            assert!(lanes.losses().peer.full > 0, "the mailbox is full");
+            while let Some(at) = lanes.poll_timeout() {
+                virtual_time::pass(at.saturating_duration_since(now())).await;
+                lanes.handle_timeout(now());
+            }
+            tokio::task::yield_now().await;
+            assert_eq!(heard.borrow().last(), Some(&0));
         });
     }
 

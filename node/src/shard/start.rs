@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -39,6 +39,8 @@ pub struct ShardsConfig {
     pub tcp_places: PlaceLimits,
     /// Peers of one shard. Full means that it refuses more.
     pub peers_max: usize,
+    /// How long a publisher may send no media before its stream counts as paused; `None`: as long as it is connected.
+    pub silence_limit: Option<Duration>,
     /// What the planes' random choices start from.
     pub seed: u64,
     /// Starts peers; see [`webrtc_peers`].
@@ -184,7 +186,7 @@ fn start_one(
     let (line, watch) = lifeline();
     let seed = config.seed.wrapping_add(u64::from(id.0));
     let setup = ShardSetup {
-        core: ShardCoreConfig { id, seed, peers_max: config.peers_max },
+        core: ShardCoreConfig { id, seed, peers_max: config.peers_max, silence_limit: config.silence_limit },
         udp,
         packets,
         peers: Arc::clone(&config.peers),

@@ -190,6 +190,8 @@ impl Telemetry {
         let dropped = &metrics.datagrams_dropped_total;
         add(dropped, &["protocol_unknown"], now.protocol_unknown, last.protocol_unknown);
         add(dropped, &["path_unknown"], now.path_unknown, last.path_unknown);
+        add(dropped, &["dtls_pointless"], now.dtls_pointless, last.dtls_pointless);
+        add(dropped, &["dtls_flood"], now.dtls_flood, last.dtls_flood);
         add(dropped, &["transmit_full"], now.transmit_full, last.transmit_full);
     }
 

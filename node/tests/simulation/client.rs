@@ -22,8 +22,9 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
+use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 use rtc_stun::textattrs::TextAttribute;
+use rtc_stun::xoraddr::XorMappedAddress;
 
 use crate::network::Class;
 
@@ -226,7 +227,35 @@ impl Client {
         Bytes::from(message.raw)
     }
 
+    /// The node asks whether the client is where it seems to be.
+    fn answer(&mut self, datagram: &[u8]) {
+        let provider = AwsLcRsProvider::new();
+        let mut question = Message::new();
+        question.unmarshal_binary(datagram).unwrap();
+        let password = self.local.password.as_bytes();
+        // It may have been on its way since before a restart.
+        if MessageIntegrity::check(&mut question, password, provider.crypto()).is_err() {
+            return;
+        }
+        let setters: Vec<Box<dyn Setter>> = vec![
+            Box::new(question.transaction_id),
+            Box::new(BINDING_SUCCESS),
+            Box::new(XorMappedAddress { ip: NODE.ip(), port: NODE.port() }),
+        ];
+        let mut message = Message::new();
+        message.build(&setters).unwrap();
+        let key = self.local.password.clone();
+        MessageIntegrity::new_short_term_integrity_with_provider(key, provider.crypto())
+            .add_to(&mut message)
+            .unwrap();
+        FINGERPRINT.add_to(&mut message).unwrap();
+        self.outbox.push((Class::Check, Bytes::from(message.raw)));
+    }
+
     fn handle_answer(&mut self, now: Instant, datagram: &[u8]) {
+        if datagram.starts_with(&[0, 1]) {
+            return self.answer(datagram);
+        }
         let success = datagram.starts_with(&[0x01, 0x01]);
         let known = datagram.get(8..20).is_some_and(|transaction| self.open_checks.remove(transaction));
         if !success || !known || self.path_works {

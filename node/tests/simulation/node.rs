@@ -57,7 +57,8 @@ impl Transmit for Collector<'_> {
 impl Node {
     pub fn new(shards: u8, gather: Duration, seed: u64, now: Instant) -> Self {
         let shard = |id| {
-            let config = ShardCoreConfig { id: ShardId(id), seed: seed ^ u64::from(id), peers_max: 64 };
+            let seed = seed ^ u64::from(id);
+            let config = ShardCoreConfig { id: ShardId(id), seed, peers_max: 64, silence_limit: None };
             Shard {
                 core: ShardCore::new(config, now),
                 peers: BTreeMap::new(),

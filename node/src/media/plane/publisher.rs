@@ -2,6 +2,7 @@
 
 mod canonicalise;
 mod feedback;
+mod pulse;
 mod timeline;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::media::spec::{IngestSpec, IngestTrack, Layers, PlaneEvent};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
 use canonicalise::canonicalise;
+use pulse::Pulse;
 use timeline::{Timeline, WallClock};
 
 /// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
@@ -41,7 +43,7 @@ pub(super) struct Publisher {
     wall_clock: WallClock,
     /// What our feedback calls itself.
     ssrc: u32,
-    media_told: bool,
+    pulse: Pulse,
     keyframe_told: bool,
     due: Due,
     nack_scheduled: bool,
@@ -101,7 +103,7 @@ impl Publisher {
             tracks: SmallVec::new(),
             wall_clock: WallClock::default(),
             ssrc,
-            media_told: false,
+            pulse: Pulse::new(now),
             keyframe_told: false,
             due: Due::default(),
             nack_scheduled: false,
@@ -245,9 +247,7 @@ impl Plane {
             Arrived::Unusable => return self.counters.rtp_too_old += 1,
         };
         self.counters.taken_in.add(from.media.codec.kind, 1, packet.len() as u64);
-        if !std::mem::replace(&mut publisher.media_told, true) {
-            self.events.push_back(PlaneEvent::FirstMedia(peer));
-        }
+        self.events.extend(publisher.pulse.media_came(now, peer));
         let mut keyframe_wanted = false;
         if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
             keyframe_wanted |= (received.restarted || !layer.has_begun) && track.is_video() && !keyframe;

@@ -52,6 +52,12 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// Whether a datagram may mean something to an association whose handshake is done: the peer's last flight again, or a record
+/// under its keys. Whether they are good is not looked at.
+pub fn matters_once_connected(datagram: &[u8]) -> bool {
+    Records::of(datagram).any(|record| record.kind == HANDSHAKE || record.epoch != 0)
+}
+
 /// One fragment of a handshake message; most messages are one fragment.
 #[derive(Debug, Clone, Copy)]
 pub struct Fragment<'a> {

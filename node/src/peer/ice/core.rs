@@ -1,11 +1,13 @@
 //! Which paths belong to the client, which one is in use, and whether it still wants to hear from us.
 //!
-//! In: datagrams that look like STUN, an ICE restart, time. Out: answers, paths validated, forgotten and selected.
-//! Only a check that is signed with our password changes anything; its sender may come from any address.
+//! In: datagrams that look like STUN, an ICE restart, time. Out: answers, questions, paths validated, forgotten and selected.
+//! Only a check that is signed with our password changes anything; its sender may come from any address, and moves the
+//! session there once the client has answered a question of ours from it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::question::{Transaction, is_answer, question, transaction};
 use super::stun::{Check, CheckError, integrity_key};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::Path;
@@ -27,6 +29,13 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// nothing, and above the 250 ms at most between two RTCP reports of a client that receives video.
 const UNHEARD_AFTER: Duration = Duration::from_millis(500);
 
+/// When a question that was not answered is asked again, after it was first asked: a datagram is lost now and then. Whoever
+/// forges an address makes us send it three small datagrams and no more than that for each check.
+const ASK_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
+
+/// How long an answer is waited for until another check has to ask for the move.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
+
 /// What checks must be signed with.
 struct Generation {
     /// Ours.
@@ -35,6 +44,10 @@ struct Generation {
     username: String,
     /// Our password.
     password: String,
+    /// `theirs:ours`, as checks of ours begin.
+    remote_username: String,
+    /// The client's password, which signs what it answers.
+    remote_password: String,
 }
 
 struct KnownPath {
@@ -46,6 +59,18 @@ struct KnownPath {
     heard: Instant,
     /// Whether its last check nominated it.
     nominated: bool,
+    /// Whether the client has shown that it is there.
+    proved: bool,
+    /// What it was asked, if it has not answered yet.
+    asked: Option<Transaction>,
+}
+
+/// A path that the session moves to as soon as the client has shown that it is there.
+struct Move {
+    to: Path,
+    since: Instant,
+    /// Times that it was asked again.
+    repetitions: usize,
 }
 
 /// ICE state of one session.
@@ -55,6 +80,7 @@ pub struct IceLite {
     restarted: Option<Generation>,
     paths: Vec<KnownPath>,
     selected: Option<Path>,
+    intended: Option<Move>,
     last_check: Option<Instant>,
 }
 
@@ -66,6 +92,7 @@ impl IceLite {
             restarted: None,
             paths: Vec::new(),
             selected: None,
+            intended: None,
             last_check: None,
         }
     }
@@ -100,7 +127,9 @@ impl IceLite {
 
     /// Takes a datagram that looks like STUN.
     pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8], outputs: &mut VecDeque<PeerOutput>) {
-        let Some(check) = Check::parse(datagram) else { return };
+        let Some(check) = Check::parse(datagram) else {
+            return self.take_answer(now, path, datagram, outputs);
+        };
         let bytes = match self.authenticate(&check) {
             Ok((key, restarted)) => match check.acceptable() {
                 Ok(()) => {
@@ -114,6 +143,68 @@ impl IceLite {
             Err(error) => check.error(error, None),
         };
         outputs.push_back(PeerOutput::Transmit { path, bytes });
+        if self.intended.as_ref().is_some_and(|intended| intended.to == path && intended.since == now) {
+            self.ask(outputs);
+        }
+    }
+
+    /// DTLS is done on the path in use: who finished the handshake has read our part of it there.
+    pub fn prove_selected(&mut self) {
+        let selected = self.selected;
+        self.paths.iter_mut().filter(|known| Some(known.path) == selected).for_each(KnownPath::prove);
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.intended.as_ref().map(Move::next_step)
+    }
+
+    /// Asks again where nobody has answered, or gives up a move.
+    pub fn handle_timeout(&mut self, now: Instant, outputs: &mut VecDeque<PeerOutput>) {
+        let Some(intended) = self.intended.as_mut().filter(|intended| intended.next_step() <= now) else {
+            return;
+        };
+        if intended.repetitions < ASK_AGAIN_AFTER.len() {
+            intended.repetitions += 1;
+            return self.ask(outputs);
+        }
+        if let Some(given_up) = self.intended.take()
+            && let Some(known) = self.paths.iter_mut().find(|known| known.path == given_up.to)
+        {
+            // If the client still wants it, its next check says so.
+            known.nominated = false;
+        }
+    }
+
+    /// Sends the question by which the client can show that it is where the session is to go.
+    fn ask(&mut self, outputs: &mut VecDeque<PeerOutput>) {
+        let Some(to) = self.intended.as_ref().map(|intended| intended.to) else { return };
+        let Some(known) = self.paths.iter_mut().find(|known| known.path == to) else { return };
+        // Without randomness nothing can be asked that only the client can answer: it stays where it is.
+        let Some(transaction) = known.asked.or_else(|| transaction().ok()) else { return };
+        known.asked = Some(transaction);
+        let (username, password) = (&self.current.remote_username, &self.current.remote_password);
+        let bytes = question(&transaction, username, password);
+        outputs.push_back(PeerOutput::Transmit { path: to, bytes });
+    }
+
+    /// A datagram that is no check: perhaps the answer to a question of ours.
+    fn take_answer(&mut self, now: Instant, path: Path, datagram: &[u8], outputs: &mut VecDeque<PeerOutput>) {
+        let Some(known) = self.paths.iter_mut().find(|known| known.path == path) else { return };
+        let password = &self.current.remote_password;
+        if !known.asked.is_some_and(|asked| is_answer(datagram, &asked, password)) {
+            return;
+        }
+        known.heard = now;
+        known.prove();
+        if self.intended.take_if(|intended| intended.to == path).is_some() {
+            self.select(path, outputs);
+        }
+    }
+
+    fn select(&mut self, path: Path, outputs: &mut VecDeque<PeerOutput>) {
+        (self.selected, self.intended) = (Some(path), None);
+        outputs.push_back(PeerOutput::PathSelected(path));
     }
 
     /// The key that `check` is signed with, and whether it is that of a restart.
@@ -149,7 +240,11 @@ impl IceLite {
         let was_nominated = self.note(now, path, nominates, outputs);
         let moves = match self.selected {
             None => true,
-            Some(selected) if selected == path => false,
+            Some(selected) if selected == path => {
+                // The client has changed its mind.
+                self.intended.take_if(|_| nominates && !was_nominated);
+                false
+            }
             Some(selected) => {
                 // The first nomination moves the session at once. A client that nominates every path with every check
                 // (RFC 5245's aggressive nomination) must not make it swing between them, so a path that never lost its
@@ -160,9 +255,11 @@ impl IceLite {
                     || self.replaces(now, path, selected)
             }
         };
-        if moves {
-            self.selected = Some(path);
-            outputs.push_back(PeerOutput::PathSelected(path));
+        let proved = self.paths.iter().any(|known| known.path == path && known.proved);
+        if moves && (proved || self.selected.is_none()) {
+            self.select(path, outputs);
+        } else if moves {
+            self.intended = Some(Move { to: path, since: now, repetitions: 0 });
         }
         self.forget_silent(now, outputs);
     }
@@ -182,7 +279,16 @@ impl IceLite {
         if self.paths.len() >= PATHS_CAPACITY {
             self.forget_oldest(outputs);
         }
-        self.paths.push(KnownPath { path, first: now, checked: now, heard: now, nominated: nominates });
+        self.paths.push(KnownPath {
+            path,
+            first: now,
+            checked: now,
+            heard: now,
+            nominated: nominates,
+            // A connection was made with whoever is there.
+            proved: matches!(path, Path::Tcp(_)),
+            asked: None,
+        });
         outputs.push_back(PeerOutput::PathValidated(path));
         false
     }
@@ -234,12 +340,27 @@ impl IceLite {
     }
 }
 
+impl KnownPath {
+    fn prove(&mut self) {
+        (self.proved, self.asked) = (true, None);
+    }
+}
+
+impl Move {
+    /// When it is asked for again or given up.
+    fn next_step(&self) -> Instant {
+        self.since + ASK_AGAIN_AFTER.get(self.repetitions).copied().unwrap_or(ANSWER_TIMEOUT)
+    }
+}
+
 impl Generation {
     fn new(local: &IceCredentials, remote: &IceCredentials) -> Self {
         Self {
             ufrag: local.ufrag.clone(),
             username: format!("{}:{}", local.ufrag, remote.ufrag),
             password: local.password.clone(),
+            remote_username: format!("{}:{}", remote.ufrag, local.ufrag),
+            remote_password: remote.password.clone(),
         }
     }
 }

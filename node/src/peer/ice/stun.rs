@@ -16,9 +16,9 @@ use rtc_stun::message::{ATTRIBUTE_HEADER_SIZE, MAGIC_COOKIE, MESSAGE_HEADER_SIZE
 use subtle::ConstantTimeEq;
 
 /// Message type of a Binding request.
-const BINDING_REQUEST: u16 = 0x0001;
+pub(super) const BINDING_REQUEST: u16 = 0x0001;
 /// Message type of a Binding success response.
-const BINDING_SUCCESS: u16 = 0x0101;
+pub(super) const BINDING_SUCCESS: u16 = 0x0101;
 /// Message type of a Binding error response.
 const BINDING_ERROR: u16 = 0x0111;
 
@@ -110,22 +110,7 @@ impl<'a> Check<'a> {
 
     /// Whether the sender knows `key`.
     pub fn is_signed_with(&self, key: &hmac::Key) -> bool {
-        let Some((offset, value)) = self.integrity else { return false };
-        let (Some(header), Some(attributes)) =
-            (self.bytes.first_chunk::<MESSAGE_HEADER_SIZE>(), self.bytes.get(MESSAGE_HEADER_SIZE..offset))
-        else {
-            return false;
-        };
-        // The length field counts up to the end of MESSAGE-INTEGRITY and no further (RFC 8489 §14.5).
-        let covered = attributes.len() + ATTRIBUTE_HEADER_SIZE + INTEGRITY_BYTES;
-        let [kind_0, kind_1, _, _, rest @ ..] = *header;
-        let Ok(length) = u16::try_from(covered) else { return false };
-        let mut context = hmac::Context::with_key(key);
-        context.update(&[kind_0, kind_1]);
-        context.update(&length.to_be_bytes());
-        context.update(&rest);
-        context.update(attributes);
-        context.sign().as_ref().ct_eq(value).into()
+        self.integrity.is_some_and(|(offset, value)| bears_tag(self.bytes, offset, value, key))
     }
 
     /// What an authenticated check must still be refused for.
@@ -147,14 +132,14 @@ impl<'a> Check<'a> {
 
     /// The success response, telling the client its address as we see it.
     pub fn success(&self, client: SocketAddr, key: &hmac::Key) -> Bytes {
-        let mut answer = Answer::new(BINDING_SUCCESS, &self.transaction);
+        let mut answer = Draft::new(BINDING_SUCCESS, &self.transaction);
         answer.xor_mapped_address(client, &self.transaction);
         answer.finish(Some(key))
     }
 
     /// The error response; signed with `key` if the sender proved to know it (RFC 8489 §9.1.4).
     pub fn error(&self, error: CheckError, key: Option<&hmac::Key>) -> Bytes {
-        let mut answer = Answer::new(BINDING_ERROR, &self.transaction);
+        let mut answer = Draft::new(BINDING_ERROR, &self.transaction);
         let (class, number) = match error {
             CheckError::BadRequest => (4, 0),
             CheckError::Unauthorized => (4, 1),
@@ -205,6 +190,39 @@ pub fn is_signed_by(datagram: &[u8], password: &str) -> bool {
     Check::parse(datagram).is_some_and(|check| check.is_signed_with(&integrity_key(password)))
 }
 
+/// Whether `datagram` is a message of this type and transaction, signed with `key`.
+pub(super) fn is_signed(
+    datagram: &[u8],
+    kind: u16,
+    transaction: &[u8; TRANSACTION_ID_SIZE],
+    key: &hmac::Key,
+) -> bool {
+    if header_of(datagram, kind).as_ref() != Some(transaction) {
+        return false;
+    }
+    let tag = Attributes::of(datagram).find(|attribute| attribute.kind == ATTR_MESSAGE_INTEGRITY);
+    tag.is_some_and(|tag| bears_tag(datagram, tag.offset, tag.value, key))
+}
+
+/// Whether `value` is what `key` makes of the message up to its MESSAGE-INTEGRITY, which begins at `offset`.
+fn bears_tag(message: &[u8], offset: usize, value: &[u8], key: &hmac::Key) -> bool {
+    let (Some(header), Some(attributes)) =
+        (message.first_chunk::<MESSAGE_HEADER_SIZE>(), message.get(MESSAGE_HEADER_SIZE..offset))
+    else {
+        return false;
+    };
+    // The length field counts up to the end of MESSAGE-INTEGRITY and no further (RFC 8489 §14.5).
+    let covered = attributes.len() + ATTRIBUTE_HEADER_SIZE + INTEGRITY_BYTES;
+    let [kind_0, kind_1, _, _, rest @ ..] = *header;
+    let Ok(length) = u16::try_from(covered) else { return false };
+    let mut context = hmac::Context::with_key(key);
+    context.update(&[kind_0, kind_1]);
+    context.update(&length.to_be_bytes());
+    context.update(&rest);
+    context.update(attributes);
+    context.sign().as_ref().ct_eq(value).into()
+}
+
 /// How a check was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -225,10 +243,15 @@ pub fn verdict_of_answer(datagram: &[u8]) -> Option<Verdict> {
 
 /// The transaction id, if `bytes` starts with the header of a Binding request of exactly this length.
 fn header_of_request(bytes: &[u8]) -> Option<[u8; TRANSACTION_ID_SIZE]> {
+    header_of(bytes, BINDING_REQUEST)
+}
+
+/// The same of any message type.
+fn header_of(bytes: &[u8], kind: u16) -> Option<[u8; TRANSACTION_ID_SIZE]> {
     let [kind_0, kind_1, length_0, length_1, cookie_0, cookie_1, cookie_2, cookie_3, transaction @ ..] =
         *bytes.first_chunk::<MESSAGE_HEADER_SIZE>()?;
     let length = usize::from(u16::from_be_bytes([length_0, length_1]));
-    let fits = u16::from_be_bytes([kind_0, kind_1]) == BINDING_REQUEST
+    let fits = u16::from_be_bytes([kind_0, kind_1]) == kind
         && u32::from_be_bytes([cookie_0, cookie_1, cookie_2, cookie_3]) == MAGIC_COOKIE
         && bytes.len() == MESSAGE_HEADER_SIZE + length
         && length.is_multiple_of(4);
@@ -274,11 +297,11 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// A response under construction.
-struct Answer(Vec<u8>);
+/// A message under construction.
+pub(super) struct Draft(Vec<u8>);
 
-impl Answer {
-    fn new(kind: u16, transaction: &[u8; TRANSACTION_ID_SIZE]) -> Self {
+impl Draft {
+    pub(super) fn new(kind: u16, transaction: &[u8; TRANSACTION_ID_SIZE]) -> Self {
         let mut bytes = Vec::with_capacity(ANSWER_BYTES);
         bytes.extend_from_slice(&kind.to_be_bytes());
         bytes.extend_from_slice(&[0, 0]);
@@ -297,7 +320,7 @@ impl Answer {
     }
 
     /// Appends an attribute, of which no more than its length field can say is kept.
-    fn attribute(&mut self, kind: AttrType, value: &[u8]) {
+    pub(super) fn attribute(&mut self, kind: AttrType, value: &[u8]) {
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         let value = value.get(..usize::from(length)).unwrap_or(value);
         self.0.extend_from_slice(&kind.value().to_be_bytes());
@@ -331,7 +354,7 @@ impl Answer {
     }
 
     /// Appends MESSAGE-INTEGRITY, if there is a key, and FINGERPRINT.
-    fn finish(mut self, key: Option<&hmac::Key>) -> Bytes {
+    pub(super) fn finish(mut self, key: Option<&hmac::Key>) -> Bytes {
         if let Some(key) = key {
             self.set_length(ATTRIBUTE_HEADER_SIZE + INTEGRITY_BYTES);
             let tag = hmac::sign(key, &self.0);

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rtc_dtls::crypto_provider::RTCCryptoProvider;
 use rtc_dtls::crypto_provider::providers::AwsLcRsProvider;
-use rtc_stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_UNKNOWN_ATTRIBUTES, AttrType};
+use rtc_stun::attributes::{
+    ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY, ATTR_UNKNOWN_ATTRIBUTES, ATTR_USERNAME,
+    AttrType,
+};
 use rtc_stun::error_code::ErrorCodeAttribute;
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
@@ -22,7 +25,7 @@ use super::{IceLite, Verdict, credentials, shard_of_ufrag, ufrag_of_check, verdi
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::{Path, ShardId, TcpConnection};
 use crate::peer::message::{PeerInput, PeerOutput};
-use crate::peer::test_client::{ClientOptions, Session, udp};
+use crate::peer::test_client::{ClientOptions, Session, answer_to, udp};
 
 fn session() -> Session {
     Session::new(ClientOptions::default())
@@ -210,6 +213,131 @@ fn the_first_path_is_used_at_once_and_each_first_nomination_moves_the_session() 
     assert_eq!(paths(&mut session), [("selected", udp(1))]);
 }
 
+/// A session in use at the first path, whose client is not where its further checks seem to come from.
+fn with_a_forger() -> Session {
+    let mut session = session();
+    session.checks(udp(1), true);
+    session.is_there = false;
+    paths(&mut session);
+    session.to_client.clear();
+    session
+}
+
+#[test]
+fn the_session_moves_to_an_address_only_once_the_client_has_answered_from_it() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    assert_eq!(paths(&mut session), [("validated", udp(2))]);
+    let (to, question) = session.questions[0].clone();
+    assert_eq!((to, session.questions.len()), (udp(2), 1));
+
+    let provider = AwsLcRsProvider::new();
+    let mut message = Message::new();
+    message.unmarshal_binary(&question).unwrap();
+    let password = session.remote.password.clone();
+    MessageIntegrity::check(&mut message, password.as_bytes(), provider.crypto()).unwrap();
+    FINGERPRINT.check(&message).unwrap();
+    let name = format!("{}:{}", session.remote.ufrag, session.local.ufrag);
+    assert_eq!(message.get(ATTR_USERNAME).unwrap(), name.as_bytes());
+    assert!(message.contains(ATTR_PRIORITY) && message.contains(ATTR_ICE_CONTROLLED));
+
+    let answer = answer_to(&question, &password);
+    let mut of_another = answer_to(&question, &password).to_vec();
+    of_another[19] ^= 1;
+    let wrong = [
+        (udp(1), answer.clone()),
+        (udp(3), answer.clone()),
+        // A STUN server at that address echoes whatever it is sent.
+        (udp(2), answer_to(&question, "of somebody who does not know it")),
+        (udp(2), Bytes::from(of_another)),
+        (udp(2), question.clone()),
+    ];
+    for (path, bytes) in wrong {
+        session.input(path, bytes);
+        assert_eq!(session.core.selected_path(), Some(udp(1)));
+    }
+    session.input(udp(2), answer.clone());
+    assert_eq!(paths(&mut session), [("selected", udp(2))]);
+    session.input(udp(2), answer);
+    assert_eq!(paths(&mut session), [], "once");
+}
+
+#[test]
+fn a_question_that_was_lost_is_asked_again_and_the_move_happens() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    session.idle(Duration::from_millis(599));
+    assert_eq!(session.questions.len(), 2);
+    session.is_there = true;
+    session.idle(Duration::from_millis(1));
+    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    session.idle(Duration::from_secs(10));
+    assert_eq!(session.questions.len(), 3);
+}
+
+#[test]
+fn forged_addresses_are_sent_little_and_get_no_media() {
+    let mut session = with_a_forger();
+    let check = session.check(true);
+    for port in 100..107 {
+        session.input(udp(port), check.clone());
+        session.idle(Duration::from_secs(2));
+        let sent: Vec<Bytes> = std::mem::take(&mut session.questions)
+            .into_iter()
+            .chain(session.to_client.drain(..))
+            .map(|(to, bytes)| {
+                assert_eq!(to, udp(port));
+                bytes
+            })
+            .collect();
+        let bytes: usize = sent.iter().map(Bytes::len).sum();
+        assert!(sent.len() <= 4 && bytes <= 4 * check.len(), "{} of {bytes} bytes", sent.len());
+        // The client itself is where it was.
+        session.checks(udp(1), true);
+        session.to_client.clear();
+    }
+    assert!(!paths(&mut session).iter().any(|(what, _)| *what == "selected"));
+}
+
+#[test]
+fn a_client_that_nominates_again_what_did_not_answer_is_asked_again() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    session.idle(Duration::from_millis(1_500));
+    session.is_there = true;
+    session.checks(udp(2), true);
+    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    // Both are proved now: it comes and goes at once.
+    let asked = session.questions.len();
+    session.is_there = false;
+    session.checks(udp(2), false);
+    for port in [3, 2] {
+        session.is_there = port == 3;
+        session.checks(udp(port), true);
+        assert_eq!(session.core.selected_path(), Some(udp(port)));
+    }
+    assert_eq!(session.questions.len(), asked + 1);
+}
+
+#[test]
+fn a_client_that_changes_its_mind_stays() {
+    let mut session = with_a_forger();
+    session.checks(udp(1), false);
+    session.checks(udp(2), true);
+    session.checks(udp(1), true);
+    let answer = answer_to(&session.questions[0].1, &session.remote.password);
+    session.input(udp(2), answer);
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
+}
+
+#[test]
+fn a_connection_needs_no_question() {
+    let mut session = with_a_forger();
+    let tcp = Path::Tcp(TcpConnection { id: 1, remote: udp(2).remote() });
+    session.checks(tcp, true);
+    assert_eq!((session.core.selected_path(), session.questions.len()), (Some(tcp), 0));
+}
+
 #[test]
 fn a_client_that_nominates_everything_does_not_make_the_session_swing() {
     let mut session = session();
@@ -331,7 +459,9 @@ fn a_restart_keeps_the_old_credentials_until_the_new_ones_are_used() {
     }
     assert_eq!(session.core.selected_path(), Some(udp(1)), "the old path keeps carrying media");
     let check = session.check_with(&new_local, &new_remote, false, &[]);
+    session.remote = new_remote;
     session.input(udp(2), check);
+    session.remote = old_remote;
     assert_eq!(answer(&mut session).typ, BINDING_SUCCESS);
     assert!(matches!(session.said.remove(0), PeerOutput::UfragInUse(ufrag) if ufrag == new_local.ufrag));
     assert_eq!(paths(&mut session), [("validated", udp(2)), ("selected", udp(2))]);

@@ -79,11 +79,11 @@ pub(in crate::room) struct Stream {
     pub holder: Option<Holder>,
     /// Who takes it over once connected.
     pub successor: Option<Holder>,
-    /// Since when nobody publishes it, and when its viewers have waited long enough.
+    /// Since when no media comes, because its publisher left or is silent, and when its viewers have waited long enough.
     pub paused: Option<Pause>,
 }
 
-/// A stream that waits for its publisher.
+/// A stream that waits for its publisher. While that is here but silent, viewers wait without an end.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::room) struct Pause {
     pub since: Instant,
@@ -111,9 +111,10 @@ impl Stream {
         self.holder.is_some() || self.successor.is_some()
     }
 
-    /// Whether `claimant` may publish it.
+    /// Whether `claimant` may publish it: a publisher that is silent is in nobody's way.
     pub fn admits(&self, claimant: &Claimant) -> bool {
-        [&self.holder, &self.successor].into_iter().flatten().all(|held| claimant.may_replace(&held.claimant))
+        let on_air = self.holder.as_ref().filter(|_| self.paused.is_none());
+        on_air.into_iter().chain(&self.successor).all(|held| claimant.may_replace(&held.claimant))
     }
 
     pub fn kinds(&self) -> Vec<MediaKind> {

@@ -145,12 +145,46 @@ impl RoomCore {
         let held = stream.holder.take_if(|holder| holder.session == session).is_some();
         if held {
             stream.flows = false;
-            stream.paused = Some(Pause { since: now, until: now + grace });
+            let since = stream.paused.map_or(now, |silence| silence.since);
+            stream.paused = Some(Pause { since, until: now + grace });
         }
         self.end_if_abandoned(now, name.clone());
         if let Some(stream) = self.streams.get(&name).filter(|_| held) {
-            self.outputs.push_back(RoomOutput::StreamPaused { stream: name, viewers: stream.viewers });
+            self.outputs.push_back(RoomOutput::StreamPaused {
+                stream: name,
+                viewers: stream.viewers,
+                left: true,
+            });
         }
+    }
+
+    /// A publisher is connected and sends nothing: whoever may publish can go on with its stream, as if it had left. As
+    /// long as nobody does, it is the publisher's.
+    pub(super) fn publisher_silent(&mut self, now: Instant, session: SessionId) {
+        let Some((name, stream)) = self.held_by(session) else { return };
+        if stream.paused.is_none() {
+            (stream.flows, stream.paused) = (false, Some(Pause { since: now, until: now }));
+            let viewers = stream.viewers;
+            self.outputs.push_back(RoomOutput::StreamPaused { stream: name, viewers, left: false });
+        }
+    }
+
+    /// It sends media again.
+    pub(super) fn publisher_heard(&mut self, now: Instant, session: SessionId) {
+        let Some((name, stream)) = self.held_by(session) else { return };
+        if let Some(silence) = stream.paused.take() {
+            stream.flows = true;
+            let away = now.saturating_duration_since(silence.since);
+            self.outputs.push_back(RoomOutput::StreamResumed { stream: name, away });
+        }
+    }
+
+    /// The stream that this session publishes.
+    fn held_by(&mut self, session: SessionId) -> Option<(StreamName, &mut Stream)> {
+        let name = self.sessions.get(&session)?.stream.clone();
+        let stream = self.streams.get_mut(&name)?;
+        let holds = stream.holder.as_ref().is_some_and(|holder| holder.session == session);
+        holds.then_some((name, stream))
     }
 
     /// A stream that nobody publishes ends with its last viewer, or when they have waited long enough.

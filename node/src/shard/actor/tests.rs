@@ -33,7 +33,7 @@ use crate::peer::core::PeerCore;
 use crate::peer::dtls::DtlsIdentity;
 use crate::peer::ice;
 use crate::peer::message::{EndReason, PeerConfig, PeerEvent, PeerNotice, PeerNotices};
-use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session};
+use crate::peer::test_client::{ClientCertificate, ClientOptions, REMOTE, Session, answer_to};
 use crate::shard::actor::PeerStart;
 use crate::shard::message::{
     AddPeer, AddPeerError, AdmitPeer, ClosePeers, GetLoad, GetReport, PeerMedia, Stop,
@@ -114,6 +114,7 @@ fn config(identity: Arc<DtlsIdentity>, count: u8) -> ShardsConfig {
         tcp: true,
         tcp_places: PlaceLimits { total: 100, per_address: 100 },
         peers_max: 100,
+        silence_limit: None,
         seed: 1,
         peers: webrtc_peers(identity, Arc::clone(&metrics)),
         metrics,
@@ -344,6 +345,12 @@ async fn a_client_that_moves_keeps_its_session() {
     publisher.publish(1).await;
     assert_eq!(viewer.watch().await, payload(1));
     viewer.way = way(&node.shards[0], false).await;
+    let check = viewer.dtls.check(true);
+    viewer.way.send(&check).await;
+    assert_eq!(viewer.way.receive().await[..2], [1, 1]);
+    let question = viewer.way.receive().await;
+    let answer = answer_to(&question, &viewer.dtls.remote.password);
+    viewer.way.send(&answer).await;
     let check = viewer.dtls.check(true);
     viewer.way.send(&check).await;
     assert_eq!(viewer.way.receive().await[..2], [1, 1]);

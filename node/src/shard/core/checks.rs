@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::ShardCore;
-use super::ShardOutput;
+use super::{Resident, ShardCore, ShardOutput};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::{Path, PeerKey};
 use crate::peer::ice::{is_signed_by, ufrag_of_check};
@@ -51,11 +50,12 @@ impl ShardCore {
         let owner = self.routes.by_path(&path);
         let named = ufrag_of_check(datagram).and_then(|ufrag| self.routes.by_ufrag(ufrag));
         match named.or(owner) {
-            Some(peer) if owner != Some(peer) && !self.admits(now, peer, datagram) => {
+            Some(peer) if !self.admits(now, peer, owner == Some(peer), datagram) => {
                 self.counters.stun_forged += 1;
             }
             Some(peer) => {
-                self.counters.stun_routed += 1;
+                // What names nobody is an answer to a question of its.
+                self.counters.stun_routed += u64::from(named.is_some());
                 self.tell_heard(peer, path);
                 self.pass_on(peer, path, datagram);
             }
@@ -63,11 +63,15 @@ impl ShardCore {
         }
     }
 
-    fn admits(&mut self, now: Instant, peer: PeerKey, datagram: &[u8]) -> bool {
-        self.strangers.is_calm(now)
-            || self.routes.get(peer).is_some_and(|resident| {
-                resident.credentials.iter().any(|local| is_signed_by(datagram, &local.password))
-            })
+    /// Whether the peer gets to see it. `own`: it came by a path that the peer has proved.
+    fn admits(&mut self, now: Instant, peer: PeerKey, own: bool, datagram: &[u8]) -> bool {
+        let Some(Resident { credentials, intake, .. }) = self.routes.get_mut(peer) else { return false };
+        let is_signed = || credentials.iter().any(|local| is_signed_by(datagram, &local.password));
+        if own {
+            intake.takes_check(now, is_signed)
+        } else {
+            self.strangers.is_calm(now) || (is_signed() && intake.takes_signed(now))
+        }
     }
 
     /// From now on checks under `local` may come for `peer`.
@@ -139,7 +143,8 @@ mod tests {
     #[test]
     fn a_flood_of_forged_checks_ends_at_the_shard_and_genuine_ones_do_not() {
         let start = Instant::now();
-        let mut core = ShardCore::new(ShardCoreConfig { id: ShardId(0), seed: 1, peers_max: 8 }, start);
+        let config = ShardCoreConfig { id: ShardId(0), seed: 1, peers_max: 8, silence_limit: None };
+        let mut core = ShardCore::new(config, start);
         let local = credentials("aaaa", "password of the session");
         let peer = core.add_peer(SessionId::random(), &local, PeerMedia::Egress(Vec::new())).unwrap();
         core.handle_peer(start, peer, PeerOutput::PathValidated(path(1)));

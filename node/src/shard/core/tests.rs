@@ -17,7 +17,7 @@ struct Fixture {
 impl Fixture {
     fn new(peers_max: usize) -> Self {
         let now = Instant::now();
-        let config = ShardCoreConfig { id: ShardId(0), seed: 1, peers_max };
+        let config = ShardCoreConfig { id: ShardId(0), seed: 1, peers_max, silence_limit: None };
         Self { core: ShardCore::new(config, now), now }
     }
 
@@ -83,7 +83,8 @@ fn keys() -> SrtpKeys {
     SrtpKeys { profile: SrtpProfile::AeadAes128Gcm, local: key(), remote: key() }
 }
 
-const DTLS: &[u8] = &[22, 254, 253, 0];
+/// A record of a handshake (RFC 6347 §4.1).
+const DTLS: &[u8] = &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
 const RTP: &[u8] = &[0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9];
 
 #[test]
@@ -268,7 +269,7 @@ fn talk(shard: &mut Fixture, key: PeerKey, peer: &mut crate::peer::core::PeerCor
 
 #[test]
 fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check() {
-    use crate::peer::test_client::{ClientOptions, Session};
+    use crate::peer::test_client::{ClientOptions, Session, answer_to};
     // Whether the check nominates, for how long nothing came from the old port, and whether the session moves.
     for (nominates, unheard_ms, moves) in [(true, 0, true), (false, 499, false), (false, 500, true)] {
         let mut shard = Fixture::new(8);
@@ -283,6 +284,12 @@ fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check
         shard.now += Duration::from_millis(unheard_ms);
         client.now = shard.now;
         shard.datagram(udp(2), &client.check(nominates));
+        talk(&mut shard, key, &mut peer);
+        for (path, question) in shard.flush() {
+            if question.starts_with(&[0, 1]) {
+                shard.datagram(path, &answer_to(&question, &client.remote.password));
+            }
+        }
         talk(&mut shard, key, &mut peer);
         let used = shard.core.routes.get(key).unwrap().connected_by;
         assert_eq!(used, Some(udp(if moves { 2 } else { 1 })), "{nominates} {unheard_ms}");
@@ -319,4 +326,64 @@ fn a_peer_gets_its_path_back_from_one_that_proved_it_meanwhile() {
         shard.datagram(udp(1), DTLS);
         assert_eq!((shard.told(), shard.core.counters().path_unknown), (vec![a], 0));
     }
+}
+
+#[test]
+fn a_flood_by_a_peers_own_path_leaves_it_its_checks() {
+    use crate::peer::test_client::{ClientOptions, Session};
+    let mut shard = Fixture::new(8);
+    let client = Session::new(ClientOptions::default());
+    let media = PeerMedia::Egress(Vec::new());
+    let peer = shard.core.add_peer(SessionId::random(), &client.local, media).unwrap();
+    shard.said(peer, PeerOutput::PathValidated(udp(1)));
+    shard.said(peer, PeerOutput::PathSelected(udp(1)));
+    let genuine = client.check(true);
+    let mut passed = 0;
+    for window in 0..10 {
+        for _ in 0..1_000 {
+            shard.datagram(udp(1), DTLS);
+            shard.datagram(udp(1), &check(&client.local.ufrag));
+        }
+        shard.told();
+        shard.datagram(udp(1), &genuine);
+        passed += shard.told().len();
+        assert_eq!(passed, window + 1, "consent goes on");
+        shard.now += Duration::from_millis(100);
+    }
+    let counters = shard.core.counters();
+    assert!(counters.dtls_flood >= 9_800, "{}", counters.dtls_flood);
+    assert!(counters.stun_forged >= 9_800, "{}", counters.stun_forged);
+    // Whoever overheard it cannot crowd the mailbox with it either.
+    shard.now += Duration::from_millis(100);
+    for port in 2..1_000 {
+        shard.datagram(udp(port), &genuine);
+    }
+    assert!(shard.told().len() < 64);
+}
+
+#[test]
+fn a_connected_peer_is_not_bothered_with_dtls_that_can_mean_nothing_to_it() {
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(udp(1)));
+    let record = |kind: u8, epoch: u8| {
+        let mut record = vec![kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 0, 0, 2];
+        record.extend([2, 40]);
+        record
+    };
+    let change_and_finished = [record(20, 0), record(22, 1)].concat();
+    let cut_off = DTLS[..4].to_vec();
+    let all = [record(20, 0), record(21, 0), record(23, 0), record(22, 0), record(21, 1), cut_off];
+    for bytes in &all {
+        shard.datagram(udp(1), bytes);
+    }
+    assert_eq!(shard.told().len(), all.len(), "of a handshake its peer decides");
+    shard.now += Duration::from_secs(1);
+    shard.said(peer, PeerOutput::Connected { path: udp(1), keys: keys() });
+    shard.outputs();
+    for bytes in all.iter().chain([&change_and_finished]) {
+        shard.datagram(udp(1), bytes);
+    }
+    assert_eq!(shard.told().len(), 3, "a flight again, an alert under its keys");
+    assert_eq!(shard.core.counters().dtls_pointless, 4);
 }

@@ -26,6 +26,7 @@ const SOON: Duration = Duration::from_millis(1);
 impl Plane {
     pub(in super::super) fn receiver_reports_due(&mut self, now: Instant, peer: PeerKey) {
         if self.owe(peer, |publisher| publisher.due.receiver_reports = true) {
+            self.look_for_silence(now, peer);
             self.schedule.add(now + RECEIVER_REPORT_INTERVAL, Task::ReceiverReports(peer));
         }
     }

@@ -222,3 +222,45 @@ fn what_was_lost_of_the_one_before_stays_lost() {
         rig.plane.remove_peer(rig.now, publisher.client.peer);
     }
 }
+
+#[test]
+fn a_publisher_whose_encoder_is_gone_is_told_of_once_and_again_when_it_is_back() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let setup = sound();
+    let mut rig = Rig::new();
+    rig.plane = Plane::new(ShardId(0), 7, rig.now).with_silence_limit(Some(LIMIT));
+    let mut publisher = rig.publisher(0, &setup);
+    let peer = publisher.client.peer;
+    let told = |rig: &mut Rig| {
+        let events = rig.events().into_iter();
+        let told = events.filter(|event| {
+            let none = [PlaneEvent::FirstKeyframe(peer), PlaneEvent::KeyframeWaited(Duration::ZERO)];
+            !none.contains(event)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let second = Duration::from_secs(1);
+    rig.wait(LIMIT + second, &mut [&mut publisher], &mut []);
+    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused(peer)], "connected, and no encoder yet");
+    for sequence in 0..12 {
+        // The sound of one who says nothing is a packet now and then.
+        let packet = publisher.audio(sequence, &[0x78]);
+        rig.publish(&mut publisher, &packet, &mut []);
+        rig.wait(LIMIT - second / 10, &mut [&mut publisher], &mut []);
+    }
+    assert_eq!(told(&mut rig), [PlaneEvent::FirstMedia(peer)]);
+    for _ in 0..100 {
+        let compound = publisher.client.rtcp(|writer| {
+            writer.receiver_report(PUBLISHER_AUDIO_SSRC, &[]).unwrap();
+        });
+        rig.receive(&publisher.client, compound);
+        rig.receive(&publisher.client, vec![0x80; 40]);
+        rig.wait(second / 10, &mut [&mut publisher], &mut []);
+    }
+    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused(peer)], "RTCP and garbage are no media");
+    for sequence in 20..23 {
+        let packet = publisher.audio(sequence, &[0x78]);
+        rig.publish(&mut publisher, &packet, &mut []);
+    }
+    assert_eq!(told(&mut rig), [PlaneEvent::MediaResumed(peer)]);
+}

@@ -345,3 +345,83 @@ fn a_wish_by_name_means_the_layer_of_that_name_whoever_publishes() {
     broadcast.goes_live(next);
     assert!(wishes(&outputs(&mut broadcast.room)).is_empty(), "names that nobody asked for mean nothing");
 }
+
+#[test]
+fn a_silent_publisher_is_in_nobodys_way_and_its_viewers_play_on_with_the_next() {
+    let mut it = Broadcast::new();
+    let stranger = || Claimant::default();
+    assert!(matches!(it.comes(stranger(), tracks()), Err(RoomError::Taken)));
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    let said = outputs(&mut it.room);
+    assert!(matches!(said[..], [RoomOutput::StreamPaused { viewers: 1, left: false, .. }]), "{said:?}");
+    let facts = it.room.facts(&name("main")).unwrap();
+    assert_eq!((facts.active, facts.viewers), (false, 1));
+    assert!(matches!(it.room.find(&name("main")), Err(RoomError::NotLive)), "nobody joins a black picture");
+    it.wait(GRACE * 2);
+    assert_eq!(outputs(&mut it.room).len(), 0, "as long as it is here, its viewers wait");
+
+    assert_eq!(it.room.vacancy(&name("main"), &stranger()).unwrap(), Some(SHARD));
+    let next = it.comes(stranger(), tracks()).unwrap();
+    assert!(matches!(it.comes(stranger(), tracks()), Err(RoomError::Taken)), "one at a time");
+    assert_eq!(ended(&outputs(&mut it.room)), [], "the silent one may still come back");
+    it.goes_live(next);
+    let said = outputs(&mut it.room);
+    assert_eq!(closed(&said), [(0, EndReason::TakenOver)]);
+    let away = GRACE * 2;
+    assert!(said.iter().any(|output| {
+        matches!(output, RoomOutput::PublisherChanged { away: Some(time), goes_on: true, .. } if *time == away)
+    }));
+    assert!(it.plays(), "the viewer never left");
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaResumed, it.now));
+    assert_eq!(outputs(&mut it.room).len(), 0, "it is nobody now");
+}
+
+#[test]
+fn media_that_comes_back_makes_the_stream_its_publishers_again() {
+    let mut it = Broadcast::new();
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    it.wait(Duration::from_secs(7));
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaResumed, it.now));
+    let away = Duration::from_secs(7);
+    let said = outputs(&mut it.room);
+    assert!(
+        said.iter()
+            .any(|output| matches!(output, RoomOutput::StreamResumed { away: time, .. } if *time == away))
+    );
+    assert!(it.plays() && it.room.facts(&name("main")).unwrap().active);
+    assert!(matches!(it.comes(Claimant::default(), tracks()), Err(RoomError::Taken)));
+}
+
+#[test]
+fn the_grace_of_a_silent_publisher_begins_when_its_session_ends() {
+    let mut it = Broadcast::new();
+    let silent_at = it.now;
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    it.wait(Duration::from_secs(25));
+    it.leaves(it.publisher, EndReason::ConsentExpired);
+    assert_eq!(it.room.poll_timeout(), Some(it.now + GRACE));
+    it.wait(Duration::from_secs(1));
+    let next = it.comes(Claimant::default(), tracks()).unwrap();
+    outputs(&mut it.room);
+    it.goes_live(next);
+    let away = it.now - silent_at;
+    assert!(outputs(&mut it.room).iter().any(|output| {
+        matches!(output, RoomOutput::PublisherChanged { away: Some(time), .. } if *time == away)
+    }));
+    assert!(it.plays());
+}
+
+#[test]
+fn one_that_is_connected_and_never_sent_holds_no_name_either() {
+    let (mut room, publisher) = claimed(start());
+    let now = start();
+    room.handle_notice(notice(publisher, PeerEvent::Connected, now));
+    room.handle_notice(notice(publisher, PeerEvent::MediaPaused, now));
+    let next = SessionId::random();
+    room.publish(now, entrant(next, "main"), Claimant::default(), tracks()).unwrap();
+    outputs(&mut room);
+    room.handle_notice(notice(publisher, PeerEvent::FirstMedia, now));
+    assert!(room.find(&name("main")).is_ok(), "it began after all");
+    room.handle_notice(notice(next, PeerEvent::Connected, now));
+    assert_eq!(ended(&outputs(&mut room)), [publisher], "who came meanwhile goes on with it");
+}

@@ -1,0 +1,60 @@
+//! Whether media comes from a publisher: its address may answer for half a minute after its encoder was killed.
+
+use std::time::{Duration, Instant};
+
+use super::super::{Plane, Role};
+use crate::media::path::PeerKey;
+use crate::media::spec::PlaneEvent;
+
+/// When media last came from one publisher. Only packets that a track took count: RTCP goes on without an encoder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pulse {
+    last: Instant,
+    /// Whether its owners know that media came, and that it fell silent since.
+    media_told: bool,
+    silence_told: bool,
+}
+
+impl Pulse {
+    /// Of a publisher that is connected from now on.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last: now, media_told: false, silence_told: false }
+    }
+
+    /// A track took a packet of `peer` in. What its owners do not know yet of that.
+    #[inline]
+    pub(super) fn media_came(&mut self, now: Instant, peer: PeerKey) -> Option<PlaneEvent> {
+        self.last = now;
+        let resumed = std::mem::take(&mut self.silence_told);
+        if !std::mem::replace(&mut self.media_told, true) {
+            return Some(PlaneEvent::FirstMedia(peer));
+        }
+        resumed.then_some(PlaneEvent::MediaResumed(peer))
+    }
+
+    /// Whether it has been silent for `limit`, and nobody was told so far.
+    fn stops(&mut self, now: Instant, limit: Duration) -> bool {
+        let silent = now.saturating_duration_since(self.last) >= limit;
+        silent && !std::mem::replace(&mut self.silence_told, true)
+    }
+}
+
+impl Plane {
+    /// Publishers of which no media came for so long are told of by [`PlaneEvent::MediaPaused`], up to
+    /// [`super::RECEIVER_REPORT_INTERVAL`] later; never, without this.
+    #[must_use]
+    pub fn with_silence_limit(mut self, limit: Option<Duration>) -> Self {
+        self.silence_limit = limit;
+        self
+    }
+
+    /// Tells once that a publisher fell silent.
+    pub(super) fn look_for_silence(&mut self, now: Instant, peer: PeerKey) {
+        let Some(limit) = self.silence_limit else { return };
+        if let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index)
+            && publisher.pulse.stops(now, limit)
+        {
+            self.events.push_back(PlaneEvent::MediaPaused(peer));
+        }
+    }
+}
