@@ -78,6 +78,7 @@ async fn run(report: &mut Report) -> anyhow::Result<()> {
     refusals::not_live(report, &client).await?;
     robustness::names(report, &client).await?;
     robustness::bodies(report, &client).await?;
+    robustness::requests(report, &client).await?;
     let stream = LiveStream::start(&client).await?;
     live::whep(report, &client, &stream).await?;
     live::patch(report, &client, &stream).await?;

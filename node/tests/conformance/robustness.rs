@@ -1,6 +1,8 @@
-//! Names, and bodies that nobody should send: always a clear 4xx.
+//! Names, bodies and requests that nobody should send: always a clear 4xx.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::client::{Client, SDP};
 use crate::offers;
@@ -62,5 +64,40 @@ pub async fn bodies(report: &mut Report, client: &Client) -> Result<()> {
     report.line("0.4", "an offer cut anywhere is never a 5xx", wrong.is_empty(), wrong.join(", "));
     let reply = client.post(&path, &offer).await?;
     report.line("0.5", "after all of them a good offer is 201", reply.status == 201, &reply);
+    Ok(())
+}
+
+/// What the server says to these bytes until it ends the connection.
+async fn answer_to(client: &Client, request: &[u8]) -> Result<String> {
+    let address = client.base().strip_prefix("http://").context("plain HTTP")?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Requests that are no HTTP, or none that everybody between us would read alike (RFC 9112 §6.3, §3.2): request smuggling needs
+/// a server that takes them.
+pub async fn requests(report: &mut Report, client: &Client) -> Result<()> {
+    let post = |headers: &str| format!("POST /whip/a HTTP/1.1\r\nHost: a\r\n{headers}\r\nabcd").into_bytes();
+    let many: String = (0..200).map(|index| format!("x-{index}: y\r\n")).collect();
+    let cases: [(&str, Vec<u8>, u16); 9] = [
+        ("bytes that are no HTTP", b"\x00\x01\x02\r\n\r\n".to_vec(), 400),
+        ("a TLS handshake on a plain port", [&b"\x16\x03\x01\x02\x00"[..], &[1; 64]].concat(), 400),
+        ("a request of an unknown version", b"GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_vec(), 400),
+        ("a header name with a space", b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n".to_vec(), 400),
+        ("a request with two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_vec(), 400),
+        ("a body with two lengths", post("Content-Length: 3\r\nContent-Length: 4\r\n"), 400),
+        ("a body with a negative length", post("Content-Length: -3\r\n"), 400),
+        ("a chunked body with a length", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"), 400),
+        ("200 headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n").into_bytes(), 431),
+    ];
+    for (shown, request, status) in cases {
+        let answer = answer_to(client, &request).await?;
+        let met = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        let requirement = format!("{shown}: {status}, and the connection ends");
+        report.line("0.6", &requirement, met, &answer);
+    }
     Ok(())
 }

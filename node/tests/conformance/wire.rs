@@ -2,14 +2,10 @@
 
 use std::net::SocketAddr;
 
+use aforo_loadtest::viewer::ice;
+use aforo_loadtest::viewer::sdp::IceCredentials;
 use anyhow::{Context, Result, ensure};
-use rtc_dtls::crypto_provider::RTCCryptoProvider;
 use rtc_dtls::crypto_provider::providers::AwsLcRsProvider;
-use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
-use rtc_stun::fingerprint::FINGERPRINT;
-use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
-use rtc_stun::textattrs::TextAttribute;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -26,7 +22,11 @@ impl Wire {
     /// Connects as the client of `offer`, which was answered with `created`, and lets the server check that.
     pub async fn connect(offer: &str, created: &Reply) -> Result<Self> {
         let mut stream = TcpStream::connect(passive_candidate(&created.body)?).await?;
-        let check = check(offers::credentials(offer), offers::credentials(&created.body))?;
+        let [theirs, ours] = [offer, &created.body].map(|sdp| {
+            let (ufrag, password) = offers::credentials(sdp);
+            IceCredentials { ufrag: ufrag.to_owned(), password: password.to_owned() }
+        });
+        let check = ice::check(&theirs, &ours, *b"transaction1", &AwsLcRsProvider::new())?;
         // RFC 4571 §2: each frame has its length before it.
         stream.write_all(&[&u16::try_from(check.len())?.to_be_bytes()[..], &check].concat()).await?;
         let mut answer = vec![0; stream.read_u16().await?.into()];
@@ -52,23 +52,4 @@ fn passive_candidate(answer: &str) -> Result<SocketAddr> {
         format!("{address}:{}", fields.next()?).parse().ok()
     });
     found.context("the answer has no passive TCP candidate on loopback")
-}
-
-/// A nominating check by the client `theirs` of the server `ours` (RFC 8445 §7.2.2).
-fn check(theirs: (&str, &str), ours: (&str, &str)) -> Result<Vec<u8>> {
-    let provider = AwsLcRsProvider::new();
-    let mut message = Message::new();
-    let setters: Vec<Box<dyn Setter>> = vec![
-        Box::new(BINDING_REQUEST),
-        Box::new(TransactionId::new()),
-        Box::new(TextAttribute::new(ATTR_USERNAME, format!("{}:{}", ours.0, theirs.0))),
-    ];
-    message.build(&setters)?;
-    message.add(ATTR_ICE_CONTROLLING, &7_u64.to_be_bytes());
-    message.add(ATTR_USE_CANDIDATE, &[]);
-    message.add(ATTR_PRIORITY, &1_862_270_975_u32.to_be_bytes());
-    MessageIntegrity::new_short_term_integrity_with_provider(ours.1.to_owned(), provider.crypto())
-        .add_to(&mut message)?;
-    FINGERPRINT.add_to(&mut message)?;
-    Ok(message.raw)
 }
