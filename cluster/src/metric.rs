@@ -212,6 +212,8 @@ metrics! {
     counter rtp_packets_lost_total ["direction"]: "RTP packets that did not arrive, repaired ones included.";
     counter rtp_packets_dropped_total ["reason"]: "RTP and RTCP packets that were dropped.";
     counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";
+    counter redundant_audio_packets_total []: "Packets of redundant sound (RED, RFC 2198) from publishers.";
+    counter redundancy_changes_total ["direction"]: "Times that a viewer that loses much began to get redundancy with plain sound (on), and that it lost nothing for long enough to do without (off).";
     counter rtcp_feedback_total ["direction", "type"]: "RTCP messages of publishers and viewers to us and from us, by type (nack, pli, fir, twcc, rr, sr, remb).";
     counter keyframe_requests_total ["result"]: "Wishes for a keyframe: sent to the publisher, throttled because one is on its way, or cached, as the newest group of pictures was still there.";
     histogram keyframe_wait_seconds [] buckets JOIN_SECONDS: "Time from the first wish for a keyframe to its arrival from the publisher.";

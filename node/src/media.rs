@@ -14,6 +14,7 @@ pub mod fast_start;
 pub mod gather;
 pub mod keys;
 pub mod leg;
+pub mod loss_watch;
 pub mod negotiated;
 pub mod numbering;
 pub mod outbox;

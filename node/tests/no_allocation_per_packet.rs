@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-//! Forwarding allocates nothing: not for a packet, not for a leg, not for a retransmission, not for reports.
+//! Forwarding allocates nothing: not for a packet, not for a leg, not for a retransmission, not for redundancy, not for reports.
 //!
 //! Counts every call of Rust's allocator while thousands of packets go through a warm plane. (The one thing that may allocate
 //! is a batch for another shard, once per window; there is none here.)
@@ -10,11 +10,23 @@ mod stage;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use aforo_node::media::keys::SrtpProfile;
+use aforo_cluster::id::TrackId;
+use aforo_node::media::codec::{CodecKind, MediaKind};
+use aforo_node::media::extension::{ExtensionKind, ExtensionMap};
+use aforo_node::media::keys::{SrtpKeys, SrtpProfile};
+use aforo_node::media::negotiated::{Codec, Feedback, NegotiatedMedia, SsrcPair};
 use aforo_node::media::outbox::{SendBatch, Transmit};
-use stage::{FIRST_VIEWER_SSRC, Stage};
+use aforo_node::media::path::{Path, PeerKey, ShardId};
+use aforo_node::media::plane::Plane;
+use aforo_node::media::rtcp::{ReportBlock, Writer};
+use aforo_node::media::rtp::{HeaderFields, write_header};
+use aforo_node::media::selection::LayerWish;
+use aforo_node::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
+use aforo_node::media::srtp::{RtcpSealer, RtpSealer};
+use stage::{FIRST_VIEWER_SSRC, Stage, master};
 
 struct Counting;
 
@@ -97,5 +109,124 @@ fn allocations_of(profile: SrtpProfile) -> u64 {
 fn forwarding_allocates_nothing() {
     for profile in SrtpProfile::PREFERRED {
         assert_eq!(allocations_of(profile), 0, "{profile:?}");
+    }
+}
+
+/// Publishes plain sound to viewers that know redundant sound. The first half loses much of it.
+struct Sound {
+    plane: Plane,
+    now: Instant,
+    batch: SendBatch,
+    sealer: RtpSealer,
+    sequence: u64,
+}
+
+const SOUND: TrackId = TrackId(1);
+const SOUND_SSRC: u32 = 7;
+const SOUND_VIEWERS: u32 = 20;
+
+impl Sound {
+    fn media(ssrc: u32, payload_type: u8, redundant: bool) -> NegotiatedMedia {
+        let mut extensions = ExtensionMap::default();
+        extensions.set(ExtensionKind::TransportWideCc, 3);
+        let pair = SsrcPair { primary: ssrc, rtx: None };
+        NegotiatedMedia {
+            kind: MediaKind::Audio,
+            mid: "0".to_owned(),
+            codec: Codec { kind: CodecKind::Opus, payload_type, fmtp: String::new() },
+            rtx_payload_type: None,
+            red_payload_type: redundant.then_some(63),
+            extensions,
+            feedback: Feedback { transport_cc: true, ..Feedback::default() },
+            rids: Vec::new(),
+            remote_ssrcs: vec![pair],
+            local_ssrc: Some(pair),
+        }
+    }
+
+    fn new(profile: SrtpProfile) -> Self {
+        let now = Instant::now();
+        let mut plane = Plane::new(ShardId(0), 1, now);
+        let peer = |index| PeerKey { index, generation: 1 };
+        let path = |index: u32| Path::Udp(SocketAddr::from(([10, 0, 0, 1], 40_000 + index as u16)));
+        let keys = |index| SrtpKeys {
+            profile,
+            local: master(profile, index, 0x10),
+            remote: master(profile, index, 0x60),
+        };
+        let tracks = vec![IngestTrack { id: SOUND, media: Self::media(SOUND_SSRC, 111, false) }];
+        plane.add_ingest(now, IngestSpec { peer: peer(0), path: path(0), keys: keys(0), tracks }).unwrap();
+        for index in 1..=SOUND_VIEWERS {
+            // Some number Opus otherwise, and their frames are numbered anew.
+            let media = Self::media(SOUND_SSRC + index, if index % 3 == 0 { 96 } else { 111 }, true);
+            let tracks = vec![EgressTrack { id: SOUND, origin: ShardId(0), media }];
+            let (path, keys, wish) = (path(index), keys(index), LayerWish::Best);
+            plane.add_egress(now, EgressSpec { peer: peer(index), path, keys, tracks, wish }).unwrap();
+        }
+        for index in 1..=SOUND_VIEWERS / 2 {
+            let mut sealer = RtcpSealer::new(profile, &master(profile, index, 0x60)).unwrap();
+            let mut packet = [0; 200];
+            let mut writer = Writer::new(&mut packet);
+            let block = ReportBlock { ssrc: SOUND_SSRC + index, fraction_lost: 20, ..ReportBlock::default() };
+            writer.receiver_report(1, &[block]).unwrap();
+            let len = writer.len() + sealer.overhead_bytes();
+            sealer.seal(&mut packet[..len]).unwrap();
+            plane.receive(now, now, peer(index), &mut packet[..len]);
+        }
+        let sealer = RtpSealer::new(profile, &master(profile, 0, 0x60)).unwrap();
+        Self { plane, now, batch: SendBatch::new(), sealer, sequence: 0 }
+    }
+
+    fn datagram(&mut self) -> Vec<u8> {
+        self.sequence += 1;
+        let fields = HeaderFields {
+            marker: false,
+            padding: false,
+            payload_type: 111,
+            sequence: self.sequence as u16,
+            timestamp: self.sequence as u32 * 960,
+            ssrc: SOUND_SSRC,
+        };
+        let mut packet = vec![0; 64];
+        let header = write_header(&mut packet, &fields, &[]).unwrap().len;
+        packet.resize(header + 160 + self.sealer.overhead_bytes(), 0);
+        self.sealer.seal((SOUND_SSRC, self.sequence), &mut packet, header, &[9; 160]).unwrap();
+        packet
+    }
+
+    /// Forwards so many packets. How often something was allocated.
+    fn forward(&mut self, packets: usize, bytes: &mut Bytes) -> u64 {
+        let mut datagrams: Vec<_> = (0..packets).map(|_| self.datagram()).collect();
+        let before = ALLOCATIONS.with(Cell::get);
+        for datagram in &mut datagrams {
+            self.now += Duration::from_millis(20);
+            self.plane.handle_timeout(self.now);
+            self.plane.receive(self.now, self.now, PeerKey { index: 0, generation: 1 }, datagram);
+            self.plane.flush(self.now, &mut self.batch, bytes);
+        }
+        ALLOCATIONS.with(Cell::get) - before
+    }
+}
+
+#[derive(Default)]
+struct Bytes(usize);
+
+impl Transmit for Bytes {
+    fn transmit(&mut self, batch: &SendBatch) {
+        self.0 += batch.runs().iter().map(|run| run.len).sum::<usize>();
+    }
+}
+
+#[test]
+fn adding_redundancy_allocates_nothing() {
+    for profile in SrtpProfile::PREFERRED {
+        let mut sound = Sound::new(profile);
+        let mut bytes = Bytes::default();
+        sound.forward(100, &mut bytes);
+        bytes.0 = 0;
+        assert_eq!(sound.forward(1_000, &mut bytes), 0, "{profile:?}");
+        let per_packet = bytes.0 / 1_000 / SOUND_VIEWERS as usize;
+        assert!((320..400).contains(&per_packet), "half of them get each frame three times: {per_packet}");
+        assert_eq!(sound.plane.counters().seal_failed, 0);
     }
 }

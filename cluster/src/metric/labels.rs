@@ -190,6 +190,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_rtcp_feedback_total", &[&[WAYS, &["nack", "pli", "fir", "twcc", "rr", "sr", "remb"]]]),
     ("aforo_keyframe_requests_total", &[&[&["sent", "throttled", "cached"]]]),
     ("aforo_probes_total", &[&[&["proved", "failed"]]]),
+    ("aforo_redundancy_changes_total", &[&[&["on", "off"]]]),
     ("aforo_forward_duration_seconds", &[&[&["audio", "video", "rtx"]]]),
     ("aforo_round_trip_seconds", &[&[ROLES]]),
     ("aforo_loss_ratio", &[&[WAYS]]),

@@ -4,6 +4,7 @@
 //! The canonical id of a kind of extension is its number plus one: at most 11, so it fits both forms of RFC 8285. The canonical
 //! payload type says what the payload is, as a track has but one codec.
 
+use crate::media::codec::red::Redundancy;
 use crate::media::extension::{ExtensionKind, ExtensionMap};
 use crate::media::rtp::{ExtensionForm, RtpHeader};
 
@@ -20,12 +21,15 @@ pub enum PayloadForm {
     Plain = 0,
     /// Redundant sound (RFC 2198), as its publisher sent it.
     Redundant = 1,
+    /// Redundant sound that this node put together, for who loses much.
+    Added = 2,
 }
 
 impl PayloadForm {
     /// That of a packet with canonical numbers.
     pub fn of(header: &RtpHeader) -> Self {
-        if header.payload_type == Self::Redundant as u8 { Self::Redundant } else { Self::Plain }
+        let forms = [Self::Redundant, Self::Added];
+        forms.into_iter().find(|form| header.payload_type == *form as u8).unwrap_or(Self::Plain)
     }
 
     /// Writes it to a packet.
@@ -34,6 +38,11 @@ impl PayloadForm {
             *marker_and_type = *marker_and_type & 0x80 | self as u8;
         }
     }
+}
+
+/// What stands before the frame in the `payload` of a packet with canonical numbers, if anything does.
+pub fn redundancy(header: &RtpHeader, payload: &[u8]) -> Option<Redundancy> {
+    (PayloadForm::of(header) != PayloadForm::Plain).then(|| Redundancy::parse(payload)).flatten()
 }
 
 /// The kind of a canonical id.

@@ -68,6 +68,15 @@ impl Feedback {
     }
 }
 
+/// How often viewers began to get redundancy that the node adds to sound, and how often that ended before they left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RedundancyChanges {
+    /// They lose much.
+    pub on: u64,
+    /// They have not for a while.
+    pub off: u64,
+}
+
 /// Totals since the plane was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -109,6 +118,10 @@ pub struct Counters {
     pub rtp_too_old: u64,
     /// RTP that came by retransmission from a publisher.
     pub rtx_received_packets: u64,
+    /// RTP of redundant sound (RFC 2198) from publishers.
+    pub red_received_packets: u64,
+    /// See [`RedundancyChanges`].
+    pub redundancy_changes: RedundancyChanges,
     /// Keyframes from publishers.
     pub keyframes_received: u64,
     /// Sequence numbers that viewers asked for again.

@@ -25,6 +25,7 @@ mod membership;
 mod mirror;
 mod publisher;
 pub mod quality;
+mod redundancy;
 mod report;
 mod retransmit;
 mod schedule;

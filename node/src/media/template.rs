@@ -34,6 +34,8 @@ pub struct LegClass {
     payload_type: u8,
     rtx_payload_type: Option<u8>,
     red_payload_type: Option<u8>,
+    /// Whether its viewers get the redundancy that the node adds.
+    takes_added: bool,
     extensions: ExtensionMap,
     mid: SmallVec<[u8; 16]>,
 }
@@ -53,6 +55,7 @@ impl LegClass {
             payload_type: media.codec.payload_type,
             rtx_payload_type: media.rtx_payload_type,
             red_payload_type: media.red_payload_type,
+            takes_added: false,
             extensions,
             mid: SmallVec::from_slice(media.mid.as_bytes()),
         }
@@ -62,6 +65,26 @@ impl LegClass {
     pub fn is_verbatim(&self) -> bool {
         let sent_anew = [ExtensionKind::TransportWideCc, ExtensionKind::AbsSendTime];
         sent_anew.into_iter().all(|kind| self.extensions.id(kind).is_none())
+    }
+
+    /// The same with or without the redundancy that the node adds; `None` if its viewers may not have any. Among these are all that
+    /// get lost packets again under the nonce of the first: what a packet was must follow from the class alone for them.
+    pub fn with_added(&self, takes_added: bool) -> Option<Self> {
+        let can = self.red_payload_type.is_some() && !self.is_verbatim();
+        can.then(|| Self { takes_added, ..self.clone() })
+    }
+
+    /// Whether its viewers get the redundancy that the node adds.
+    pub fn takes_added(&self) -> bool {
+        self.takes_added
+    }
+
+    fn takes(&self, form: PayloadForm) -> bool {
+        match form {
+            PayloadForm::Plain => false,
+            PayloadForm::Redundant => true,
+            PayloadForm::Added => self.takes_added,
+        }
     }
 
     /// The header of a retransmission (RFC 4588 §4) of `packet`; `None` without RTX.
@@ -85,7 +108,7 @@ impl LegClass {
     ) -> HeaderTemplate {
         let mut template = self.header(packet, header, send_time);
         let Some(redundancy) = redundancy else { return template };
-        match self.red_payload_type.filter(|_| PayloadForm::of(header) == PayloadForm::Redundant) {
+        match self.red_payload_type.filter(|_| self.takes(PayloadForm::of(header))) {
             Some(red) => {
                 let [_, marker_and_type, ..] = &mut template.bytes;
                 *marker_and_type = *marker_and_type & 0x80 | red & 0x7F;

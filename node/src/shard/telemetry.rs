@@ -81,6 +81,11 @@ impl Telemetry {
         add(lost, &["received"], now.rtp_lost_packets, last.rtp_lost_packets);
         self.report_feedback("received", &now.feedback_received, &last.feedback_received);
         self.report_feedback("sent", &now.feedback_sent, &last.feedback_sent);
+        let redundant = &metrics.redundant_audio_packets_total;
+        add_one(redundant, now.red_received_packets, last.red_received_packets);
+        let changes = &metrics.redundancy_changes_total;
+        add(changes, &["on"], now.redundancy_changes.on, last.redundancy_changes.on);
+        add(changes, &["off"], now.redundancy_changes.off, last.redundancy_changes.off);
         let keyframes = &metrics.keyframe_requests_total;
         add(keyframes, &["sent"], now.keyframe_requests_sent, last.keyframe_requests_sent);
         add(keyframes, &["cached"], now.keyframe_requests_cached, last.keyframe_requests_cached);

@@ -15,6 +15,10 @@ pub const OLDER_FRAMES_MAX: usize = 31;
 /// The bit that says that another header follows.
 const MORE: u8 = 0x80;
 
+/// The oldest and the longest frame that a header can name: 14 and 10 bits.
+const AGE_MAX: u32 = 0x3FFF;
+const FRAME_BYTES_MAX: usize = 0x3FF;
+
 /// What stands before the primary of one payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redundancy {
@@ -61,7 +65,7 @@ impl Redundancy {
     }
 
     /// The older frames of the payload that this was read from, the oldest first.
-    pub fn older_frames<'a>(&self, payload: &'a [u8]) -> impl Iterator<Item = OlderFrame<'a>> {
+    pub fn older_frames<'a>(&self, payload: &'a [u8]) -> impl Iterator<Item = OlderFrame<'a>> + Clone {
         let headers_bytes = usize::from(self.older_frames) * OLDER_HEADER_BYTES + PRIMARY_HEADER_BYTES;
         let (mut headers, mut frames) = (payload, payload.get(headers_bytes..).unwrap_or_default());
         std::iter::from_fn(move || {
@@ -71,6 +75,28 @@ impl Redundancy {
             Some(OlderFrame { payload_type, age, frame })
         })
     }
+}
+
+/// Writes a payload to the start of `out`: `older` frames with their ages, the oldest first, and the primary. Its length; `None` if
+/// there is no room, or a frame is older or longer than a header can say, or is nothing.
+pub fn write(out: &mut [u8], payload_type: u8, older: &[(u32, &[u8])], primary: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    let mut put = |bytes: &[u8]| {
+        out.get_mut(len..len + bytes.len())?.copy_from_slice(bytes);
+        len += bytes.len();
+        Some(len)
+    };
+    for (age, frame) in older {
+        let sayable = (1..=AGE_MAX).contains(age) && (1..=FRAME_BYTES_MAX).contains(&frame.len());
+        let [_, rest @ ..] = (age << 10 | frame.len() as u32).to_be_bytes();
+        put(&[MORE | payload_type]).filter(|_| sayable)?;
+        put(&rest)?;
+    }
+    put(&[payload_type & !MORE])?;
+    for (_, frame) in older {
+        put(frame)?;
+    }
+    put(primary)
 }
 
 /// Payload type, age and length of the frame whose header comes first, and what follows the header.
@@ -161,6 +187,21 @@ mod tests {
             let after = Redundancy { payload_type: other, is_uniform: true, ..red };
             prop_assert_eq!(Redundancy::parse(&bytes), Some(after));
             prop_assert_eq!(&bytes[usize::from(red.bytes)..], &primary[..]);
+        }
+
+        #[test]
+        fn what_is_written_is_what_rfc_2198_says(
+            older in older(),
+            primary in prop::collection::vec(any::<u8>(), 0..300),
+            room in 0_usize..4_000,
+        ) {
+            let frames: Vec<_> = older.iter().map(|(_, age, frame)| (u32::from(*age), &frame[..])).collect();
+            let mut out = vec![0; room];
+            let written = write(&mut out, 111, &frames, &primary).map(|len| out[..len].to_vec());
+            let older: Vec<_> = older.iter().map(|(_, age, frame)| (111, *age, frame.clone())).collect();
+            let wanted = payload(&older, (111, &primary));
+            let sayable = older.iter().all(|(_, age, frame)| *age > 0 && !frame.is_empty());
+            prop_assert_eq!(written, (sayable && wanted.len() <= room).then_some(wanted));
         }
 
         #[test]

@@ -16,6 +16,7 @@ use crate::media::codec::{CodecKind, Point, reach};
 use crate::media::extension::ExtensionKind;
 use crate::media::keys::SrtpKeys;
 use crate::media::leg::Leg;
+use crate::media::loss_watch::LossWatch;
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::selection::{LayerWish, Pick, Selection};
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
@@ -73,6 +74,8 @@ impl Plane {
         let rtcp_in = RtcpOpener::new(spec.keys.profile, &spec.keys.remote).map_err(PlaneError::Keys)?;
         let rtcp_out = RtcpSealer::new(spec.keys.profile, &spec.keys.local).map_err(PlaneError::Keys)?;
         let mut viewer = Viewer::new(rtcp_in, rtcp_out);
+        let may_add = |track: &EgressTrack| LegClass::of(&track.media).with_added(true).is_some();
+        viewer.loss_watch = spec.tracks.iter().any(may_add).then(|| Box::new(LossWatch::default()));
         for track in &spec.tracks {
             if let Some(leg) = self.add_leg(now, spec.peer, track, spec.wish) {
                 viewer.legs.push(leg);

@@ -179,6 +179,8 @@ impl Publisher {
             return None;
         };
         let track = self.tracks.get_mut(usize::from(route.track))?;
+        let is_red = track.media.red_payload_type == Some(header.payload_type);
+        counters.red_received_packets += u64::from(is_red);
         let transport_id = track.media.extensions.id(ExtensionKind::TransportWideCc);
         let sequence = transport_id.and_then(|id| header.extension(packet, id)).and_then(<[u8]>::first_chunk);
         if let Some(sequence) = sequence {

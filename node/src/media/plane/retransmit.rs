@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::track::{Track, redundancy};
+use super::track::Track;
 use super::transport::{Outgoing, Rewrite, SendTime};
 use super::viewer::Resend;
 use super::{Plane, Role};
+use crate::media::canonical::redundancy;
 use crate::media::codec::picture_numbers;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::rtp::RtpHeader;

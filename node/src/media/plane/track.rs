@@ -3,6 +3,7 @@
 mod audience;
 mod layer;
 mod points;
+mod redundancy;
 mod succession;
 
 use std::time::{Duration, Instant};
@@ -11,8 +12,7 @@ use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::departure::Company;
-use crate::media::canonical::PayloadForm;
-use crate::media::codec::red::Redundancy;
+use crate::media::canonical::redundancy;
 use crate::media::codec::{CodecKind, MediaKind, Point, dimensions, picture_numbers, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
@@ -164,8 +164,8 @@ impl Track {
         self.layers.get_mut(index)
     }
 
-    /// Takes in a packet with canonical extension ids. `index`: extended sequence number of the layer.
-    pub(super) fn arrive(&mut self, now: Instant, layer_index: u8, index: u64, packet: &mut [u8]) -> Arrived {
+    /// As [`Self::arrive`], of a packet as it shall lie in the ring.
+    fn take(&mut self, now: Instant, layer_index: u8, index: u64, packet: &mut [u8]) -> Arrived {
         let Some(codec) = self.codec else { return Arrived::Unusable };
         let Some((packet, header)) = RtpHeader::parse(packet).ok().and_then(|header| trim(packet, header))
         else {
@@ -320,10 +320,18 @@ impl Track {
 
     /// Adds a leg of `class`; returns its place.
     pub(super) fn add_leg(&mut self, class: LegClass, leg: impl FnOnce(u16) -> Leg) -> usize {
+        let leg = leg(self.class_place(class) as u16);
+        self.audience.enter(&leg);
+        self.legs.push(leg);
+        self.legs.len() - 1
+    }
+
+    /// The place of `class` among the classes, with one leg more.
+    fn class_place(&mut self, class: LegClass) -> usize {
         let equal = self.classes.iter().position(|known| known.class == class);
         // A class without legs is free for the taking.
         let place = equal.or_else(|| self.classes.iter().position(|known| known.legs == 0));
-        let place = match place.and_then(|place| Some((place, self.classes.get_mut(place)?))) {
+        match place.and_then(|place| Some((place, self.classes.get_mut(place)?))) {
             Some((place, known)) => {
                 known.class = class;
                 known.legs += 1;
@@ -334,11 +342,7 @@ impl Track {
                 self.classes.push(Class { class, legs: 1, headers });
                 self.classes.len() - 1
             }
-        };
-        let leg = leg(place as u16);
-        self.audience.enter(&leg);
-        self.legs.push(leg);
-        self.legs.len() - 1
+        }
     }
 
     /// The leg at `place` shall play `pick` from the next packet on that lets it.
@@ -370,11 +374,6 @@ impl Track {
         }
         self.legs.get(place).map(|moved| moved.peer)
     }
-}
-
-/// What stands before the frame of a packet's `payload`, if anything does.
-pub(super) fn redundancy(header: &RtpHeader, payload: &[u8]) -> Option<Redundancy> {
-    (PayloadForm::of(header) != PayloadForm::Plain).then(|| Redundancy::parse(payload)).flatten()
 }
 
 /// Takes the padding off. A packet of nothing but padding keeps one byte of it: its sequence number must reach the viewers,

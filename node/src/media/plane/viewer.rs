@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::estimate::ViewerEstimate;
 use super::{Plane, Role};
 use crate::media::leg::Leg;
+use crate::media::loss_watch::LossWatch;
 use crate::media::path::PeerKey;
 use crate::media::rtcp::{self, Packet, ReportBlock};
 use crate::media::srtp::{RtcpOpener, RtcpSealer};
@@ -48,6 +49,8 @@ pub(super) struct Viewer {
     /// Round trip, in ms; 0 until a report told it.
     rtt_ms: u32,
     pub(super) estimate: ViewerEstimate,
+    /// Of a viewer whose sound may have redundancy added.
+    pub(super) loss_watch: Option<Box<LossWatch>>,
 }
 
 /// Where a leg of a viewer is.
@@ -72,7 +75,7 @@ pub(super) struct Resend {
 impl Viewer {
     pub(super) fn new(rtcp_in: RtcpOpener, rtcp_out: RtcpSealer) -> Self {
         let (legs, estimate) = (SmallVec::new(), ViewerEstimate::default());
-        Self { rtcp_in, rtcp_out, legs, resends: None, rtt_ms: 0, estimate }
+        Self { rtcp_in, rtcp_out, legs, resends: None, rtt_ms: 0, estimate, loss_watch: None }
     }
 
     pub(super) fn leg(&self, ssrc: u32) -> Option<LegPlace> {
@@ -177,6 +180,7 @@ impl Plane {
                     self.counters.feedback_received.twcc += 1;
                     if feedbacks < DATAGRAM_FEEDBACKS_MAX {
                         self.viewer_feeds_back(now, peer, &feedback);
+                        self.watch_feedback(now, peer, &feedback);
                     }
                     feedbacks += 1;
                 }
@@ -231,6 +235,9 @@ impl Plane {
             viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
         }
         self.viewer_reports_loss(now, peer, place, block);
+        if self.tracks.get(place.track).is_some_and(|track| !track.is_video()) {
+            self.watch_report(now, peer, block);
+        }
     }
 
     fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {

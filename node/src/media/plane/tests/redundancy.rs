@@ -1,11 +1,13 @@
-//! Redundant sound (RFC 2198): kept for who agreed on it, taken off for others.
+//! Redundant sound (RFC 2198): kept for who agreed on it, taken off for others, added for who loses much.
 
 use std::collections::BTreeMap;
 
 use super::shards::exchange;
 use super::*;
 use crate::media::codec::red::{self, Redundancy};
+use crate::media::rtcp::ReportBlock;
 use crate::media::rtp::RtpHeader;
+use proptest::prelude::*;
 
 fn with_red(audio_type: u8) -> Setup {
     Setup { audio: true, red: true, audio_type, ..Setup::default() }
@@ -164,4 +166,178 @@ fn who_did_not_agree_on_it_does_not_send_it() {
     rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
     let [(header, got)] = &sound(&mut viewer)[..] else { panic!("one packet") };
     assert_eq!((header.payload_type, got), (109, &frame(2)), "sound without redundancy is sound");
+}
+
+/// A viewer reports this loss of its sound, in 256ths.
+fn report(rig: &mut Rig, viewer: &mut Viewer, fraction_lost: u8) {
+    let block = ReportBlock { ssrc: viewer.audio_ssrc, fraction_lost, ..ReportBlock::default() };
+    let datagram = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+    rig.receive(&viewer.client, datagram);
+}
+
+const FIVE_PERCENT: u8 = 13;
+
+#[test]
+fn a_publishers_loss_is_made_good_for_who_did_not_agree() {
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut publisher = near.publisher(0, &with_red(OPUS));
+    let (mut viewer, mut other) = (near.viewer(1, &plain()), far.viewer(2, &plain()));
+    exchange(&mut near, &mut far);
+    for sequence in (1..100).filter(|sequence| sequence % 4 != 0) {
+        let packet = publisher.sound(RED, sequence, &payload(sequence));
+        near.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        exchange(&mut near, &mut far);
+        far.flush(&mut [], &mut [&mut other]);
+    }
+    // What comes after all came already.
+    let late = publisher.sound(RED, 96, &payload(96));
+    near.publish(&mut publisher, &late, &mut [&mut viewer]);
+    assert_eq!(near.plane.counters().rtp_duplicate, 1);
+    for viewer in [&mut viewer, &mut other] {
+        let packets = sound(viewer);
+        assert_eq!(packets.len(), 99);
+        for ((header, got), sequence) in packets.iter().zip(1_u16..) {
+            assert_eq!(header.sequence, packets[0].0.sequence.wrapping_add(sequence - 1));
+            assert_eq!((header.timestamp, got), (u32::from(sequence) * 960, &frame(sequence)));
+        }
+    }
+}
+
+#[test]
+fn who_loses_much_gets_every_frame_three_times_and_others_as_before() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &plain());
+    let mut lossy = rig.viewer(1, &with_red(OPUS));
+    let (mut calm, mut without) = (rig.viewer(2, &with_red(OPUS)), rig.viewer(3, &plain()));
+    let mut got = Vec::new();
+    for sequence in 1..400_u16 {
+        if sequence == 10 {
+            report(&mut rig, &mut lossy, FIVE_PERCENT);
+            report(&mut rig, &mut calm, 1);
+            report(&mut rig, &mut without, FIVE_PERCENT);
+        }
+        let packet = publisher.audio(sequence, &frame(sequence));
+        rig.publish(&mut publisher, &packet, &mut [&mut lossy, &mut calm, &mut without]);
+        // Two in a row are lost, and then another.
+        let arrives = sequence < 12 || !matches!(sequence % 7, 0 | 1 | 4);
+        got.extend(sound(&mut lossy).into_iter().filter(|_| arrives));
+    }
+    let heard = frames(&got);
+    assert!((1..398_u16).all(|sequence| heard[&(u32::from(sequence) * 960)] == frame(sequence)));
+    let types: Vec<_> = got.iter().map(|(header, _)| header.payload_type).collect();
+    assert!(types[..9].iter().all(|known| *known == OPUS) && types[9..].iter().all(|known| *known == RED));
+    let (header, payload) = &got[20];
+    let sequence = (header.timestamp / 960) as u16;
+    assert_eq!(payload.len(), 9 + (0..3).map(|back| frame(sequence - back).len()).sum::<usize>());
+    for (viewer, payload_type) in [(&mut calm, OPUS), (&mut without, 109)] {
+        let packets = sound(viewer);
+        assert_eq!(packets.len(), 399);
+        for ((header, got), sequence) in packets.iter().zip(1_u16..) {
+            assert_eq!((header.payload_type, got), (payload_type, &frame(sequence)));
+        }
+    }
+    let changes = rig.plane.counters().redundancy_changes;
+    assert_eq!((changes.on, changes.off), (1, 0));
+}
+
+#[test]
+fn when_nothing_was_lost_for_a_while_nothing_is_added_any_more() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &plain());
+    let mut viewer = rig.viewer(1, &with_red(109));
+    let mut sequence = 1_u16;
+    let mut next = |rig: &mut Rig, viewer: &mut Viewer| {
+        let packet = publisher.audio(sequence, &frame(sequence));
+        sequence += 1;
+        rig.publish(&mut publisher, &packet, &mut [viewer]);
+        sound(viewer)[0].0.payload_type
+    };
+    assert_eq!(next(&mut rig, &mut viewer), 109);
+    report(&mut rig, &mut viewer, FIVE_PERCENT);
+    assert_eq!(next(&mut rig, &mut viewer), RED);
+    for _ in 0..3 {
+        assert_eq!(next(&mut rig, &mut viewer), RED);
+        rig.now += Duration::from_secs(5);
+        report(&mut rig, &mut viewer, 0);
+    }
+    assert_eq!(next(&mut rig, &mut viewer), 109);
+    assert_eq!(rig.plane.counters().redundancy_changes.off, 1);
+}
+
+/// Its frames would name a time further back than a header can, and after a silence nobody needs them.
+#[test]
+fn frames_from_before_a_silence_are_not_added() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &plain());
+    let mut viewer = rig.viewer(1, &with_red(109));
+    let mut send = |rig: &mut Rig, viewer: &mut Viewer, sequence: u16, timestamp: u32| {
+        let mut packet = publisher.audio(sequence, &frame(sequence));
+        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        rig.publish(&mut publisher, &packet, &mut [viewer]);
+        let [(header, payload)] = &sound(viewer)[..] else { panic!("one packet") };
+        let redundancy = (header.payload_type == RED).then(|| Redundancy::parse(payload).unwrap());
+        redundancy.map_or(0, |redundancy| redundancy.older_frames)
+    };
+    send(&mut rig, &mut viewer, 1, 0);
+    report(&mut rig, &mut viewer, FIVE_PERCENT);
+    let added = [(2, 960), (3, 1_920), (4, 48_000), (5, 48_960), (6, 49_920), (8, 51_840)]
+        .map(|(sequence, timestamp)| send(&mut rig, &mut viewer, sequence, timestamp));
+    assert_eq!(added, [1, 2, 0, 1, 2, 1]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever comes late, is lost or asked for again, and whoever begins to lose when: everybody hears what was said, and the
+    /// sealers' ledgers find no nonce that was used for two things.
+    #[test]
+    fn what_was_said_is_what_is_heard(
+        order in prop::collection::vec((0_u16..4, any::<bool>(), 0_u8..40), 40..120),
+        redundant in any::<bool>(),
+    ) {
+        let mut rig = Rig::new();
+        let publishes = if redundant { with_red(OPUS) } else { plain() };
+        let mut publisher = rig.publisher(0, &publishes);
+        let verbatim = Setup { audio_nack: true, ..with_red(OPUS) };
+        let setups = [with_red(OPUS), with_red(109), verbatim, plain()];
+        let mut viewers: Vec<_> = (1..).zip(&setups).map(|(index, setup)| rig.viewer(index, setup)).collect();
+        let mut order: Vec<_> = (10_u16..).zip(order).map(|(at, (delay, lost, what))| (at + delay, at, lost, what)).collect();
+        order.sort();
+        let mut got = [const { Vec::new() }; 4];
+        for (_, sequence, lost, what) in order {
+            if !(lost && what % 3 == 0) {
+                let (payload_type, payload) =
+                    if redundant { (RED, payload(sequence)) } else { (OPUS, frame(sequence)) };
+                let packet = publisher.sound(payload_type, sequence, &payload);
+                let [a, b, c, d] = &mut viewers[..] else { unreachable!() };
+                rig.publish(&mut publisher, &packet, &mut [a, b, c, d]);
+            }
+            let viewer = &mut viewers[usize::from(what % 4)];
+            match what {
+                0..8 => report(&mut rig, viewer, FIVE_PERCENT),
+                8..12 => {
+                    rig.now += Duration::from_secs(8);
+                    report(&mut rig, viewer, 0);
+                }
+                12..24 => {
+                    let (ssrc, newest) = (viewer.audio_ssrc, viewer.client.rtp.last());
+                    let newest = newest.map_or(0, |packet| u16::from_be_bytes([packet[2], packet[3]]));
+                    let asked: Vec<_> = (0..4).map(|back| newest.wrapping_sub(back)).collect();
+                    let nack = viewer.client.rtcp(|writer| writer.nack(1, ssrc, &asked).unwrap());
+                    rig.receive(&viewer.client, nack);
+                }
+                _ => {}
+            }
+        }
+        for (viewer, got) in viewers.iter_mut().zip(&mut got) {
+            *got = sound(viewer);
+            prop_assert!(got.len() > 10);
+            for (timestamp, heard) in frames(got) {
+                prop_assert_eq!(&heard, &frame((timestamp / 960) as u16));
+            }
+        }
+        prop_assert!(got[3].iter().all(|(header, _)| header.payload_type == 109));
+        prop_assert!(redundant || got[2].iter().all(|(header, _)| header.payload_type == OPUS));
+        prop_assert_eq!(rig.plane.counters().seal_failed, 0);
+    }
 }
