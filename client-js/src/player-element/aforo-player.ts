@@ -28,6 +28,7 @@ export class AforoPlayerElement extends HTMLElement {
   #failure: SessionFailure | null = null;
   #flow: Flow = 'flowing';
   #soundWanted = false;
+  #inWindow = false;
   #placed = false;
   #restartQueued = false;
 
@@ -42,7 +43,16 @@ export class AforoPlayerElement extends HTMLElement {
       retry: () => this.#restart(),
       chooseQuality: (id) => void this.#chooseQuality(id),
     });
-    this.video.addEventListener('volumechange', () => this.#render());
+    this.video.addEventListener('volumechange', () => {
+      this.#tellNoticed();
+      this.#render();
+    });
+    for (const inWindow of [true, false]) {
+      this.video.addEventListener(inWindow ? 'enterpictureinpicture' : 'leavepictureinpicture', () => {
+        this.#inWindow = inWindow;
+        this.#tellNoticed();
+      });
+    }
     this.video.addEventListener('resize', () => this.#showQuality());
     this.addEventListener('fullscreenchange', () =>
       this.#view.showFullscreen(document.fullscreenElement === this),
@@ -116,6 +126,7 @@ export class AforoPlayerElement extends HTMLElement {
       this.#failure = detail.failure;
       this.#changed(player, 'aforo-failure', detail);
     });
+    this.#tellNoticed();
     player.start();
     this.#showQuality();
     this.#render();
@@ -197,6 +208,12 @@ export class AforoPlayerElement extends HTMLElement {
     this.#view.showLive(playing);
     const offer = playing && hasSound && this.video.muted && !this.#soundWanted;
     this.#view.showSound(this.video.muted, this.video.volume, offer);
+  }
+
+  /** Sound and a window of its own outlive a page that is hidden. */
+  #tellNoticed(): void {
+    const audible = !this.video.muted && this.video.volume > 0;
+    if (this.#player !== null) this.#player.noticed = audible || this.#inWindow;
   }
 
   #setMuted(muted: boolean): void {

@@ -146,11 +146,11 @@ function extended(layer: () => Response = () => new Response()) {
 }
 
 /** A player whose media flows and which listens to its server. */
-async function listening(layer?: () => Response) {
+async function listening(layer?: () => Response, Subject = Player) {
   const { fetch, asked } = extended(layer);
   const connections: FlowingConnection[] = [];
   const sources: FakeEventSource[] = [];
-  const player = new Player({
+  const player = new Subject({
     url: 'https://host/whep/room',
     fetch,
     createConnection: () => {
@@ -259,5 +259,21 @@ test('told to move, it plays from there before it stops playing from here', asyn
   await vi.advanceTimersByTimeAsync(2_000);
   expect(states.filter((state) => state === 'reconnecting')).toEqual([]);
   expect(player.state).toBe('playing');
+  player.stop();
+});
+
+test('on a hidden page it hears that it is to move while a person notices it', async () => {
+  const page = Object.assign(new EventTarget(), { visibilityState: 'hidden' });
+  vi.stubGlobal('document', page);
+  vi.resetModules();
+  const { Player: HiddenPlayer } = await import('./player.ts');
+  const { player, asked, sources } = await listening(undefined, HiddenPlayer);
+  expect(sources.length).toBe(1);
+  player.noticed = false;
+  expect(sources[0]?.closed).toBe(true);
+  player.noticed = true;
+  sources[1]?.say('reconnect', '{"url":"https://host/whep/elsewhere"}');
+  await vi.advanceTimersByTimeAsync(0);
+  expect(asked.at(-1)?.[0]).toBe('/whep/elsewhere');
   player.stop();
 });

@@ -1,17 +1,17 @@
 /** Plays one stream: waits for it to go live, plays it, and comes back by itself after any break. */
 
-import { backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
 import type { Endpoint } from '../session/endpoint.ts';
 import { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
-import { type Judge, SessionKeeper } from '../session/session-keeper.ts';
+import { SessionKeeper } from '../session/session-keeper.ts';
 import { WhipWhepSession } from '../session/whip-whep-session.ts';
 import { type PlaybackSample, readPlayback } from '../stats/playback-sample.ts';
 import { StatsSampler } from '../stats/sampler.ts';
 import { type Flow, StallWatch } from '../stats/stall.ts';
 import { HoldBack } from './hold-back.ts';
+import { judgePlayer } from './judge.ts';
 import { LayerChoice } from './layer-choice.ts';
 import { type ExtensionNegotiation, wantLayerDescriptors } from './layer-descriptors.ts';
 import { mediaArrival } from './media-arrival.ts';
@@ -72,12 +72,6 @@ export interface PlayerEvents {
   failure: { readonly failure: SessionFailure; readonly retryMs: number | null };
 }
 
-/** Time between questions for a stream that is not live, when the server names none. */
-const NOT_LIVE_RETRY_MS = 2_000;
-
-/** When a stream ends, all who watched it lose it at one moment; they ask again spread over this time. */
-const CROWD_SPREAD_MS = 1_000;
-
 /** How often, and how long apart, a player tries to move when the server asks it to, before it lets things happen. */
 const MOVE_TRIES = 6;
 const MOVE_RETRY_MS = 400;
@@ -92,6 +86,7 @@ export class Player extends Emitter<PlayerEvents> {
   #url: string;
   readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
   #events: ViewerEvents | null = null;
+  #noticed = true;
   #layers: readonly VideoLayer[] = [];
   readonly #choice = new LayerChoice(() => this.emit('layers', this.#layers));
   readonly #onAir = new OnAir();
@@ -143,6 +138,15 @@ export class Player extends Emitter<PlayerEvents> {
   /** Asks for a layer, in this session and those that follow; `null` leaves the choice to the server. */
   async selectLayer(id: string | null): Promise<void> {
     await this.#choice.choose(id === null ? null : { id, wish: readWish(id) });
+  }
+
+  /**
+   * Whether a person hears it, or sees it in a window of its own, while the page is hidden. One that nobody notices does not hear
+   * from its server then, and follows a move only after a break. `true` unless the page knows better.
+   */
+  set noticed(noticed: boolean) {
+    this.#noticed = noticed;
+    if (this.#events !== null) this.#events.noticed = noticed;
   }
 
   /** Starts, or starts again after `failed` or `closed`. */
@@ -250,7 +254,7 @@ export class Player extends Emitter<PlayerEvents> {
     this.#choice.adopt(session);
     const { events: url, layer } = session.extensions ?? { events: null, layer: null };
     if (url === null) return;
-    const events = new ViewerEvents(this.#options.createEventSource);
+    const events = new ViewerEvents(this.#noticed, this.#options.createEventSource);
     this.#events = events;
     events.on('open', (open) => {
       if (open) return;
@@ -360,34 +364,4 @@ const PLAYER_STATES: Record<Exclude<SessionKeeper['state'], 'connected'>, Player
   reconnecting: 'reconnecting',
   failed: 'failed',
   closed: 'closed',
-};
-
-/**
- * A stream that is not live is waited for, for as long as the page is open. Only what cannot become better by itself
- * ends the player: a missing grant, a codec that this browser lacks, a request that the server calls wrong.
- */
-export const judgePlayer: Judge = (failure, { attempt }) => {
-  switch (failure.kind) {
-    case 'unauthorized':
-    case 'refused':
-    case 'no-common-codec':
-      return 'give-up';
-    case 'not-live':
-      return {
-        state: 'waiting',
-        delayMs: politeDelayMs(failure.retryAfterMs ?? NOT_LIVE_RETRY_MS, Math.random),
-      };
-    case 'lost': {
-      const delayMs = Math.max(
-        backoffMs(attempt, DEFAULT_BACKOFF, Math.random),
-        Math.random() * CROWD_SPREAD_MS,
-      );
-      return { state: 'reconnecting', delayMs };
-    }
-    default: {
-      const own = backoffMs(attempt, DEFAULT_BACKOFF, Math.random);
-      const delayMs = failure.retryAfterMs === null ? own : politeDelayMs(failure.retryAfterMs, Math.random);
-      return { state: 'reconnecting', delayMs };
-    }
-  }
 };

@@ -1,23 +1,33 @@
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { EventStreams } from './event-streams.ts';
 import { FakeEventSource } from './fake-event-source.ts';
 import { ViewerEvents } from './viewer-events.ts';
 
-const REFUSED = () => new Response(null, { status: 503 });
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+const UNKNOWN = () => new Response(null, { status: 404 });
 const MADE = () => new Response(null, { status: 201, headers: { Location: '/s/1/sse/1' } });
 
-async function listen(answer: () => Response) {
+async function listen(answer: () => Response, streams = new EventStreams(null)) {
   const asked: { url: string; body: string }[] = [];
   const fetch = (async (url: string, init: RequestInit) => {
     asked.push({ url, body: String(init.body) });
     return answer();
   }) as unknown as typeof globalThis.fetch;
   const sources: FakeEventSource[] = [];
-  const events = new ViewerEvents((url) => {
+  const openSource = (url: string) => {
     const source = new FakeEventSource(url);
     sources.push(source);
     return source as unknown as EventSource;
-  }, new EventStreams(null));
+  };
+  const events = new ViewerEvents(true, openSource, streams);
   const told: unknown[] = [];
   for (const name of ['open', 'live', 'layers', 'viewers', 'reconnect'] as const)
     events.on(name, (value) => told.push([name, value]));
@@ -55,9 +65,9 @@ test('nonsense is passed over, and no address is led astray', async () => {
 });
 
 test('a refusal leaves it to others to ask; a broken connection is the browserâ€™s to mend', async () => {
-  const refused = await listen(REFUSED);
-  expect(refused.sources).toEqual([]);
-  expect(refused.told).toEqual([]);
+  const refused = await listen(UNKNOWN);
+  await vi.advanceTimersByTimeAsync(600_000);
+  expect([refused.asked.length, refused.sources, refused.told]).toEqual([1, [], []]);
   const { events, source, told } = await listen(MADE);
   source?.open();
   source?.fail(0);
@@ -66,4 +76,36 @@ test('a refusal leaves it to others to ask; a broken connection is the browserâ€
   expect(told.at(-1)).toEqual(['open', false]);
   events.close();
   expect(source?.closed).toBe(true);
+});
+
+test('a stream that is refused gives its turn to another, and is asked for again, less and less often', async () => {
+  const streams = new EventStreams(null);
+  const players = await Promise.all([1, 2, 3, 4].map(() => listen(MADE, streams)));
+  const [first, , , fourth] = players;
+  expect(players.map(({ sources }) => sources.length)).toEqual([1, 1, 1, 0]);
+  first?.source?.fail(2);
+  expect([first?.source?.closed, fourth?.sources.length]).toEqual([true, 1]);
+  for (const { events } of players.slice(1)) events.close();
+  await vi.advanceTimersByTimeAsync(4_000);
+  expect(first?.sources.length).toBe(2);
+  first?.sources[1]?.fail(2);
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(first?.sources.length).toBe(2);
+  await vi.advanceTimersByTimeAsync(1_000);
+  first?.sources[2]?.open();
+  expect(first?.told).toEqual([['open', true]]);
+  first?.sources[2]?.fail(2);
+  first?.events.close();
+  await vi.advanceTimersByTimeAsync(600_000);
+  expect(first?.sources.length).toBe(3);
+});
+
+test('a server that is asked too often is asked for a stream when it says', async () => {
+  const busy = new Response(null, { status: 429, headers: { 'Retry-After': '30' } });
+  const answers = [busy, MADE()];
+  const { asked, sources } = await listen(() => answers.shift() ?? MADE());
+  await vi.advanceTimersByTimeAsync(29_000);
+  expect(asked.length).toBe(1);
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect([asked.length, sources.length]).toEqual([2, 1]);
 });

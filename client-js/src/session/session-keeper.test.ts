@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { judgePlayer } from '../player/player.ts';
+import { judgePlayer } from '../player/judge.ts';
 import { judgePublisher } from '../publisher/publisher.ts';
 import { created, FakeConnection, FakeServer } from './fake-connection.ts';
 import { type Judge, SessionKeeper } from './session-keeper.ts';
