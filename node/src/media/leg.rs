@@ -59,8 +59,10 @@ pub struct Start {
     pub number: u64,
     /// Of the packet.
     pub timestamp: u32,
-    /// What [`Self::timestamp`] would be on the clock of the layer that was played before, as far as is known.
+    /// What [`Self::timestamp`] would be on the clock of the layer that was played before, by sender reports or by arrival.
     pub timestamp_before: u32,
+    /// How long nothing of that layer came before it, which its timestamp may count.
+    pub pause: Duration,
 }
 
 impl Mapping {
@@ -239,14 +241,13 @@ impl Leg {
     }
 
     /// From `start` on, its layer is played. Numbers go on where they were; timestamps too, unless the layers share a clock
-    /// anyway. `clock_rate_hz`: units of timestamp per second. `pause`: how long nothing came before it, which its timestamp
-    /// may count.
-    pub fn play_from(&mut self, start: Start, clock_rate_hz: u32, pause: Duration) {
+    /// anyway. `clock_rate_hz`: units of timestamp per second.
+    pub fn play_from(&mut self, start: Start, clock_rate_hz: u32) {
         let mut timestamp_offset = self.mapping.timestamp_offset;
         if self.is_live() {
             let wished = self.mapping.timestamp(start.timestamp_before);
             let ahead = i64::from(wished.wrapping_sub(self.last_timestamp) as i32);
-            let reach = (pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
+            let reach = (start.pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
             let timestamp = if (1..=i64::try_from(reach).unwrap_or(i64::MAX)).contains(&ahead) {
                 wished
             } else if (-i64::from(clock_rate_hz)..=0).contains(&ahead) {
@@ -276,7 +277,7 @@ impl Leg {
     /// A leg that waits begins with `start`, whose packets lie in the ring, and is behind the others until
     /// [`Self::catch_up_ends`].
     pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze) {
-        self.play_from(start, 0, Duration::ZERO);
+        self.play_from(start, 0);
         self.caught_up = Some(CaughtUp { first_out: self.highest_out + 1, end_out: u64::MAX, squeeze });
         self.mapping.flow = Flow::CatchingUp;
     }
@@ -374,7 +375,14 @@ mod tests {
     }
 
     fn start(layer: u8, index: u64, timestamp: u32) -> Start {
-        Start { pick: Pick::whole(layer), index, number: index, timestamp, timestamp_before: timestamp }
+        Start {
+            pick: Pick::whole(layer),
+            index,
+            number: index,
+            timestamp,
+            timestamp_before: timestamp,
+            pause: Duration::ZERO,
+        }
     }
 
     fn leg(first: u16) -> Leg {
@@ -390,7 +398,7 @@ mod tests {
     #[test]
     fn gaps_stay_gaps_and_late_packets_fill_them() {
         let mut leg = leg(100);
-        leg.play_from(start(0, 5_000, 0), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 5_000, 0), 90_000);
         assert_eq!(leg.mapping().out_index(5_000, 5_000), Some(101));
         assert_eq!(leg.mapping().out_index(5_003, 5_003), Some(104));
         assert_eq!(leg.mapping().out_index(5_001, 5_001), Some(102));
@@ -400,12 +408,12 @@ mod tests {
     #[test]
     fn a_switch_goes_on_in_number_and_time_and_old_packets_are_still_found() {
         let mut leg = leg(0x7FFF);
-        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000);
         (10..20).for_each(|source| {
             leg.sent(leg.mapping().out_index(source, source).unwrap(), 1_000 + source as u32, 1)
         });
         let before = leg.find(0x8005, whole).unwrap();
-        leg.play_from(start(2, 70_000, 3_000_000_000), 90_000, Duration::ZERO);
+        leg.play_from(start(2, 70_000, 3_000_000_000), 90_000);
         let out = leg.mapping().out_index(70_000, 70_000).unwrap();
         assert_eq!(out, 0x8000 + 10);
         assert_eq!(leg.mapping().timestamp(3_000_000_000), 1_019 + 3_000);
@@ -421,17 +429,17 @@ mod tests {
     #[test]
     fn a_clock_of_its_own_is_followed_by_what_reports_say_of_it() {
         let mut leg = leg(0);
-        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000);
         leg.sent(1, 1_000, 1);
         let later = Start { timestamp_before: 1_000 + 4_500, ..start(1, 500, 3_000_000_000) };
-        leg.play_from(later, 90_000, Duration::ZERO);
+        leg.play_from(later, 90_000);
         assert_eq!(leg.mapping().timestamp(3_000_000_000), 5_500);
     }
 
     #[test]
     fn what_was_sent_last_is_found_though_nothing_followed_a_change() {
         let mut leg = leg(0);
-        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000);
         leg.sent(1, 1_000, 1);
         let place = |number| Place { number, kept: true, ..Place::default() };
         leg.go_over(Point::new(None, Some(0)), 12, place(12), place(11));
@@ -443,12 +451,12 @@ mod tests {
     #[test]
     fn layers_on_one_clock_keep_their_timestamps() {
         let mut leg = leg(0);
-        leg.play_from(start(0, 10, 1_000), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 10, 1_000), 90_000);
         leg.sent(1, 1_000, 1);
-        leg.play_from(start(1, 500, 4_000), 90_000, Duration::ZERO);
+        leg.play_from(start(1, 500, 4_000), 90_000);
         assert_eq!(leg.mapping().timestamp(4_000), 4_000);
         leg.sent(2, 4_000, 1);
-        leg.play_from(start(0, 700, 4_000), 90_000, Duration::ZERO);
+        leg.play_from(start(0, 700, 4_000), 90_000);
         assert_eq!(leg.mapping().timestamp(4_000), 4_090, "the same picture again, a millisecond later");
     }
 
@@ -463,7 +471,7 @@ mod tests {
                 let source = sources.get_mut(usize::from(layer)).unwrap();
                 *source += step;
                 if switch || !leg.is_live() {
-                    leg.play_from(start(layer, *source, *source as u32), 90_000, Duration::ZERO);
+                    leg.play_from(start(layer, *source, *source as u32), 90_000);
                 }
                 if leg.mapping().layer() == layer {
                     let out = leg.mapping().out_index(*source, *source).unwrap();

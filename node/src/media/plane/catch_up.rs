@@ -5,7 +5,7 @@
 //! end meanwhile. Live packets go first in each flush, and a step is bounded for all legs together, so that a thousand who
 //! join delay nobody who watches.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fan_out::change::tell;
 use super::track::{Keyframe, Layer, Source, Track};
@@ -129,7 +129,14 @@ impl Plane {
         let Some(waiting) = track.legs.get_mut(leg.leg).filter(|leg| !leg.is_live()) else { return false };
         track.audience.leave(waiting);
         let pick = Pick::whole(layer);
-        let start = Start { pick, index, number: index, timestamp, timestamp_before: timestamp };
+        let start = Start {
+            pick,
+            index,
+            number: index,
+            timestamp,
+            timestamp_before: timestamp,
+            pause: Duration::ZERO,
+        };
         waiting.catch_up_from(start, squeeze);
         track.audience.enter(waiting);
         let event =
@@ -206,7 +213,7 @@ impl Plane {
         let (codec, clock_rate_hz) = (track.codec?, track.clock_rate_hz());
         let leg = track.legs.get_mut(place.leg).filter(|leg| leg.is_catching_up())?;
         let layer = track.layers.get(usize::from(leg.mapping().layer()))?;
-        if leg.mapping().first_source() < layer.numbering_start {
+        if layer.has_ended(leg.mapping().first_source()) {
             // Its publisher began anew: it waits for a keyframe, as all others do.
             return None;
         }

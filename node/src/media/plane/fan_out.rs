@@ -6,7 +6,7 @@
 
 pub(super) mod change;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -52,7 +52,6 @@ struct Passage {
     codec: Option<CodecKind>,
     video: bool,
     clock_rate_hz: u32,
-    pause: Duration,
     /// The layers that legs can begin with in this window.
     starts: Layers,
     opened: Option<Instant>,
@@ -95,7 +94,6 @@ impl Passage {
             codec: track.codec,
             video: track.is_video(),
             clock_rate_hz: track.clock_rate_hz(),
-            pause: track.pause,
             starts: track.starts(),
             opened: track.opened,
             packets: 0,
@@ -112,14 +110,12 @@ impl Passage {
         let material =
             Material { id: track.id, layers: &track.layers, classes: &track.classes, ladder: &track.ladder };
         let Some(leg) = track.legs.get_mut(position) else { return };
-        let layer = material.layers.get(usize::from(leg.mapping().layer()));
-        let numbering_start = layer.map_or(0, |layer| layer.numbering_start);
-        let cut_off = leg.mapping().first_source() < numbering_start;
+        let cut_off = material.is_cut_off(leg);
         if !leg.is_live() || leg.mapping().pick() != leg.wanted || leg.is_paused() || cut_off {
             track.audience.leave(leg);
             self.change(leg, cut_off, &material, outlet);
             track.audience.enter(leg);
-            if leg.is_paused() || (cut_off && leg.mapping().first_source() < numbering_start) {
+            if leg.is_paused() || (cut_off && material.is_cut_off(leg)) {
                 return;
             }
         }

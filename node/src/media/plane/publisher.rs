@@ -3,7 +3,7 @@
 mod canonicalise;
 mod feedback;
 mod pulse;
-mod timeline;
+mod wall_clock;
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
 use canonicalise::canonicalise;
 use pulse::Pulse;
-use timeline::{Timeline, WallClock};
+use wall_clock::WallClock;
 
 /// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
 pub(super) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,7 +66,6 @@ struct PublisherTrack {
     place: usize,
     media: NegotiatedMedia,
     layers: Vec<PublisherLayer>,
-    timeline: Timeline,
     /// The layers of which a keyframe is wanted.
     keyframes_of: Layers,
     /// Number of the last full intra request.
@@ -128,7 +127,6 @@ impl Publisher {
             place,
             media: ingest.media.clone(),
             layers: layers.collect(),
-            timeline: Timeline::after(track.newest(), track.clock_rate_hz()),
             keyframes_of: Layers::NONE,
             intra_requests: 0,
         });
@@ -242,7 +240,6 @@ impl Plane {
         let Some(packet) = canonicalise(packet, &from.media) else {
             return self.counters.rtp_malformed += 1;
         };
-        from.timeline.carry_on(now, packet);
         let (keyframe, waited) = match track.arrive(now, route.layer, received.index, packet) {
             Arrived::New { keyframe, waited } => (keyframe, waited),
             Arrived::Duplicate => return self.counters.rtp_duplicate += 1,
@@ -326,17 +323,20 @@ impl Plane {
         let Some(route) = publisher.demux.route_of(ssrc).filter(|route| !route.rtx) else { return };
         let Some(track) = publisher.tracks.get_mut(usize::from(route.track)) else { return };
         let place = track.place;
-        if let Some(layer) = track.layers.get_mut(usize::from(route.layer)) {
-            layer.reception.sender_report(arrival, info);
-        }
-        let Some(rtp_timestamp) = track.timeline.of_report(info.rtp_timestamp) else { return };
+        let Some(layer) = track.layers.get_mut(usize::from(route.layer)) else { return };
+        layer.reception.sender_report(arrival, info);
+        let has_come = layer.reception.totals().received_packets > 0;
         let known = self.tracks.get(place).filter(|track| track.comes_from(peer.index));
         let Some(known) = known else { return };
-        let before = known.layers.iter().find_map(|layer| layer.clock);
-        let clock_rate_hz = known.clock_rate_hz();
-        let ntp = publisher.wall_clock.carry_on(info.ntp, || {
-            before.filter(|_| track.timeline.follows()).map(|clock| clock.at(arrival, clock_rate_hz).0)
-        });
+        let was_played =
+            known.layers.get(usize::from(route.layer)).is_some_and(|layer| layer.highest().is_some());
+        if was_played && !has_come {
+            // Legs still go by what the publisher before sent of it.
+            return;
+        }
+        let (before, clock_rate_hz) = (known.clock_before, known.clock_rate_hz());
+        let ntp = publisher.wall_clock.carry_on(info.ntp, || Some(before?.at(arrival, clock_rate_hz).0));
+        let rtp_timestamp = info.rtp_timestamp;
         self.set_clock(now, place, route.layer, SenderClock { ntp, rtp_timestamp, at: arrival });
     }
 }

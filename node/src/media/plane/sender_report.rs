@@ -52,6 +52,7 @@ impl Plane {
             let clock_rate_hz = track.clock_rate_hz();
             let Some(leg) = track.legs.get_mut(place.leg).filter(|leg| leg.is_live()) else { continue };
             let layer = track.layers.get(usize::from(leg.mapping().layer()));
+            let layer = layer.filter(|layer| !layer.has_ended(leg.mapping().first_source()));
             let Some(clock) = layer.and_then(|layer| layer.clock(now, self.epoch)) else { continue };
             let (ntp, rtp_timestamp) = clock.at(now, clock_rate_hz);
             let info = SenderInfo {

@@ -3,6 +3,7 @@
 
 mod bottleneck;
 mod client;
+mod clocks;
 mod codecs;
 mod estimate;
 mod fast_start;

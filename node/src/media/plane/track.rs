@@ -1,6 +1,7 @@
 //! One track on this shard: its layers' rings, the window of packets that are not fanned out yet, and its legs.
 
 mod audience;
+mod endings;
 mod layer;
 mod points;
 mod redundancy;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
+use super::clock::SenderClock;
 use super::departure::Company;
 use crate::media::canonical::redundancy;
 use crate::media::codec::{CodecKind, MediaKind, Point, dimensions, picture_numbers, starts_keyframe};
@@ -89,8 +91,8 @@ pub(super) struct Track {
     pub(super) ladder: Ladder,
     pub(super) measured_at: Instant,
     pub(super) chosen_at: Instant,
-    /// How long nothing came before the numbering that is in use.
-    pub(super) pause: Duration,
+    /// A clock of the publisher before.
+    pub(super) clock_before: Option<SenderClock>,
     /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
     pub(super) opened: Option<Instant>,
     pub(super) keyframes: u64,
@@ -112,7 +114,7 @@ impl Track {
             ladder: Ladder::default(),
             measured_at: now,
             chosen_at: now,
-            pause: Duration::ZERO,
+            clock_before: None,
             opened: None,
             keyframes: 0,
         }
@@ -173,11 +175,10 @@ impl Track {
         };
         let Some(layer) = self.layer(now, layer_index) else { return Arrived::Unusable };
         let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
-        let mut begun_after = None;
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
-            layer.numbering_start = index - REORDER_BEFORE_FIRST;
-            begun_after = Some(layer.newest);
+            layer.begin_numbering(index - REORDER_BEFORE_FIRST);
         }
+        let Some(ring) = &mut layer.ring else { return Arrived::Unusable };
         let late = ring.highest().is_some_and(|highest| index < highest);
         let start = match ring.store(index, packet) {
             Stored::New(start) => start,
@@ -207,6 +208,7 @@ impl Track {
             layer.newest = Some((now, header.timestamp));
         }
         layer.first_at.get_or_insert(now);
+        layer.clock_awaited_since.get_or_insert(now);
         layer.packets += 1;
         layer.bytes += packet.len() as u64;
         layer.bytes_rate.add(now, packet.len() as u64);
@@ -224,7 +226,6 @@ impl Track {
             }
         }
         layer.gone &= !flows;
-        self.pause = begun_after.map_or(self.pause, |newest| succession::silence(now, newest));
         self.keyframes += u64::from(keyframe);
         if flows && self.layers.len() > 1 {
             self.note_frame(layer_index, begins_picture);

@@ -1,5 +1,7 @@
 //! How a leg goes on with another layer, or with more or less of the one that it plays.
 
+use std::time::Duration;
+
 use aforo_cluster::id::TrackId;
 
 use super::super::track::{Class, Layer};
@@ -16,6 +18,10 @@ use crate::media::spec::PlaneEvent;
 
 /// How far back the last picture numbers that a leg was sent are looked for: padding has none.
 const LOOK_BACK_PACKETS: u64 = 32;
+
+/// The least time between what a leg was sent of one publisher and of the next: frames of two encoders that come in one
+/// instant are still two frames. As far apart as frames of sound are.
+const FRAME_MIN: Duration = Duration::from_millis(20);
 
 /// The parts of a track that sending to a leg needs beside the leg.
 pub(super) struct Material<'a> {
@@ -104,7 +110,7 @@ impl Passage {
             Some(codec) if leg.is_live() => material.shifts(codec, leg, &start),
             _ => (None, None),
         };
-        leg.play_from(start, self.clock_rate_hz, self.pause);
+        leg.play_from(start, self.clock_rate_hz);
         picture.into_iter().for_each(|shift| leg.shift_pictures(shift));
         frames.into_iter().for_each(|shift| leg.shift_frames(shift));
         Some(())
@@ -126,12 +132,19 @@ impl Passage {
         let known = material.layers.get(usize::from(pick.layer))?;
         let (packet, before) = (known.start()?, material.layers.get(usize::from(leg.mapping().layer())));
         let timestamp = packet.header.timestamp;
-        let timestamp_before = before
+        let newest = before.and_then(|before| before.newest_beside(leg.mapping().first_source()));
+        let by_arrival = newest.zip(self.opened).map(|(newest, now)| {
+            let pause = newest.pause(now);
+            let apart = if cut_off { pause.max(FRAME_MIN) } else { pause };
+            (newest.timestamp_after(apart, self.clock_rate_hz), pause)
+        });
+        let shared = before
             .filter(|_| !waits)
             .and_then(|before| known.timestamp_on_clock_of(before, timestamp, self.clock_rate_hz));
+        let (by_arrival, pause) = by_arrival.unwrap_or((timestamp, Duration::ZERO));
         let number = known.place(pick.point, packet.index)?.number;
-        let timestamp_before = timestamp_before.unwrap_or(timestamp);
-        Some(Start { pick, index: packet.index, number, timestamp, timestamp_before })
+        let timestamp_before = shared.unwrap_or(by_arrival);
+        Some(Start { pick, index: packet.index, number, timestamp, timestamp_before, pause })
     }
 
     /// The best layer below `wanted` that can begin in this window.
@@ -155,6 +168,13 @@ impl Passage {
 }
 
 impl Material<'_> {
+    /// Whether what `leg` plays is of a numbering that has ended.
+    #[inline]
+    pub(super) fn is_cut_off(&self, leg: &Leg) -> bool {
+        let layer = self.layers.get(usize::from(leg.mapping().layer()));
+        layer.is_some_and(|layer| layer.has_ended(leg.mapping().first_source()))
+    }
+
     /// How picture numbers and frame numbers of the layer that a leg begins follow on the last ones that it was sent.
     fn shifts(&self, codec: CodecKind, leg: &Leg, start: &Start) -> (Option<PictureShift>, Option<u16>) {
         let find = |pick: Pick, number| self.layers.get(usize::from(pick.layer))?.find(pick.point, number);

@@ -75,8 +75,9 @@ mod tests {
         assert_eq!(audience.layers(), Layers::of(2));
         audience.leave(&leg);
         let pick = Pick::whole(1);
-        let start = Start { pick, index: 5, number: 5, timestamp: 0, timestamp_before: 0 };
-        leg.play_from(start, 90_000, Duration::ZERO);
+        let start =
+            Start { pick, index: 5, number: 5, timestamp: 0, timestamp_before: 0, pause: Duration::ZERO };
+        leg.play_from(start, 90_000);
         audience.enter(&leg);
         assert!(audience.plays(1) && audience.expects(2) && !audience.expects(0));
         assert_eq!(audience.layers(), Layers::of(1) | Layers::of(2));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::clock::SenderClock;
 use super::super::keyframe::KeyframeRequests;
 use super::super::report::PartReport;
+use super::endings::Endings;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
 use crate::media::codec::red::Redundancy;
@@ -79,6 +80,8 @@ pub(in super::super) struct Layer {
     /// When the newest packet came, and its timestamp.
     pub(in super::super) newest: Option<(Instant, u32)>,
     pub(super) first_at: Option<Instant>,
+    /// Since when its publisher has sent it without a sender report, if it ever does without.
+    pub(super) clock_awaited_since: Option<Instant>,
     pub(super) bytes_rate: RateMeter,
     /// The newest keyframe: what a viewer that joins may begin with.
     pub(in super::super) newest_keyframe: Option<Keyframe>,
@@ -99,6 +102,7 @@ pub(in super::super) struct Layer {
     pub(super) points: Option<Box<Points>>,
     /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
     pub(in super::super) numbering_start: u64,
+    pub(super) endings: Endings,
     /// Of a mirror: the first packet that came in its turn. `None` before it.
     pub(super) mirror_start: Option<u64>,
     pub(in super::super) packets: u64,
@@ -115,6 +119,7 @@ impl Layer {
             clock: None,
             newest: None,
             first_at: None,
+            clock_awaited_since: None,
             bytes_rate: RateMeter::new(now),
             newest_keyframe: None,
             requests: KeyframeRequests::default(),
@@ -127,6 +132,7 @@ impl Layer {
             reader: Reader::default(),
             points: None,
             numbering_start: 0,
+            endings: Endings::default(),
             mirror_start: None,
             packets: 0,
             bytes: 0,
@@ -137,7 +143,7 @@ impl Layer {
     /// The publisher's clocks; ours in their place if it has not told them long after its first packet. `epoch`: from where
     /// our own wall clock counts, the same for all tracks, so that sound and picture still have a common one.
     pub(in super::super) fn clock(&self, now: Instant, epoch: Instant) -> Option<SenderClock> {
-        let silent = self.first_at.is_some_and(|at| now >= at + CLOCK_PATIENCE);
+        let silent = self.clock_awaited_since.is_some_and(|at| now >= at + CLOCK_PATIENCE);
         let guess = self.newest.filter(|_| silent).map(|(at, rtp_timestamp)| {
             let since = at.saturating_duration_since(epoch).as_nanos();
             SenderClock { ntp: ((since << 32) / Duration::from_secs(1).as_nanos()) as u64, rtp_timestamp, at }

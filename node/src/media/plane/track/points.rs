@@ -274,10 +274,11 @@ mod tests {
             number: index,
             timestamp: 0,
             timestamp_before: 0,
+            pause: Duration::ZERO,
         };
         for (point, index) in [(first, 10), (second, 20), (third, 30)] {
             track.want(0, pick(point));
-            track.legs[0].play_from(start(point, index), 90_000, Duration::ZERO);
+            track.legs[0].play_from(start(point, index), 90_000);
         }
         track.want(0, pick(fourth));
         track.forget_unused_points();
