@@ -25,9 +25,9 @@ export interface PublisherOptions {
   /** Most that the video may take, in bit/s; 2.5 Mbit/s unless told otherwise. */
   readonly maxBitrateBps?: number;
   /**
-   * Sends each frame of sound twice (RFC 2198), in browsers that can; on unless told otherwise. Sound that is lost on its way to
-   * the server cannot be asked for again, and every viewer would miss it; this costs as much again as the sound, which is
-   * little beside any picture.
+   * Sends each frame of sound twice (RFC 2198), in browsers that can; on unless told otherwise. What is lost on its way
+   * to the server comes with the next packet then, not a round trip later or never, for all viewers; it costs as much again as
+   * the sound, which is little beside any picture.
    */
   readonly redundantAudio?: boolean;
   /** Sends three sizes instead of one (RFC 8853); see {@link worthSimulcast} for when, unless told otherwise. */

@@ -169,6 +169,9 @@ pub struct Leg {
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
     caught_up: Option<CaughtUp>,
+    /// The source index from which on its class says whether it gets redundancy that the node added; before, it may have been
+    /// otherwise.
+    pub classed_from: u64,
 }
 
 impl Leg {
@@ -201,6 +204,7 @@ impl Leg {
             selection: Selection::default(),
             fraction_lost: 0,
             caught_up: None,
+            classed_from: 0,
         }
     }
 

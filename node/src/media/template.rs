@@ -67,11 +67,9 @@ impl LegClass {
         sent_anew.into_iter().all(|kind| self.extensions.id(kind).is_none())
     }
 
-    /// The same with or without the redundancy that the node adds; `None` if its viewers may not have any. Among these are all that
-    /// get lost packets again under the nonce of the first: what a packet was must follow from the class alone for them.
+    /// The same with or without the redundancy that the node adds; `None` if its viewers did not agree on any.
     pub fn with_added(&self, takes_added: bool) -> Option<Self> {
-        let can = self.red_payload_type.is_some() && !self.is_verbatim();
-        can.then(|| Self { takes_added, ..self.clone() })
+        self.red_payload_type.map(|_| Self { takes_added, ..self.clone() })
     }
 
     /// Whether its viewers get the redundancy that the node adds.

@@ -90,6 +90,17 @@ struct Mapped {
     end: usize,
 }
 
+impl PublisherLayer {
+    /// Says in the track's layer what is lost for good. How many packets that is since the last call.
+    fn note_lost(&mut self, layer: &mut Layer) -> u64 {
+        let lost = self.reception.totals().lost_packets;
+        let before = std::mem::replace(&mut self.lost_packets, lost);
+        // A packet that came after all is not lost any more.
+        layer.lost = (layer.lost + lost).saturating_sub(before);
+        lost.saturating_sub(before)
+    }
+}
+
 impl Publisher {
     pub(super) fn new(now: Instant, spec: &IngestSpec, ssrc: u32) -> Result<Self, PlaneError> {
         let keys = &spec.keys;
@@ -256,12 +267,12 @@ impl Plane {
             }
             keyframe_wanted |=
                 layer.reception.take_keyframe_wanted() && track.watched().contains(route.layer);
+            for index in track.take_recovered() {
+                // Shifts are of whole rounds of sequence numbers.
+                layer.reception.receive_repaired(arrival, index as u16);
+            }
             if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
-                let lost = layer.reception.totals().lost_packets;
-                let before = std::mem::replace(&mut layer.lost_packets, lost);
-                self.counters.rtp_lost_packets += lost.saturating_sub(before);
-                // A packet that came after all is not lost any more.
-                report.lost = (report.lost + lost).saturating_sub(before);
+                self.counters.rtp_lost_packets += layer.note_lost(report);
             }
         }
         if keyframe {

@@ -6,7 +6,7 @@ use super::track::Track;
 use super::transport::{Outgoing, Rewrite, SendTime};
 use super::viewer::Resend;
 use super::{Plane, Role};
-use crate::media::canonical::redundancy;
+use crate::media::canonical::{PayloadForm, redundancy};
 use crate::media::codec::picture_numbers;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::rtp::RtpHeader;
@@ -144,6 +144,11 @@ fn prepare(
             })
         }
         _ if class.is_verbatim() => {
+            let unknown = source < leg.classed_from;
+            if unknown && PayloadForm::of(&header) == PayloadForm::Added {
+                // With its redundancy or without, the one that it was not would be other bytes under the same nonce.
+                return None;
+            }
             let header = class.header_of_form(packet, &header, redundancy, send_time);
             let (start, _) = header.sent_part(0, 0);
             let payload = payload.get(start as usize..)?;

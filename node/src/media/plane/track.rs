@@ -7,6 +7,7 @@ mod points;
 mod redundancy;
 mod succession;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
@@ -96,6 +97,8 @@ pub(super) struct Track {
     /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
     pub(super) opened: Option<Instant>,
     pub(super) keyframes: u64,
+    /// See [`Self::take_recovered`].
+    recovered: Range<u64>,
 }
 
 impl Track {
@@ -117,6 +120,7 @@ impl Track {
             clock_before: None,
             opened: None,
             keyframes: 0,
+            recovered: 0..0,
         }
     }
 

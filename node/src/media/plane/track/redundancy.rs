@@ -4,11 +4,12 @@
 //! Both are done once, before a packet lies in the ring. So what a packet is never depends on who gets it or when, nor on what
 //! comes late or has left the ring since.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::{Arrived, Class, Track};
+use super::{Arrived, Class, Layer, Track};
 use crate::media::canonical::{PayloadForm, redundancy};
 use crate::media::codec::red::{self, Redundancy};
 use crate::media::ring::Ring;
@@ -56,9 +57,15 @@ impl Track {
         if let Some(old) = self.classes.get_mut(old) {
             old.legs -= 1;
         }
+        let next = self.layers.first().and_then(Layer::highest).map_or(0, |highest| highest + 1);
         if let Some(leg) = self.legs.get_mut(place) {
-            leg.class = new as u16;
+            (leg.class, leg.classed_from) = (new as u16, next);
         }
+    }
+
+    /// The packets that were recovered since the last call, for who counts them as missing.
+    pub(in super::super) fn take_recovered(&mut self) -> Range<u64> {
+        std::mem::take(&mut self.recovered)
     }
 
     /// Whether somebody here gets what is added.
@@ -113,6 +120,7 @@ impl Track {
         if between.clone().count() as u64 != missing {
             return;
         }
+        self.recovered = newest + 1..index;
         for (older, index) in between.zip(newest + 1..index).filter(|(older, _)| !older.frame.is_empty()) {
             let mut room = [0; PACKET_BYTES_MAX];
             let fields = HeaderFields {
