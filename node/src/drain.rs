@@ -115,7 +115,8 @@ mod tests {
         virtual_time::run(async {
             let (directory, metrics) = (Arc::new(Directory::new(1, 2)), Metrics::new().unwrap());
             let remaining = &metrics.drain_remaining_sessions;
-            let (first, second) = (directory.reserve().unwrap(), directory.reserve().unwrap());
+            let (first, second) =
+                (directory.reserve_for_viewer().unwrap(), directory.reserve_for_viewer().unwrap());
             let leaving = async {
                 virtual_time::pass(LOOK_EVERY / 2).await;
                 assert_eq!(remaining.get(), 2);

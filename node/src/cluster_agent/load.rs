@@ -48,7 +48,7 @@ impl LoadMeter {
             ticks.tick().await;
             let reading = self.read().await;
             let load = core.handle(crate::actor::now(), &reading);
-            self.directory.set_output_full(load.is_output_full());
+            self.directory.set_room_for_viewers(load.room_for_viewers);
             self.report(&load).await;
         }
     }
@@ -57,7 +57,7 @@ impl LoadMeter {
         let asked = self.shards.iter().map(|shard| timeout(ANSWER_DEADLINE, shard.send(GetLoad)));
         let answers = join_all(asked).await;
         let shards: Vec<Option<ShardLoad>> = answers.into_iter().map(|answer| answer.ok()?.ok()).collect();
-        Reading { shards, sessions: self.directory.sessions() }
+        Reading { shards, sessions: self.directory.sessions(), viewers: self.directory.viewers() }
     }
 
     async fn report(&self, load: &NodeLoad) {

@@ -6,7 +6,7 @@
 //! cannot bring in more sessions than the node may have.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aforo_cluster::id::{RoomName, StreamName};
@@ -28,8 +28,10 @@ pub struct Directory {
     /// Where the next search for the least loaded shard starts, so that ties are spread.
     turn: AtomicUsize,
     session_limit: u32,
-    /// Whether the node sends as much as it may.
-    output_full: AtomicBool,
+    /// Viewers among them.
+    viewers: AtomicU32,
+    /// Viewers that what the node may send leaves room for; all there are without a limit.
+    room_for_viewers: AtomicU32,
 }
 
 /// A session's place on one shard. The last clone to be dropped gives it back: the request on its way holds one, and the
@@ -40,6 +42,7 @@ pub struct Reservation(Arc<Held>);
 #[derive(Debug)]
 struct Held {
     shard: ShardId,
+    of_viewer: bool,
     directory: Arc<Directory>,
 }
 
@@ -56,6 +59,10 @@ impl Drop for Held {
         if let Some(count) = self.directory.by_shard.get(usize::from(self.shard.0)) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
+        if self.of_viewer {
+            self.directory.viewers.fetch_sub(1, Ordering::Relaxed);
+            self.directory.change_room(|room| Some(room.saturating_add(1)));
+        }
     }
 }
 
@@ -64,8 +71,8 @@ impl Directory {
     pub fn new(shards: usize, session_limit: u32) -> Self {
         let by_shard = (0..shards.max(1)).map(|_| AtomicU32::new(0)).collect();
         let (taken, turn) = (AtomicU32::new(0), AtomicUsize::new(0));
-        let output_full = AtomicBool::new(false);
-        Self { live: RwLock::default(), taken, by_shard, turn, session_limit, output_full }
+        let (viewers, room_for_viewers) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
+        Self { live: RwLock::default(), taken, by_shard, turn, session_limit, viewers, room_for_viewers }
     }
 
     /// The stream, if it is live.
@@ -79,20 +86,38 @@ impl Directory {
         live.get(room).and_then(|streams| streams.get(stream)).cloned().ok_or(RoomError::NotLive)
     }
 
-    /// Takes a place on the shard with the fewest sessions.
+    /// Takes a viewer's place on the shard with the fewest sessions.
     ///
     /// # Errors
     ///
     /// [`RoomError::SessionLimit`] or [`RoomError::OutputLimit`] if the node is full.
-    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, RoomError> {
-        if self.output_full.load(Ordering::Relaxed) {
+    pub fn reserve_for_viewer(self: &Arc<Self>) -> Result<Reservation, RoomError> {
+        if !self.change_room(|room| room.checked_sub(1)) {
             return Err(RoomError::OutputLimit);
         }
-        self.reserve_on(None)
+        self.take(None, true).inspect_err(|_| {
+            self.change_room(|room| Some(room.saturating_add(1)));
+        })
     }
 
-    /// The same on this shard, if it is given: who goes on with a stream comes in where it did.
-    pub(super) fn reserve_on(self: &Arc<Self>, shard: Option<ShardId>) -> Result<Reservation, RoomError> {
+    /// Takes a new publisher's place there: its viewers will come.
+    ///
+    /// # Errors
+    ///
+    /// As for viewers.
+    pub(super) fn reserve(self: &Arc<Self>) -> Result<Reservation, RoomError> {
+        if self.room_for_viewers.load(Ordering::Relaxed) == 0 {
+            return Err(RoomError::OutputLimit);
+        }
+        self.take(None, false)
+    }
+
+    /// Takes a publisher's place on this shard: who goes on with a stream comes in where it did, however full the node is.
+    pub(super) fn reserve_on(self: &Arc<Self>, shard: ShardId) -> Result<Reservation, RoomError> {
+        self.take(Some(shard), false)
+    }
+
+    fn take(self: &Arc<Self>, shard: Option<ShardId>, of_viewer: bool) -> Result<Reservation, RoomError> {
         let one_more = |taken| (taken < self.session_limit).then_some(taken + 1);
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
@@ -101,7 +126,14 @@ impl Directory {
         if let Some(count) = self.by_shard.get(usize::from(shard.0)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Reservation(Arc::new(Held { shard, directory: Arc::clone(self) })))
+        self.viewers.fetch_add(of_viewer.into(), Ordering::Relaxed);
+        Ok(Reservation(Arc::new(Held { shard, of_viewer, directory: Arc::clone(self) })))
+    }
+
+    /// Returns whether there was a change; where there is no limit, none is needed.
+    fn change_room(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
+        let changed = |room| if room == u32::MAX { Some(room) } else { change(room) };
+        self.room_for_viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed).is_ok()
     }
 
     /// Requests that come together may all choose the same shard; the next ones even that out.
@@ -113,9 +145,14 @@ impl Directory {
         ShardId(u8::try_from(least.unwrap_or(0)).unwrap_or(0))
     }
 
-    /// From now on the node sends as much as it may, or less again. Those who are in stay.
-    pub fn set_output_full(&self, full: bool) {
-        self.output_full.store(full, Ordering::Relaxed);
+    /// So many viewers may come in from now on; `u32::MAX` without a limit. Those who are in stay.
+    pub fn set_room_for_viewers(&self, viewers: u32) {
+        self.room_for_viewers.store(viewers, Ordering::Relaxed);
+    }
+
+    /// Viewers that are here or on their way in.
+    pub fn viewers(&self) -> u32 {
+        self.viewers.load(Ordering::Relaxed)
     }
 
     /// Sessions that are here or on their way in, and publishers that are waited for.
@@ -177,11 +214,31 @@ mod tests {
     fn while_the_node_sends_as_much_as_it_may_nobody_comes_in() {
         let directory = Arc::new(Directory::new(1, 10));
         let inside = directory.reserve().unwrap();
-        directory.set_output_full(true);
+        directory.set_room_for_viewers(0);
         assert!(matches!(directory.reserve(), Err(RoomError::OutputLimit)));
+        assert!(matches!(directory.reserve_for_viewer(), Err(RoomError::OutputLimit)));
         assert_eq!(directory.sessions(), 1, "who was refused is not counted");
-        directory.set_output_full(false);
+        directory.set_room_for_viewers(u32::MAX);
         drop((inside, directory.reserve().unwrap()));
+    }
+
+    #[test]
+    fn a_crowd_gets_as_many_places_as_the_output_has_room_for() {
+        let directory = Arc::new(Directory::new(2, 7));
+        directory.set_room_for_viewers(3);
+        let publisher = directory.reserve().unwrap();
+        let mut crowd: Vec<Reservation> =
+            (0..10).filter_map(|_| directory.reserve_for_viewer().ok()).collect();
+        assert_eq!((crowd.len(), directory.viewers(), directory.sessions()), (3, 3, 4));
+        // Who never entered, or has left, leaves its room to others.
+        crowd.pop();
+        crowd.extend((0..3).filter_map(|_| directory.reserve_for_viewer().ok()));
+        assert_eq!(directory.viewers(), 3);
+        directory.set_room_for_viewers(10);
+        crowd.extend((0..10).filter_map(|_| directory.reserve_for_viewer().ok()));
+        assert_eq!((crowd.len(), directory.sessions()), (6, 7), "the limit of sessions holds as well");
+        drop((publisher, crowd));
+        assert_eq!((directory.viewers(), directory.sessions()), (0, 0));
     }
 
     #[test]

@@ -294,7 +294,7 @@ impl Handler<Place> for Rooms {
                 // finds its place, however full the node is by now; one that takes over brings no load with it.
                 match flatten(ask(&room, check, DEADLINE).await)? {
                     Some(Home { seat: Some(seat), .. }) => return Ok(seat),
-                    Some(Home { shard, seat: None }) => return directory.reserve_on(Some(shard)),
+                    Some(Home { shard, seat: None }) => return directory.reserve_on(shard),
                     None => {}
                 }
             }

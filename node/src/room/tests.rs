@@ -214,7 +214,7 @@ fn a_publisher_that_returns_to_a_node_that_has_filled_up_finds_its_place() {
         rig.shard_notifies().await;
         rig.peer_says(0, PeerEvent::Ended(EndReason::ConsentExpired)).await;
         let last = rig.directory.reserve().expect("one place is left");
-        rig.directory.set_output_full(true);
+        rig.directory.set_room_for_viewers(0);
         rig.agent.send(SetLoad(2.0)).await.unwrap();
         virtual_time::pass(LEASE_RENEWAL * 2).await;
         let stranger = Place { room: "other".parse().unwrap(), ..place() };

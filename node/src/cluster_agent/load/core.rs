@@ -1,5 +1,6 @@
 //! What a node's load is made of, pure: how far each resource is used, and which of them is the scarcest.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
@@ -9,6 +10,13 @@ use crate::shard::message::ShardLoad;
 /// keeps a shard busy for a second or two: that alone must refuse nobody. Twelve seconds from half busy to full do.
 const SMOOTHING: Duration = Duration::from_secs(5);
 
+/// Readings after which what a session is sent is in the figures: a join takes up to a second, and then some is of it.
+const READINGS_TO_SETTLE: usize = 2;
+
+/// What one viewer will be sent, as long as none is here to tell: a camera of 720 lines with sound.
+const VIEWER_PACKETS_PER_SECOND: f64 = 300.0;
+const VIEWER_BITS_PER_SECOND: f64 = 2_500_000.0;
+
 /// What was read at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reading {
@@ -16,6 +24,8 @@ pub(super) struct Reading {
     pub shards: Vec<Option<ShardLoad>>,
     /// Sessions that are here or on their way in.
     pub sessions: u32,
+    /// Viewers among them.
+    pub viewers: u32,
 }
 
 /// How far one resource is used.
@@ -43,6 +53,9 @@ pub(super) struct NodeLoad {
     pub usages: [Usage; 4],
     /// The load of the scarcest resource.
     pub ratio: f64,
+    /// Viewers that may come before the next reading. A crowd comes faster than its packets show in any figure, so each viewer
+    /// counts from its admission on as what the others are sent on average.
+    pub room_for_viewers: u32,
 }
 
 /// What is known of one shard, smoothed.
@@ -51,18 +64,12 @@ struct Shard {
     busy_ratio: f64,
     packets_per_second: f64,
     bits_per_second: f64,
+    /// Both as they were read last.
+    newest: (f64, f64),
     /// When it answered last, and what it had sent by then.
     answered: Instant,
     /// `None` until it has answered: its counter is of its whole life, and only what comes on top is known in time.
     sent_bytes: Option<u64>,
-}
-
-impl NodeLoad {
-    /// Whether the node sends as much as its limits allow, so that one viewer more would be at the cost of the others.
-    pub fn is_output_full(&self) -> bool {
-        let sent = ["packets_per_second", "bits_per_second"];
-        self.usages.iter().any(|usage| sent.contains(&usage.resource) && usage.ratio() >= 1.0)
-    }
 }
 
 impl Shard {
@@ -71,6 +78,7 @@ impl Shard {
             busy_ratio: 0.0,
             packets_per_second: 0.0,
             bits_per_second: 0.0,
+            newest: (0.0, 0.0),
             answered: now,
             sent_bytes: None,
         }
@@ -83,9 +91,11 @@ impl Shard {
         let passed = now.saturating_duration_since(self.answered);
         let Some(load) = load.filter(|_| !passed.is_zero()) else { return };
         smooth(&mut self.packets_per_second, passed, load.datagrams_per_second);
+        self.newest.0 = load.datagrams_per_second;
         if let Some(before) = self.sent_bytes {
             let sent_bits = load.sent_bytes.saturating_sub(before) as f64 * 8.0;
-            smooth(&mut self.bits_per_second, passed, sent_bits / passed.as_secs_f64());
+            self.newest.1 = sent_bits / passed.as_secs_f64();
+            smooth(&mut self.bits_per_second, passed, self.newest.1);
         }
         (self.answered, self.sent_bytes) = (now, Some(load.sent_bytes));
     }
@@ -103,12 +113,14 @@ pub(super) struct LoadCore {
     limits: Limits,
     shards: Vec<Shard>,
     at: Instant,
+    /// How many viewers there were at each of the last readings, the oldest first.
+    viewers: VecDeque<u32>,
 }
 
 impl LoadCore {
     /// An idle node with these limits.
     pub fn new(limits: Limits, now: Instant) -> Self {
-        Self { limits, shards: Vec::new(), at: now }
+        Self { limits, shards: Vec::new(), at: now, viewers: VecDeque::new() }
     }
 
     /// Takes a reading.
@@ -136,7 +148,26 @@ impl LoadCore {
         let counted = sessions(reading.sessions.min(limits.sessions.saturating_sub(1)));
         let ratio = others.iter().chain([&counted]).map(Usage::ratio).fold(0.0, f64::max);
         let [cpu, packets, bits] = others;
-        NodeLoad { usages: [cpu, packets, bits, sessions(reading.sessions)], ratio }
+        let usages = [cpu, packets, bits, sessions(reading.sessions)];
+        let room_for_viewers = self.room_for_viewers(reading.viewers, &packets, &bits);
+        NodeLoad { usages, ratio, room_for_viewers }
+    }
+
+    fn room_for_viewers(&mut self, viewers: u32, packets: &Usage, bits: &Usage) -> u32 {
+        let settled = self.viewers.front().copied().unwrap_or(0).min(viewers);
+        self.viewers.push_back(viewers);
+        if self.viewers.len() > READINGS_TO_SETTLE {
+            self.viewers.pop_front();
+        }
+        let newest = |of: fn(&Shard) -> f64| self.shards.iter().map(of).sum::<f64>();
+        let room = |usage: &Usage, newest: f64, guess: f64| {
+            let Some(limit) = usage.limit else { return u32::MAX };
+            let each = if settled == 0 { guess } else { (newest / f64::from(settled)).max(1.0) };
+            let used = usage.used.max(newest).max(each * f64::from(viewers));
+            ((limit - used) / each).max(0.0).ceil() as u32
+        };
+        let packets = room(packets, newest(|shard| shard.newest.0), VIEWER_PACKETS_PER_SECOND);
+        packets.min(room(bits, newest(|shard| shard.newest.1), VIEWER_BITS_PER_SECOND))
     }
 }
 
@@ -165,7 +196,7 @@ mod tests {
         fn second(&mut self, busy: &[f64], sessions: u32) -> f64 {
             self.now += Duration::from_secs(1);
             let load = |busy_ratio: &f64| Some(ShardLoad { busy_ratio: *busy_ratio, ..ShardLoad::default() });
-            let reading = Reading { shards: busy.iter().map(load).collect(), sessions };
+            let reading = Reading { shards: busy.iter().map(load).collect(), sessions, viewers: 0 };
             self.core.handle(self.now, &reading).ratio
         }
     }
@@ -190,7 +221,7 @@ mod tests {
         node.core.limits.sessions = 1_000;
         assert!(node.second(&[0.0], 1_000) >= FULL);
         let NodeLoad { usages, .. } =
-            node.core.handle(node.now, &Reading { shards: vec![], sessions: 1_000 });
+            node.core.handle(node.now, &Reading { shards: vec![], sessions: 1_000, viewers: 0 });
         assert_eq!(usages[3].used, 1_000.0, "operators see the true figure");
     }
 
@@ -209,7 +240,7 @@ mod tests {
                 node.now += Duration::from_secs(1);
                 // What a shard sent while it did not answer shows when it does.
                 let other = (second % 2 == 0).then(|| sends(second)).flatten();
-                let busy = Reading { shards: vec![sends(second), other], sessions: 0 };
+                let busy = Reading { shards: vec![sends(second), other], sessions: 0, viewers: 0 };
                 let [_, packets, bits, _] = node.core.handle(node.now, &busy).usages;
                 ratio = packets.ratio().max(bits.ratio());
             }
@@ -220,18 +251,43 @@ mod tests {
         assert!((packets - 0.5).abs() < 0.001, "{packets}");
         let bits = load(0, 20_000_000);
         assert!((bits - 0.8).abs() < 0.001, "{bits}");
-        let output = |packets, bits| {
-            let usage = |resource, used| Usage { resource, used, limit: Some(1.0) };
-            let usages = [
-                usage("cpu", 1.0),
-                usage("packets_per_second", packets),
-                usage("bits_per_second", bits),
-                usage("sessions", 1.0),
-            ];
-            NodeLoad { usages, ratio: 1.0 }.is_output_full()
-        };
-        assert!(!output(0.99, 0.99), "a busy node with all its sessions may send more");
-        assert!(output(1.0, 0.0) && output(0.0, 1.0));
+    }
+
+    /// How many of a crowd come in, at `joins` a second on a node that may send `limit` bit/s, if each is sent `each` from the
+    /// second after its join on; and how many viewers it has room for in the end.
+    fn crowd(limit: f64, each: f64, joins: u32) -> (u32, u32) {
+        let mut node = Node::new();
+        node.core.limits = Limits { bits_per_second: limit as u64, ..Limits::default() };
+        let (mut inside, mut before, mut sent_bytes) = (0_u32, 0_u32, 0.0);
+        let mut room = u32::MAX;
+        for second in 0..60 {
+            node.now += Duration::from_secs(1);
+            sent_bytes += f64::from(before) * each / 8.0;
+            before = inside;
+            let load = ShardLoad { sent_bytes: sent_bytes as u64, ..ShardLoad::default() };
+            let reading = Reading { shards: vec![Some(load)], sessions: inside + 1, viewers: inside };
+            room = node.core.handle(node.now, &reading).room_for_viewers;
+            if second >= 5 {
+                inside += joins.min(room);
+            }
+        }
+        (inside, room)
+    }
+
+    #[test]
+    fn a_crowd_is_let_in_as_far_as_what_it_will_be_sent_fits() {
+        // Bitrates around what is guessed while nobody is there, slow crowds and fast ones.
+        for (limit, each) in [(1e9, 2.5e6), (2e8, 2.5e6), (1e9, 6e5), (1e9, 4e6)] {
+            for joins in [5, 100, 500, 5_000] {
+                let (inside, room) = crowd(limit, each, joins);
+                let share = f64::from(inside) * each / limit;
+                let most = (each / VIEWER_BITS_PER_SECOND).max(1.0) + 0.02;
+                let least = (f64::from(joins) * 50.0 * each / limit).min(1.0) - 0.02;
+                assert!(share <= most && share >= least, "{limit} {each} {joins}: {inside} are {share}");
+                assert!(share < 0.98 || room == 0, "{limit} {each} {joins}: {room}");
+            }
+        }
+        assert_eq!(crowd(0.0, 2.5e6, 500).1, u32::MAX, "without a limit");
     }
 
     #[test]
@@ -241,6 +297,7 @@ mod tests {
         let sent = |sent_bytes| Reading {
             shards: vec![Some(ShardLoad { sent_bytes, ..ShardLoad::default() })],
             sessions: 0,
+            viewers: 0,
         };
         let terabyte = 1_000_000_000_000;
         for second in 1..=5 {
@@ -282,7 +339,7 @@ mod tests {
         let mut node = Node::new();
         for _ in 0..60 {
             node.now += Duration::from_secs(1);
-            node.core.handle(node.now, &Reading { shards: vec![None], sessions: 0 });
+            node.core.handle(node.now, &Reading { shards: vec![None], sessions: 0, viewers: 0 });
         }
         assert!(node.second(&[1.0], 0) >= FULL);
     }

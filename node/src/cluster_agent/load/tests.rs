@@ -111,7 +111,7 @@ fn a_node_that_stays_busy_is_full_to_publishers_until_it_has_headroom() {
 fn sessions_are_load_too_and_operators_see_what_it_is_made_of() {
     virtual_time::run(async {
         let node = Node::start();
-        let places: Vec<_> = (0..60).map(|_| node.directory.reserve().unwrap()).collect();
+        let places: Vec<_> = (0..60).map(|_| node.directory.reserve_for_viewer().unwrap()).collect();
         node.pass(60, Some(0.3)).await;
         assert_eq!(node.lease().await, 0.6);
         assert_eq!(node.metrics.node_load_ratio.get(), 0.6);
