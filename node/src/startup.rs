@@ -195,6 +195,7 @@ fn start(
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
     let identity = DtlsIdentity::generate()?;
     let keys = KeyRing::configured(&config.auth, &metrics)?;
+    let awaits_keys = keys.as_ref().map(KeyRing::awaits_keys).unwrap_or_default();
     let fingerprint = identity.fingerprint();
     let shards = start_shards(&ShardsConfig {
         udp: config.media.udp,
@@ -237,6 +238,7 @@ fn start(
         lifecycle: Arc::clone(&lifecycle),
         shards: shards.iter().map(|shard| Arc::clone(&shard.heartbeat)).collect(),
         rooms: rooms.clone().recipient(),
+        awaits_keys,
     };
     let (admin, operators) =
         signalling::serve_operators(config, Data::new(operations)).map_err(StartupError::Admin)?;

@@ -14,6 +14,7 @@ use aforo_cluster::metric::{Metrics, open_metrics};
 use crate::lifecycle::{Lifecycle, NodeState};
 use crate::room::Ping;
 use crate::shard::health::Heartbeat;
+use crate::token::AwaitsKeys;
 
 /// How long an arbiter may be without a sign of life before it counts as stuck: eight beats of a shard, and a thousand
 /// times what a busy one takes to answer.
@@ -34,6 +35,8 @@ pub struct Operations {
     pub shards: Vec<Arc<Heartbeat>>,
     /// The control arbiter.
     pub rooms: Recipient<Ping>,
+    /// Whether the keys of access tokens are still to come.
+    pub awaits_keys: AwaitsKeys,
 }
 
 /// `GET /metrics`; in OpenMetrics' format, which has exemplars, for those who say that they read it.
@@ -73,14 +76,16 @@ pub struct Verbosity {
     verbose: Option<String>,
 }
 
-/// `GET /readyz`: new sessions may come.
+/// `GET /readyz`: new sessions may come. A node that cannot check any token yet would only send everybody away.
 pub async fn ready(operations: Data<Operations>, verbosity: Option<Query<Verbosity>>) -> HttpResponse {
     let state = operations.lifecycle.state();
-    let is_ready = state == NodeState::Ready;
+    let has_keys = !operations.awaits_keys.now();
+    let is_ready = state == NodeState::Ready && has_keys;
     let mut text = format!("{}\n", state.as_str());
     if verbosity.is_some_and(|query| query.verbose.is_some()) {
         // A node without the bus keeps serving what it has, so this is told but does not count.
         text.push_str(&line("bus", operations.metrics.bus_connected.get() == 1));
+        text.push_str(&line("keys of access tokens are there", has_keys));
         text.push_str(&line("sessions are taken", is_ready));
     }
     probe(is_ready).body(text)

@@ -138,6 +138,8 @@ impl Problem {
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Offer(refusal) => offer_status(refusal),
+            // Not the token's fault, and it passes: 401 would send clients away for good.
+            Self::InvalidToken(TokenError::KeysAwaited) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoToken | Self::UnknownToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
             Self::NoGrant(_) | Self::OtherRoom => StatusCode::FORBIDDEN,
             Self::Room(error) => room_status(error),
@@ -172,6 +174,7 @@ impl Problem {
                 _ => Some("try again later"),
             },
             Self::UnknownEvent(_) => Some("the session's Link header lists those that there are"),
+            Self::InvalidToken(TokenError::KeysAwaited) => Some("try again later"),
             _ => None,
         }
     }
@@ -196,6 +199,7 @@ impl Problem {
             Self::InvalidToken(TokenError::Expired) => Some(
                 "Bearer realm=\"aforo\", error=\"invalid_token\", error_description=\"the token has expired\"",
             ),
+            Self::InvalidToken(TokenError::KeysAwaited) => None,
             Self::InvalidToken(_) => Some("Bearer realm=\"aforo\", error=\"invalid_token\""),
             Self::OtherRoom => Some("Bearer realm=\"aforo\", error=\"insufficient_scope\""),
             Self::NoGrant(Role::Publisher) => {

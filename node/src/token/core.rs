@@ -57,6 +57,9 @@ pub enum TokenError {
     /// `nbf` is to come.
     #[error("it is not valid yet")]
     NotYetValid,
+    /// The keys that it may be signed with have not been fetched once: nobody can say whether it is good.
+    #[error("this node waits for the keys that tokens are checked with")]
+    KeysAwaited,
 }
 
 impl TokenError {
@@ -71,7 +74,13 @@ impl TokenError {
             Self::Audience => "audience",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::KeysAwaited => "keys_awaited",
         }
+    }
+
+    /// Whether a key that was not asked may find the token good.
+    pub(super) fn may_be_of_another_key(self) -> bool {
+        matches!(self, Self::UnknownKey | Self::Algorithm | Self::Signature)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aforo_cluster::metric::Metrics;
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use reqwest::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
@@ -55,10 +55,16 @@ enum Fetched {
 /// The keys of the server, as far as they are known.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteKeys {
-    /// The keys of now.
-    pub current: Arc<ArcSwap<KeySet>>,
+    current: Arc<ArcSwapOption<KeySet>>,
     /// Told when a token names a key that is not among them.
     pub wanted: Arc<Notify>,
+}
+
+impl RemoteKeys {
+    /// The keys of now. `None` until the server has told them once: then nobody knows which tokens are good.
+    pub fn now(&self) -> Option<Arc<KeySet>> {
+        self.current.load_full()
+    }
 }
 
 /// Asks the server, for as long as it runs.
@@ -119,7 +125,7 @@ impl KeyServer {
                 } else {
                     info!(keys = keys.len(), passed_over, "keys of access tokens fetched");
                 }
-                self.keys.current.store(Arc::new(keys));
+                self.keys.current.store(Some(Arc::new(keys)));
                 self.etag = etag;
                 self.refresh.succeeded(max_age)
             }
@@ -131,7 +137,7 @@ impl KeyServer {
                 count("failed");
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let wait = self.refresh.failed();
-                let (known, again_seconds) = (self.keys.current.load().len(), wait.as_secs());
+                let (known, again_seconds) = (self.keys.now().map_or(0, |keys| keys.len()), wait.as_secs());
                 warn!(%error, cause, known, again_seconds, "keys of access tokens stay as they were");
                 wait
             }

@@ -57,7 +57,7 @@ pub enum KeyError {
 }
 
 /// A key that checks tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct VerifyingKey {
     /// Its name, if it has one.
     pub kid: Option<String>,

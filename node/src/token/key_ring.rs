@@ -2,48 +2,17 @@
 //!
 //! To rotate a key, add the new one to the file, sign with it, and take the old one out when its last token is over.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use aforo_cluster::metric::Metrics;
-use arc_swap::ArcSwap;
-use tracing::{info, warn};
 
 use super::core::{Grants, KeySet, TokenError};
 use super::jwks::{KeyServer, RemoteKeys};
-use super::key::{self, KeyError};
+use super::key_files::{KeyFileError, KeyFiles};
 use crate::config::Auth;
 use crate::file_watch::FileWatch;
-
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// A file cannot be read.
-    #[error("the key file {} of auth.key_files cannot be read", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file has no keys, or bad ones.
-    #[error("the key file {} of auth.key_files is not good", path.display())]
-    Key {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: KeyError,
-    },
-    /// The server of keys cannot be asked at all.
-    #[error("the keys of auth.jwks_url cannot be fetched")]
-    Client(#[source] reqwest::Error),
-    /// Changes cannot be watched.
-    #[error("the files of auth.key_files cannot be watched for changes")]
-    Watch(#[source] notify::Error),
-}
+use aforo_cluster::metric::Metrics;
+use arc_swap::ArcSwap;
 
 /// The keys of now.
 #[derive(Debug)]
@@ -73,7 +42,7 @@ impl KeyRing {
         Ok(Some(ring))
     }
 
-    /// Reads the files, and again whenever one of them changes. Files that are not good then leave the old keys in use.
+    /// Reads the files, and again whenever one of them changes.
     ///
     /// # Errors
     ///
@@ -83,31 +52,34 @@ impl KeyRing {
         audience: Option<&str>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, KeyFileError> {
-        let current = Arc::new(ArcSwap::from_pointee(read(files, audience)?));
-        let reload = {
-            let (current, files) = (Arc::clone(&current), files.to_vec());
-            let audience = audience.map(str::to_owned);
+        let read = Arc::new(Mutex::new(KeyFiles::open(files)?));
+        let current: Arc<ArcSwap<KeySet>> = Arc::default();
+        let again = {
+            let (current, audience) = (Arc::clone(&current), audience.map(str::to_owned));
             move || {
-                let result = match read(&files, audience.as_deref()) {
-                    Ok(keys) => {
-                        current.store(Arc::new(keys));
-                        info!("keys of access tokens read again");
-                        "ok"
-                    }
-                    Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        warn!(%error, cause, "keys of access tokens stay as they were");
-                        "failed"
-                    }
-                };
+                let mut files = read.lock().unwrap_or_else(PoisonError::into_inner);
+                let good = files.reload();
+                current.store(Arc::new(KeySet::new(files.keys(), audience.as_deref())));
+                good
+            }
+        };
+        let changed = {
+            let again = again.clone();
+            move || {
+                let result = if again() { "ok" } else { "failed" };
                 metrics.config_reloads_total.with_label_values(&[result]).inc();
             }
         };
-        let watch = || FileWatch::start(files, reload).map_err(KeyFileError::Watch);
+        let watch = || FileWatch::start(files, changed).map_err(KeyFileError::Watch);
         let watch = (!files.is_empty()).then(watch).transpose()?;
         // Once more, for a change between the first reading and the watch.
-        current.store(Arc::new(read(files, audience)?));
+        again();
         Ok(Self { current, remote: None, _watch: watch })
+    }
+
+    /// Whether good tokens are refused for now, as nobody has told the only keys there are.
+    pub fn awaits_keys(&self) -> AwaitsKeys {
+        AwaitsKeys(self.remote.clone().filter(|_| self.current.load().len() == 0))
     }
 
     /// What `token` lets its bearer do now.
@@ -133,18 +105,27 @@ impl KeyRing {
     fn ask(&self, verify: impl Fn(&KeySet) -> Result<Grants, TokenError>) -> Result<Grants, TokenError> {
         let here = verify(&self.current.load());
         let (Err(error), Some(remote)) = (&here, &self.remote) else { return here };
-        let there = verify(&remote.current.load());
         // Who signed it is the one who knows what is wrong with it.
-        let signed_here =
-            !matches!(error, TokenError::UnknownKey | TokenError::Algorithm | TokenError::Signature);
-        match there {
-            Err(TokenError::UnknownKey) => {
-                remote.wanted.notify_one();
-                here
-            }
-            Err(_) if signed_here => here,
-            there => there,
+        if !error.may_be_of_another_key() {
+            return here;
         }
+        let there = remote.now().as_deref().map(verify).unwrap_or(Err(TokenError::KeysAwaited));
+        // A key that took over the name of another fails by its signature.
+        if matches!(there, Err(TokenError::UnknownKey | TokenError::Signature)) {
+            remote.wanted.notify_one();
+        }
+        if there == Err(TokenError::UnknownKey) { here } else { there }
+    }
+}
+
+/// Tells whether a node's only keys are those of a server that has not told them yet.
+#[derive(Debug, Clone, Default)]
+pub struct AwaitsKeys(Option<RemoteKeys>);
+
+impl AwaitsKeys {
+    /// Whether it is so now.
+    pub fn now(&self) -> bool {
+        self.0.as_ref().is_some_and(|remote| remote.now().is_none())
     }
 }
 
@@ -152,18 +133,4 @@ impl KeyRing {
 pub(super) fn seconds_now() -> u64 {
     // A clock before 1970 is broken: every token counts as over then.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
-}
-
-fn read(files: &[PathBuf], audience: Option<&str>) -> Result<KeySet, KeyFileError> {
-    let mut keys = Vec::new();
-    for path in files {
-        keys.extend(read_file(path)?);
-    }
-    Ok(KeySet::new(keys, audience))
-}
-
-fn read_file(path: &Path) -> Result<Vec<key::VerifyingKey>, KeyFileError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
-    key::verifying_keys(&text).map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
 }

@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::key::{SigningKey, signing_key, verifying_keys};
+use super::key_files::KeyFiles;
 use super::*;
+use crate::config::Auth;
 
 /// The time of all these tests, in seconds since 1970.
 const NOW: u64 = 1_800_000_000;
@@ -323,6 +325,83 @@ fn a_ring_follows_its_file_and_keeps_its_keys_when_the_file_is_broken() {
     std::fs::remove_file(&file).unwrap();
     let error = KeyRing::open(&files, None, metrics).unwrap_err();
     assert!(error.to_string().contains("aforo-key-ring"), "{error}");
+}
+
+/// Files in a folder of their own, which ends with them.
+struct Files(std::path::PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("aforo-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let file = self.0.join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_emptied_or_gone_takes_its_keys_back_whatever_the_others_are() {
+    let (first, second, fresh) = (Keys::new(), Keys::new(), Keys::new());
+    let folder = Files::new("key-files");
+    let text = first.public.to_string();
+    let paths = [folder.write("first", &text), folder.write("second", &second.public.to_string())];
+    let mut files = KeyFiles::open(&paths).unwrap();
+    let tokens = [&first, &second, &fresh].map(|keys| signed(&keys.signer("ed"), &claims()));
+    let good = |files: &KeyFiles| {
+        let set = KeySet::new(files.keys(), None);
+        tokens.clone().map(|token| set.verify(&token, NOW).is_ok())
+    };
+    assert_eq!(good(&files), [true, true, false]);
+    for taken_back in ["{\"keys\":[]}".to_owned(), json!({ "keys": [{ "kty": "RSA" }] }).to_string()] {
+        folder.write("first", &taken_back);
+        assert!(!files.reload());
+        assert_eq!(good(&files), [false, true, false], "{taken_back}");
+        folder.write("first", &text);
+        assert!(files.reload());
+        assert_eq!(good(&files), [true, true, false]);
+    }
+    folder.write("second", "half of a f");
+    folder.write("first", &fresh.public.to_string());
+    assert!(!files.reload());
+    assert_eq!(good(&files), [false, true, true], "the broken file keeps its own key and no other");
+    std::fs::remove_file(&paths[0]).unwrap();
+    assert!(!files.reload());
+    assert_eq!(good(&files), [false, true, false]);
+}
+
+#[test]
+fn nobody_is_sent_away_for_good_while_the_keys_of_the_server_are_awaited() {
+    let (ours, theirs) = (Keys::new(), Keys::new());
+    let folder = Files::new("awaited-keys");
+    let file = folder.write("ours", &ours.public.to_string());
+    let metrics = std::sync::Arc::new(aforo_cluster::metric::Metrics::new().unwrap());
+    // Nobody listens there.
+    let jwks_url = Some("http://127.0.0.1:1/keys".to_owned());
+    let claims = json!({ "exp": key_ring::seconds_now() + 600, "room": "demo", "publish": true });
+    let [good, unknown] = [&ours, &theirs].map(|keys| signed(&keys.signer("ed"), &claims));
+    actix_rt::System::new().block_on(async {
+        let auth = Auth { jwks_url: jwks_url.clone(), ..Auth::default() };
+        let alone = KeyRing::configured(&auth, &metrics).unwrap().unwrap();
+        assert!(alone.awaits_keys().now());
+        assert_eq!(alone.verify(&unknown), Err(TokenError::KeysAwaited));
+        assert_eq!(alone.verify("no token"), Err(TokenError::Malformed));
+        let auth = Auth { jwks_url, key_files: vec![file], ..Auth::default() };
+        let both = KeyRing::configured(&auth, &metrics).unwrap().unwrap();
+        assert!(!both.awaits_keys().now(), "there are keys to go by");
+        assert!(both.verify(&good).is_ok());
+        assert_eq!(both.verify(&unknown), Err(TokenError::KeysAwaited));
+    });
 }
 
 proptest! {

@@ -1,0 +1,111 @@
+//! The files of `auth.key_files`, each read by itself: what is wrong with one takes no key of another away, nor keeps one.
+//!
+//! While the node runs, a file that cannot be understood leaves its own old keys in use, since somebody is writing it or
+//! has made a mistake. A file that is gone or says that it has no key takes its keys back: whoever removes a key that has
+//! leaked must not need a restart for it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use tracing::{error, info, warn};
+
+use super::key::{self, KeyError, VerifyingKey};
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// A file cannot be read.
+    #[error("the key file {} of auth.key_files cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file has no keys, or bad ones.
+    #[error("the key file {} of auth.key_files is not good", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// The server of keys cannot be asked at all.
+    #[error("the keys of auth.jwks_url cannot be fetched")]
+    Client(#[source] reqwest::Error),
+    /// Changes cannot be watched.
+    #[error("the files of auth.key_files cannot be watched for changes")]
+    Watch(#[source] notify::Error),
+}
+
+impl KeyFileError {
+    /// Whether the file says by this that nobody is let in by it any more.
+    fn takes_back(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == ErrorKind::NotFound,
+            Self::Key { source, .. } => *source == KeyError::NoKey,
+            Self::Client(_) | Self::Watch(_) => false,
+        }
+    }
+}
+
+/// One file, and the keys that it had when it was good the last time.
+struct KeyFile {
+    path: PathBuf,
+    keys: Vec<VerifyingKey>,
+}
+
+/// All files, in their configured order.
+pub(super) struct KeyFiles(Vec<KeyFile>);
+
+impl KeyFiles {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    ///
+    /// A file is missing, not good, or has no keys: at the start each of these is a mistake.
+    pub fn open(files: &[PathBuf]) -> Result<Self, KeyFileError> {
+        let open = |path: &PathBuf| Ok(KeyFile { path: path.clone(), keys: read(path)? });
+        files.iter().map(open).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The keys of all files.
+    pub fn keys(&self) -> Vec<VerifyingKey> {
+        self.0.iter().flat_map(|file| &file.keys).cloned().collect()
+    }
+
+    /// Reads the files again. Returns whether all of them are good.
+    pub fn reload(&mut self) -> bool {
+        let good = self.0.iter_mut().fold(true, |good, file| file.reload() && good);
+        info!(keys = self.keys().len(), good, "keys of access tokens read again");
+        good
+    }
+}
+
+impl KeyFile {
+    fn reload(&mut self) -> bool {
+        let error = match read(&self.path) {
+            Ok(keys) => {
+                self.keys = keys;
+                return true;
+            }
+            Err(error) => error,
+        };
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        if error.takes_back() {
+            error!(%error, cause, taken_back = self.keys.len(), "its keys let nobody in any more");
+            self.keys.clear();
+        } else {
+            warn!(%error, cause, "its keys stay as they were");
+        }
+        false
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<VerifyingKey>, KeyFileError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
+    key::verifying_keys(&text).map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
+}
