@@ -187,8 +187,9 @@ metrics! {
     // Signalling.
     counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered; a method that the route does not have is other.";
     histogram http_request_duration_seconds ["method", "route"] buckets HTTP_SECONDS: "Time from request to answer, of methods that the route has.";
-    counter http_connections_total ["result"]: "Connections to the public listener that ended: served, or unserved, as no request could be read on them (malformed, too long, late, or none).";
-    counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid.";
+    counter http_connections_total ["result"]: "Connections to the public listener that ended: served; unserved, as no request could be read on them (malformed, too long, late, or none); or refused, as their address had too many.";
+    gauge http_connections []: "Connections to the public listener that are open.";
+    counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid; or with one that nobody can check yet (keys_awaited).";
     counter rate_limited_total ["scope"]: "Requests answered 429.";
 
     gauge drain_remaining_sessions []: "Sessions that a node that drains still has; 0 while it does not drain.";
@@ -221,7 +222,7 @@ metrics! {
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
     histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times: of viewers from their receiver reports, of publishers from their answers to NACK.";
     histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
-    histogram estimate_bits_per_second [] buckets ESTIMATE_BITS_PER_SECOND: "What the paths to viewers are estimated to carry, sampled each second; only of viewers that have layers to choose from.";
+    histogram estimate_bits_per_second [] buckets ESTIMATE_BITS_PER_SECOND: "What the paths to viewers are known to carry at least, or are estimated to where something limits them, sampled each second; only of viewers that have layers to choose from.";
     counter probes_total ["result"]: "Times that more was sent to a viewer than there was media, to see whether it arrives: all of it in time (proved) or not (failed).";
     gauge legs ["kind", "layer"]: "Tracks being sent to viewers, by the layer of it that each gets: the best that flows (where there is but one, that), the lowest, one between them (middle), or nothing at the moment (none).";
     counter layer_switches_total ["direction", "reason"]: "Changes of viewers to a better layer (up) or a lower one (down): since their path carries it (network), they asked for it (viewer), the publisher sends others (publisher), or they began with what was there first (start).";

@@ -176,13 +176,17 @@ pub struct Limits {
     /// Time for a request's headers, and again for its body, to arrive.
     #[garde(range(min = 1, max = 300))]
     pub request_timeout_seconds: u16,
-    /// POST, PATCH and DELETE requests per second of one address, on average; 0 means no limit.
+    /// POST, PATCH and DELETE requests, and listeners to events, per second of one address, on average; 0 means no limit.
     #[garde(skip)]
     pub requests_per_second: u32,
     /// How many of them may come at once.
     #[garde(range(min = 1))]
     pub request_burst: u32,
-    /// Whether loopback addresses are free of this limit, as load tests on the same machine need.
+    /// Connections to the public listener that one address may have open (an IPv6 network of 64 bits counts as one); more
+    /// are closed at once. Some hundred people behind one address fit. 0 means no limit, and so does `http.trust_forwarded`.
+    #[garde(skip)]
+    pub connections_per_address: u32,
+    /// Whether loopback addresses are free of these limits, as load tests on the same machine need.
     #[garde(skip)]
     pub loopback_exempt: bool,
 }
@@ -252,6 +256,8 @@ impl Default for Limits {
             // A household behind one address reloads its pages; a crowd behind one proxy wants `trust_forwarded`.
             requests_per_second: 50,
             request_burst: 200,
+            // Six of a browser, for a crowd behind one address; an eighth of what one HTTP worker takes.
+            connections_per_address: 1_024,
             loopback_exempt: true,
         }
     }

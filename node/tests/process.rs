@@ -292,6 +292,25 @@ fn requests_that_cannot_be_read_are_a_4xx_and_their_connections_are_counted() {
 }
 
 #[test]
+fn one_address_cannot_hold_all_connections() {
+    let limits =
+        [("AFORO__LIMITS__CONNECTIONS_PER_ADDRESS", "3"), ("AFORO__LIMITS__LOOPBACK_EXEMPT", "false")];
+    let node = Node::start_with(&limits);
+    let mut held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&node.http).unwrap()).collect();
+    node.metrics_with("aforo_http_connections 3");
+    let mut refused = TcpStream::connect(&node.http).unwrap();
+    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Nothing, or a reset if the client has written already.
+    assert_eq!(refused.read(&mut [0; 1]).unwrap_or_default(), 0, "one too many is closed at once");
+    node.metrics_with("aforo_http_connections_total{result=\"refused\"} 1");
+    drop(held.pop());
+    node.metrics_with("aforo_http_connections 2");
+    assert!(get(&node.http, "/v1/rooms").0.contains("200"), "whoever leaves makes room");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+}
+
+#[test]
 fn a_body_that_says_it_is_too_long_is_not_waited_for() {
     let node = Node::start();
     let mut stream = TcpStream::connect(&node.http).unwrap();

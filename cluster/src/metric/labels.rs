@@ -120,7 +120,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
         "aforo_http_request_duration_seconds",
         &[&[READS, READ_ROUTES], &[OFFERS, ENDPOINTS], &[CHANGES, SESSIONS], &[WISHES, EXTENSIONS]],
     ),
-    ("aforo_http_connections_total", &[&[&["served", "unserved"]]]),
+    ("aforo_http_connections_total", &[&[&["served", "unserved", "refused"]]]),
     (
         "aforo_auth_failures_total",
         &[&[&[
@@ -135,6 +135,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
             "audience",
             "expired",
             "not_yet_valid",
+            "keys_awaited",
         ]]],
     ),
     ("aforo_rate_limited_total", &[&[&["address"]]]),

@@ -73,12 +73,13 @@ fn cross_origin(headers: &mut HeaderMap, allowed: &[String], origin: Option<&Hea
     let any = allowed.iter().any(|allowed| allowed == "*");
     let listed =
         origin.filter(|origin| allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
+    if !any {
+        // What one origin gets must not be kept for another.
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
     let value = match (any, listed) {
         (true, _) => HeaderValue::from_static("*"),
-        (false, Some(origin)) => {
-            headers.append(VARY, HeaderValue::from_static("Origin"));
-            origin.clone()
-        }
+        (false, Some(origin)) => origin.clone(),
         (false, None) => return,
     };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
@@ -92,7 +93,7 @@ fn cross_origin(headers: &mut HeaderMap, allowed: &[String], origin: Option<&Hea
 
 /// Methods and routes are labels, so whatever a client invents is `other`. Nobody waits for what is refused.
 fn measure(metrics: &Metrics, method: &Method, response: &ServiceResponse, started: Instant) {
-    let (method, route) = routes::labels_of(method, response.request().path());
+    let (method, route) = routes::labels_of(method, response.request().match_info().as_str());
     let class = match response.status().as_u16() / 100 {
         2 => "2xx",
         3 => "3xx",

@@ -12,8 +12,9 @@ use actix_web::{App as WebApp, HttpServer};
 
 use super::admin::Operations;
 use super::app::App;
+use super::connection::Connections;
 use super::tls::{self, TlsError};
-use super::{connection, guard, routes};
+use super::{guard, routes};
 use crate::config::Config;
 
 /// How long an idle connection is kept: longer than a page polls, shorter than a proxy's own limit.
@@ -62,13 +63,14 @@ pub fn event_streams(config: &Config) -> u32 {
 /// The public server, bound and ready to be awaited, and where it listens.
 pub fn serve_public(config: &Config, app: Data<App>) -> Result<(Server, SocketAddr), PublicError> {
     let tls = tls::server_config(&config.http, Arc::clone(&app.metrics))?;
-    let (address, metrics) = (config.http.listen, Arc::clone(&app.metrics));
+    let address = config.http.listen;
+    let connections = Arc::new(Connections::new(config, Arc::clone(&app.metrics)));
     let timeout = Duration::from_secs(config.limits.request_timeout_seconds.into());
     let server = HttpServer::new(move || {
         WebApp::new().app_data(app.clone()).wrap(from_fn(guard::public)).configure(routes::public)
     });
     let server = server
-        .on_connect(move |_, known| connection::begin(known, &metrics))
+        .on_connect(move |stream, known| connections.begin(stream, known))
         .workers(config.http_workers().into())
         .backlog(BACKLOG)
         .keep_alive(KEEP_ALIVE)

@@ -1,7 +1,7 @@
 //! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit), and listen to their events:
 //! every such request is a question to a room.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,7 +42,9 @@ impl RateLimit {
     /// Counts the request. Returns the seconds to wait if it is one too many.
     pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
         let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
-        let counted = changes || (*request.method() == Method::GET && routes::is_of_session(request.path()));
+        // The path as the router reads it: `%77hep` is `whep` there.
+        let path = request.match_info().as_str();
+        let counted = changes || (*request.method() == Method::GET && routes::is_of_session(path));
         match self.address(request) {
             Some(address) if counted => self.check_address(address),
             _ => Ok(()),
@@ -51,14 +53,16 @@ impl RateLimit {
 
     fn check_address(&self, address: IpAddr) -> Result<(), u32> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        if self.loopback_exempt && address.is_loopback() {
+        let subject = subject(address);
+        // Where a proxy says who asks, loopback is where the proxy is, which may have said nothing that can be read.
+        if self.loopback_exempt && !self.trust_forwarded && subject.is_loopback() {
             return Ok(());
         }
         if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
             self.since_sweep.store(0, Ordering::Relaxed);
             limiter.retain_recent();
         }
-        limiter.check_key(&subject(address)).map_err(|not_until| {
+        limiter.check_key(&subject).map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
             u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
         })
@@ -69,16 +73,24 @@ impl RateLimit {
     fn address(&self, request: &ServiceRequest) -> Option<IpAddr> {
         let forwarded = || {
             let header = request.headers().get_all("x-forwarded-for").last()?.to_str().ok()?;
-            header.rsplit(',').next()?.trim().parse().ok()
+            address_in(header.rsplit(',').next()?)
         };
         let connection = || request.peer_addr().map(|address| address.ip());
         if self.trust_forwarded { forwarded().or_else(connection) } else { connection() }
     }
 }
 
-/// Whom an address stands for: one IPv6 customer has at least a /64.
-fn subject(address: IpAddr) -> IpAddr {
+/// The address that a proxy wrote, with a port and brackets or without.
+fn address_in(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let plain = || text.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    text.parse().map(|address: SocketAddr| address.ip()).ok().or_else(plain)
+}
+
+/// Whom an address stands for: one IPv6 customer has at least a /64. Loopback addresses stay what they are.
+pub(super) fn subject(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv6Addr::LOCALHOST.into(),
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
         address => address,
     }
@@ -128,11 +140,22 @@ mod tests {
     fn whoever_listens_to_events_is_counted() {
         let limit = limited(false);
         let listen = |session| {
-            let uri = format!("/whep/demo/main/{session}/sse/1");
+            let protocol = if session % 2 == 0 { "whep" } else { "%77hep" };
+            let uri = format!("/{protocol}/demo/main/{session}/sse/1");
             TestRequest::get().uri(&uri).peer_addr("192.0.2.1:1".parse().unwrap()).to_srv_request()
         };
         let refused = (0..4).filter(|session| limit.check(&listen(*session)).is_err());
         assert_eq!(refused.count(), 2);
+    }
+
+    #[test]
+    fn loopback_is_free_in_both_families_but_not_behind_a_proxy() {
+        for address in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            let refused = |limit: RateLimit| {
+                (0..4).filter(|_| limit.check(&post(address).to_srv_request()).is_err()).count()
+            };
+            assert_eq!((refused(limited(false)), refused(limited(true))), (0, 2), "{address}");
+        }
     }
 
     #[test]
@@ -150,9 +173,16 @@ mod tests {
             let request = post("192.0.2.1:1").insert_header(("x-forwarded-for", client));
             limit.check(&request.to_srv_request()).is_ok()
         };
-        let clients = ["198.51.100.1", "9.9.9.9, 198.51.100.2", "198.51.100.3"];
+        let clients = [
+            "198.51.100.1",
+            "9.9.9.9, 198.51.100.2",
+            "198.51.100.3:4711",
+            "\"[2001:db8::1]:4711\"",
+            "[2001:db8:1::1]",
+        ];
         let trusting = limited(true);
         assert!(clients.iter().all(|client| ask(&trusting, client)));
+        assert!((0..3).any(|_| !ask(&trusting, "198.51.100.9:1")), "a port makes no other client");
         let distrusting = limited(false);
         assert_eq!(clients.iter().filter(|client| ask(&distrusting, client)).count(), 2);
     }
