@@ -68,7 +68,13 @@ async fn counted(
     app: &App,
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
-    let trace = RequestTrace::begin(app.tracer.as_ref(), role, route_of(request.path()), request, started);
+    let trace = RequestTrace::begin(
+        app.tracer.as_ref(),
+        role,
+        route_of(request.match_info().as_str()),
+        request,
+        started,
+    );
     let joined = join(role, request, payload, app, &trace).await;
     let (protocol, result) = (protocol(role), joined.as_ref().map_or_else(Problem::result, |_| "ok"));
     app.metrics.session_attempts_total.with_label_values(&[role.as_str(), protocol, result]).inc();
@@ -140,7 +146,8 @@ impl Entry {
         [
             KeyValue::new("aforo.room", room.to_string()),
             KeyValue::new("aforo.stream", stream.to_string()),
-            KeyValue::new("aforo.session", self.session.to_string()),
+            // As in the log: whoever knows all of it may end the session.
+            KeyValue::new("aforo.session", format!("{:?}", self.session)),
         ]
     }
 }
@@ -175,7 +182,7 @@ async fn play_on(app: &App, entry: &Entry, offer: &str, trace: &RequestTrace) ->
     let Entry { session, etag, target } = entry;
     let step = trace.step("placement");
     let live = app.directory.find(&target.room, &target.stream)?;
-    let place = app.directory.reserve()?;
+    let place = app.directory.reserve_for_viewer()?;
     drop(step);
     let step = trace.step("sdp");
     let local = app.local_transport(place.shard())?;

@@ -85,9 +85,10 @@ pub async fn listen(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     let (Target { room, stream }, session, number) = named(&request)?;
     let base = location::base(&app.origin, &request)?;
     let endpoint = location::of_endpoint(&base, Role::Viewer, &room, &stream);
-    let feed = app.ask_room(&room, ListenToEvents { session, stream, number }).await?;
-    // Not before it is known that there is one: whoever invents addresses must not keep listeners out.
+    // First, as the room then ends the connection that had the stream: of a client that comes back to a full node, the one
+    // that it has must stay. Whoever invents addresses has the place for no longer than the room takes to say no.
     let open = app.event_streams.open()?;
+    let feed = app.ask_room(&room, ListenToEvents { session, stream, number }).await?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))

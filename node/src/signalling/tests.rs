@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor as _;
-use actix_web::App as WebApp;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service as _, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName};
@@ -16,6 +15,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, init_service};
 use actix_web::web::Data;
+use actix_web::{App as WebApp, ResponseError as _};
 
 use futures_util::future::LocalBoxFuture;
 use opentelemetry::trace::Status;
@@ -30,6 +30,7 @@ use crate::room::rig::Rig;
 use crate::shard::health::Heartbeat;
 use crate::telemetry::JoinTracer;
 use crate::telemetry::spans::Kept;
+use crate::token::{AwaitsKeys, TokenError};
 
 const OFFER: &str = include_str!("sdp/fixtures/chromium-publish.sdp");
 const PLAY_OFFER: &str = include_str!("sdp/fixtures/chromium-play.sdp");
@@ -317,6 +318,7 @@ fn only_listed_origins_are_allowed_where_there_is_a_list() {
             let server = &server;
             async move {
                 let answer = server.ask("GET", "/v1/rooms", &[("origin", origin)], "").await;
+                assert!(answer.header("vary").to_ascii_lowercase().contains("origin"), "{origin}");
                 answer.header("access-control-allow-origin").to_owned()
             }
         };
@@ -449,6 +451,14 @@ async fn operate(operations: Operations, path: &str) -> (u16, String) {
 }
 
 #[test]
+fn a_token_that_nobody_can_check_yet_is_asked_for_again_later() {
+    let response = Problem::from(TokenError::KeysAwaited).error_response();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(!response.headers().contains_key("www-authenticate"), "the token is not to blame");
+}
+
+#[test]
 fn probes_tell_starting_from_ready_from_draining() {
     virtual_time::run(async {
         let rig = Rig::new(&Config::default().limits);
@@ -458,6 +468,7 @@ fn probes_tell_starting_from_ready_from_draining() {
             lifecycle: Arc::clone(&lifecycle),
             shards: vec![Arc::new(Heartbeat::new(crate::actor::now()))],
             rooms: rig.rooms.clone().recipient(),
+            awaits_keys: AwaitsKeys::default(),
         };
         let expected =
             [(NodeState::Starting, 503, 503), (NodeState::Ready, 200, 200), (NodeState::Draining, 503, 200)];
@@ -503,6 +514,7 @@ fn an_arbiter_that_shows_no_life_is_found_out() {
             lifecycle: Arc::new(Lifecycle::new(Arc::clone(&rig.metrics))),
             shards: vec![Arc::clone(&stuck), Arc::clone(&busy)],
             rooms,
+            awaits_keys: AwaitsKeys::default(),
         };
         let (control, hung) = (rig.rooms.clone().recipient(), StuckControl.start().recipient());
         tokio::time::advance(Duration::from_millis(1_500)).await;
@@ -585,9 +597,11 @@ fn one_trace_leads_from_the_request_to_the_first_keyframe() {
         assert_eq!(join.parent_span_id.to_string(), "b7ad6b7169203331");
         let said = format!("{:?}", join.attributes);
         let session = session(&created);
-        for expected in ["demo", "main", "whip", "publisher", session.rsplit('/').next().unwrap()] {
+        let (session, shown) = session.rsplit('/').next().map(|id| (id, &id[..6])).unwrap();
+        for expected in ["demo", "main", "whip", "publisher", shown] {
             assert!(said.contains(expected), "{expected} is missing in {said}");
         }
+        assert!(!said.contains(session), "who knows a whole id may end the session");
         let request = "POST /whip/{room}/{stream}";
         for (name, parent) in [
             (request, "join"),

@@ -136,12 +136,16 @@ fn a_node_has_so_many_event_streams_open_and_no_more() {
             assert_eq!(server.ask("POST", &entry, &[], "").await.status, 201);
         }
         let first = Listening::start(&server, &format!("{entry}/1")).await;
-        let invented = server.ask("GET", &format!("{entry}/7"), &[], "").await;
-        assert_eq!(invented.status, 404, "what there is not is not counted, nor does it need room");
+        let again = server.ask("GET", &format!("{entry}/1"), &[], "").await;
+        assert_eq!(
+            again.status, 503,
+            "the listener that is there stays, as there is no room for the one who takes over"
+        );
         let refused = server.ask("GET", &format!("{entry}/2"), &[], "").await;
         assert_eq!((refused.status, refused.header("retry-after")), (503, "5"));
         assert_eq!(server.rig.metrics.event_streams.get(), 1);
         drop(first);
+        assert_eq!(server.ask("GET", &format!("{entry}/7"), &[], "").await.status, 404);
         drop(Listening::start(&server, &format!("{entry}/2")).await);
         assert_eq!(server.rig.metrics.event_streams.get(), 0);
     });
