@@ -172,10 +172,10 @@ mod tests {
         let victim = WildcardSocket::bind(0).unwrap();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, victim.port().unwrap());
         let door = Door { ufrag: "known".to_owned(), client_ufrag: "own".to_owned(), address };
+        let started = Instant::now();
         let source = GarbageSource::start(&[door], 2_000).unwrap();
         let mut buffers = ReceiveBuffers::default();
         let (mut came, mut senders, mut kinds) = (0_u64, std::collections::HashSet::new(), [0; 4]);
-        let started = Instant::now();
         while came < 600 {
             assert!(started.elapsed() < Duration::from_secs(20), "only {came} came");
             victim

@@ -111,12 +111,14 @@ fn every_seed_satisfies_the_oracle() {
         }
     };
     let mut failures = Vec::new();
-    let mut flowed = 0;
+    let (mut flowed, mut repaired, mut missing) = (0, 0, 0);
     for (seed, outcome) in play(first, end) {
         match outcome {
             Ok(outcome) => {
                 println!("seed {seed}: {outcome:?}");
                 flowed += outcome.media_packets;
+                repaired += outcome.repaired;
+                missing += outcome.missing;
             }
             Err(complaint) => failures.push(complaint),
         }
@@ -128,6 +130,10 @@ fn every_seed_satisfies_the_oracle() {
         failures.join("\n")
     );
     assert!(flowed > 1_000, "only {flowed} packets flowed");
+    println!("of {flowed} packets {repaired} came by repair, {missing} never");
+    if end - first >= SEEDS {
+        assert!(repaired > 2 * missing, "{repaired} packets came by repair, {missing} never");
+    }
 }
 
 #[test]

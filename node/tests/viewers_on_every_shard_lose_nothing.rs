@@ -18,6 +18,9 @@ use aforo_loadtest::scenario::{Plan, Progress, run_blocking};
 const PUBLISHERS: usize = 2;
 const VIEWERS: usize = 18;
 
+/// How old what shards say of themselves may be.
+const METRICS_AGE: Duration = Duration::from_secs(1);
+
 /// A running `aforo dev`, killed with the test.
 struct Server {
     child: Child,
@@ -163,13 +166,23 @@ fn plan(server: &Server, simulcast: bool, loss: f64) -> Plan {
 #[test]
 fn viewers_of_simulcast_get_the_best_layer_on_every_shard() {
     let server = Server::start();
-    let report = run_blocking(plan(&server, true, 0.0), Progress::hidden()).unwrap();
+    let plan = Plan { duration: METRICS_AGE * 6, ..plan(&server, true, 0.0) };
+    let (tell, told) = std::sync::mpsc::channel();
+    let run = std::thread::spawn(move || tell.send(run_blocking(plan, Progress::hidden()).unwrap()).unwrap());
+    // They begin with the best. A busy machine may well have them leave it again, which is no matter here.
+    let mut most = 0.0_f64;
+    let report = loop {
+        match told.recv_timeout(METRICS_AGE / 4) {
+            Ok(report) => break report,
+            Err(_) => most = most.max(server.metrics().value("legs{kind=\"video\",layer=\"best\"}")),
+        }
+    };
+    run.join().unwrap();
     let table = report.table();
+    assert_eq!(most, VIEWERS as f64, "{table}");
     assert_eq!(report.joins.ok, VIEWERS as u64, "{table}");
     assert_eq!(report.packets_missing, 0, "{table}");
     assert!(report.packets_verified > 0 && report.packets_refused == 0, "{table}");
-    // With a loopback interface below them nobody has a reason to play less.
-    assert!(report.bits_per_second > VIEWERS as f64 * 900_000.0, "{table}");
 }
 
 #[test]

@@ -7,13 +7,21 @@ use crate::publisher::Publisher;
 use crate::stream::NUMBERS_PER_STREAM;
 use crate::viewer::Viewer;
 
+/// Until what is shown fits through a link that has become narrow.
+const FALL_MAX: Duration = Duration::from_secs(4);
+
+/// Until the best layer is shown on a link that carries it.
+const RISE_MAX: Duration = Duration::from_secs(10);
+
 /// How bad the worst of the paths was that a viewer's media took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sky {
     /// Nothing was lost.
     Clear,
-    /// Some was lost, for a while at least: by the network, or as a client moved or its link became narrow.
+    /// Single datagrams were lost.
     Rough,
+    /// All were lost for a while: by an outage of the network, or as a client moved or its link became narrow.
+    Broken,
     /// So much that repair fails now and then.
     Heavy,
 }
@@ -24,7 +32,7 @@ impl Sky {
         Duration::from_millis(match self {
             // One who had to be cut off from a layer waits for a keyframe of another: a round trip to the publisher, and a picture.
             Self::Clear => 300,
-            Self::Rough => 3_000,
+            Self::Rough | Self::Broken => 3_000,
             Self::Heavy => 5_000,
         })
     }
@@ -33,7 +41,7 @@ impl Sky {
     fn join_max(self) -> Duration {
         Duration::from_secs(match self {
             Self::Clear => 3,
-            Self::Rough => 8,
+            Self::Rough | Self::Broken => 8,
             Self::Heavy => 12,
         })
     }
@@ -43,7 +51,7 @@ impl Sky {
     fn return_max(self) -> Duration {
         Duration::from_millis(match self {
             Self::Clear => 1_200,
-            Self::Rough => 4_000,
+            Self::Rough | Self::Broken => 4_000,
             Self::Heavy => 6_000,
         })
     }
@@ -194,9 +202,3 @@ impl Watch<'_> {
 fn frame(tag: &Tag) -> (u32, u32) {
     (tag.number / NUMBERS_PER_STREAM, tag.frame)
 }
-
-/// Until what is shown fits through a link that has become narrow.
-const FALL_MAX: Duration = Duration::from_secs(4);
-
-/// Until the best layer is shown on a link that carries it.
-const RISE_MAX: Duration = Duration::from_secs(10);

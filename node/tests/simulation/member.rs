@@ -112,7 +112,9 @@ impl Member {
         let weathers = [self.up.weather, self.down.weather];
         if weathers.iter().any(Weather::is_heavy) {
             Sky::Heavy
-        } else if self.moved || self.is_narrow() || weathers.iter().any(Weather::loses) {
+        } else if self.moved || self.is_narrow() || weathers.iter().any(Weather::breaks) {
+            Sky::Broken
+        } else if weathers.iter().any(Weather::loses) {
             Sky::Rough
         } else {
             Sky::Clear
@@ -169,13 +171,13 @@ impl Member {
                 // There is no room for repair either; what can be shown is judged all the same.
                 _ if self.is_narrow() => 1.0,
                 // Repair fails now and then, and more often where there is no way but the first.
-                Sky::Rough if viewer.can_repair(kind) => 0.02,
-                Sky::Rough => 0.15,
+                Sky::Rough | Sky::Broken if viewer.can_repair(kind) => 0.02,
+                Sky::Rough | Sky::Broken => 0.15,
                 // So much loss is taken for a path that carries little, and repairs may take half of that.
                 Sky::Heavy => 0.5,
             };
-            let allowed =
-                served.expected as f64 * share + if sky == Sky::Clear { 0.0 } else { A_FEW_PACKETS };
+            let left_behind = sky >= Sky::Broken && kind == MediaKind::Video;
+            let allowed = served.expected as f64 * share + if left_behind { A_FEW_PACKETS } else { 0.0 };
             if served.missing as f64 > allowed {
                 return Err(format!("{kind:?}: {served:?}"));
             }

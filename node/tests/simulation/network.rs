@@ -77,7 +77,12 @@ impl Weather {
     }
 
     pub fn loses(&self) -> bool {
-        self.loss > 0.0 || self.burst_chance > 0.0
+        self.loss > 0.0 || self.breaks()
+    }
+
+    /// Whether there are times at which nothing comes through.
+    pub fn breaks(&self) -> bool {
+        self.burst_chance > 0.0
     }
 }
 

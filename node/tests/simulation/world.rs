@@ -501,7 +501,7 @@ impl World {
             sky = sky.max(member.sky());
             let least = match member.sky() {
                 Sky::Clear => 0.85,
-                Sky::Rough => 0.6,
+                Sky::Rough | Sky::Broken => 0.6,
                 Sky::Heavy => 0.4,
             };
             if source.acknowledged() < least && source.plays_before(self.stop_at) {
