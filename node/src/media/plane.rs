@@ -255,8 +255,8 @@ impl Plane {
     ) {
         let mut leaving = std::mem::take(&mut self.leaving);
         self.departures.take(&mut leaving, |departure| departure.due <= now);
-        self.take_sound_along(&mut leaving);
         self.take_small_along(now, &mut leaving);
+        self.take_sound_along(&mut leaving);
         // A picture before its sound: the datagram that ends a run may be shorter than the others, not longer.
         leaving.sort_unstable_by_key(|departure| {
             let track = self.tracks.get(departure.place);
@@ -313,8 +313,10 @@ impl Plane {
         let window = self.gather_window(now);
         let tracks = &self.tracks;
         self.departures.take(leaving, |departure| {
-            let viewers = tracks.get(departure.place).map_or(0, |track| track.legs.len());
-            departure.gains_little(now, window, viewers as u32)
+            let Some(track) = tracks.get(departure.place) else { return true };
+            // What only other shards play is handed to them in as few batches as its own time makes.
+            let elsewhere = track.legs.is_empty() && !track.subscribers.is_empty();
+            !elsewhere && departure.gains_little(now, window, track.legs.len() as u32)
         });
     }
 

@@ -143,7 +143,7 @@ impl Selection {
         self.cause
     }
 
-    /// What the network carries of video; `None` without an estimate.
+    /// What the network carries of video; `None` as long as nothing says that it carries less than is wanted.
     pub fn limit(&mut self, budget_bps: Option<u64>) {
         self.budget_bps = budget_bps;
     }

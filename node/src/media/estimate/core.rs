@@ -169,11 +169,11 @@ impl Estimator {
             self.loss.update(now, bps, delivered_bps);
         }
         let limit = self.loss.limit_bps();
-        let limited = limit.is_some_and(|limit| limit_before.is_none_or(|before| limit < before));
-        if let Some(limit) = limit.filter(|_| limited) {
+        let lost_more = limit.is_some_and(|limit| limit_before.is_none_or(|before| limit < before));
+        if let Some(limit) = limit.filter(|_| lost_more) {
             self.control.hold_down(limit);
         }
-        if decreased || limited {
+        if decreased || lost_more {
             self.limited = true;
             self.prober.decreased(now);
         }
@@ -182,7 +182,7 @@ impl Estimator {
         }
         let finding = self.prober.conclude(now, newest)?;
         self.limited |= !finding.proved;
-        if let Some(bps) = finding.bps.filter(|_| !decreased && !limited) {
+        if let Some(bps) = finding.bps.filter(|_| !decreased && !lost_more) {
             if self.bitrate_bps().is_some_and(|known| bps > known as f64) {
                 self.prober.raised(now);
             }

@@ -21,8 +21,8 @@ impl Plane {
         self.select(now, peer, |selection| selection.wish(wish));
     }
 
-    /// What the estimate leaves for the viewer's video, in bit/s; `None` while there is no estimate. May be called for
-    /// each report of the viewer.
+    /// What the estimate leaves for the viewer's video, in bit/s; `None` while nothing limits it. May be called for each
+    /// report of the viewer.
     pub fn limit_bitrate(&mut self, now: Instant, peer: PeerKey, video_bps: Option<u64>) {
         self.select(now, peer, |selection| selection.limit(video_bps));
     }

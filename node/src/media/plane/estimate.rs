@@ -27,7 +27,8 @@ const PROBE_BURST_PACKETS: u16 = 64;
 /// How many of the newest packets a probe sends again: they are in the ring for sure, and one that was lost is repaired.
 const PROBE_RECENT_PACKETS: u16 = 16;
 
-/// What is known of a viewer's path. Made with its first feedback, if something depends on it.
+/// What is known of a viewer's path. Made with the first feedback after a picture of which there is a choice plays, and anew after
+/// each change of path.
 #[derive(Default)]
 pub(super) struct ViewerEstimate {
     by_feedback: Option<Box<Estimator>>,

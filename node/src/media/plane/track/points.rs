@@ -74,6 +74,7 @@ impl Points {
     /// The publisher is another one, whose stream may have other layers.
     pub(super) fn begin_anew(&mut self) {
         self.highest = (0, 0);
+        self.sizes = [(0, 0); LAYERS_APART];
         self.offered.clear();
     }
 
@@ -121,7 +122,8 @@ impl Points {
         self.highest
     }
 
-    /// Every part that can be played, best first; none in the first second, when nothing is known of what they take.
+    /// Every part that can be played, best first; none where there is but one layer of each kind, and in the first second,
+    /// when nothing is known of what they take.
     pub(super) fn report(&self, now: Instant, active: bool) -> Vec<PartReport> {
         let top = LAYERS_APART as u8 - 1;
         let (spatial, temporal) = (self.highest.0.min(top), self.highest.1.min(top));
@@ -139,7 +141,7 @@ impl Points {
                 PartReport { spatial, temporal, active: active && flows, bitrate_bps, size }
             })
             .collect();
-        let known = parts.iter().any(|part| part.bitrate_bps > 0);
+        let known = parts.len() > 1 && parts.iter().any(|part| part.bitrate_bps > 0);
         if known { parts } else { Vec::new() }
     }
 
