@@ -46,8 +46,12 @@ class Lane {
   }
 }
 
+/** A datagram that passes: when, whether towards the server, and by which client's flow. */
+export type Watcher = (atMs: number, toServer: boolean, flow: string, datagram: Uint8Array) => void;
+
 /** A client's way through the link: its own socket towards the server, as behind a NAT. */
 interface Flow {
+  readonly name: string;
   readonly upstream: Socket;
   cut: boolean;
 }
@@ -66,6 +70,8 @@ export interface LinkOptions {
 export class Link {
   readonly up: Lane;
   readonly down: Lane;
+  /** Sees every datagram before anything is done to it; times are of `Date.now()`. */
+  watcher: Watcher | null = null;
   readonly #sockets: Socket[] = [];
   readonly #flows = new Map<string, Flow>();
 
@@ -84,6 +90,7 @@ export class Link {
       await once(socket, 'listening');
       socket.on('message', (datagram, client) => {
         const flow = link.#flow(socket, client, port, server);
+        link.watcher?.(Date.now(), true, flow.name, datagram);
         if (!flow.cut) link.up.carry(datagram.length, () => flow.upstream.send(datagram, port, server));
       });
       link.#sockets.push(socket);
@@ -117,9 +124,10 @@ export class Link {
     const known = this.#flows.get(name);
     if (known !== undefined) return known;
     const upstream = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
-    const flow: Flow = { upstream, cut: false };
+    const flow: Flow = { name, upstream, cut: false };
     upstream.bind(0, server);
     upstream.on('message', (datagram) => {
+      this.watcher?.(Date.now(), false, name, datagram);
       if (flow.cut) return;
       this.down.carry(datagram.length, () => socket.send(datagram, client.port, client.address));
     });

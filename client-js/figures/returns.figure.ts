@@ -4,6 +4,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectMovingPicture, goLive, waitForState } from '../e2e/browser.ts';
 import { type Broadcast, startBroadcast } from './broadcast.ts';
+import { Passage } from './passage.ts';
 import { printFigure, quantile } from './table.ts';
 
 const RUNS = 20;
@@ -20,17 +21,38 @@ beforeAll(async () => {
 });
 afterAll(() => broadcast?.end());
 
-/** Keeps, on the page, when each picture was shown, in ms of the wall clock. */
+/** Keeps, on the page, when each picture was shown, in ms of the wall clock, and what is known of it. */
 function recordPictures(): void {
-  const shown: number[] = [];
-  Object.assign(window, { shown });
+  const [shown, pictures]: [number[], Picture[]] = [[], []];
+  Object.assign(window, { shown, pictures });
   const record = () => {
-    document.querySelector('aforo-player')?.video?.requestVideoFrameCallback((nowMs) => {
-      shown.push(performance.timeOrigin + nowMs);
-      record();
-    });
+    document
+      .querySelector('aforo-player')
+      ?.video?.requestVideoFrameCallback((nowMs, { width, receiveTime }) => {
+        const atMs = performance.timeOrigin + nowMs;
+        shown.push(atMs);
+        pictures.push({ atMs, width, receivedMs: performance.timeOrigin + (receiveTime ?? nowMs) });
+        record();
+      });
   };
   record();
+}
+
+/** A picture that a viewer was shown; times of the wall clock. */
+interface Picture {
+  readonly atMs: number;
+  /** When its last packet came. */
+  readonly receivedMs: number;
+  readonly width: number;
+}
+
+/** The first picture after `afterMs` and the first of each other width that followed, as ms since then. */
+function describePictures(afterMs: number): string {
+  const { pictures } = window as unknown as { pictures: Picture[] };
+  const since = pictures.filter((picture) => picture.atMs > afterMs);
+  const first = since.filter((picture, place) => picture.width !== since[place - 1]?.width);
+  const ms = (atMs: number) => `+${Math.round(atMs - afterMs)}`;
+  return first.map(({ atMs, receivedMs, width }) => `${width} px ${ms(receivedMs)} ${ms(atMs)}`).join(', ');
 }
 
 /** When the first picture after `afterMs` was shown, once there is one. */
@@ -76,13 +98,20 @@ test('a publisher that starts anew', async () => {
     await studio.close();
     await waitForState(viewer, 'stalled');
     studio = await broadcast.studio(room);
+    const passage = new Passage();
+    broadcast.link.watcher = passage.watcher;
     await studio.evaluate(recordConnection);
     await goLive(studio, 'VP8');
     const connectedMs = await studio.evaluate(
       () => (window as unknown as { connectedMs: number }).connectedMs,
     );
-    gaps.push((await firstPictureAfter(viewer, connectedMs)) - connectedMs);
+    const gapMs = (await firstPictureAfter(viewer, connectedMs)) - connectedMs;
+    gaps.push(gapMs);
     await waitForState(viewer, 'playing');
+    const pictures = await viewer.evaluate(describePictures, connectedMs);
+    process.stdout.write(
+      `${run}: ${gapMs.toFixed(0)} ms: ${passage.describe(connectedMs)}; received and shown: ${pictures}\n`,
+    );
   }
   printFigure("gap beyond the publisher's own absence", 'ms', gaps, RESTART_BOUND_MS);
   expect(quantile(gaps, 0.95)).toBeLessThanOrEqual(RESTART_BOUND_MS);

@@ -177,6 +177,13 @@ pub enum ShardMessage {
         /// Worst first.
         ladder: Ladder,
     },
+    /// Another publisher sends `track` from now on, or the same one anew; the receiving shard gets all layers.
+    BeganAnew {
+        /// The track.
+        track: TrackId,
+        /// For each of its layers the lowest index that what comes now may have.
+        first: Vec<u64>,
+    },
     /// What the publisher of `track` said of a layer's clocks, for the sender reports of the receiving shard.
     Clock {
         /// The track.

@@ -41,7 +41,7 @@ impl Plane {
             }
             let needed = track.choose_for(leg, now_ms);
             self.want_keyframes(now, place, needed);
-            self.subscribe_to_wanted(place);
+            self.subscribe_to_wanted(now, place);
         }
     }
 
@@ -50,7 +50,8 @@ impl Plane {
         let Some(track) = self.tracks.get_mut(place) else { return };
         let enters_here = !matches!(track.source, Source::Shard(_));
         let has_choice = track.layers.len() > 1 || track.layers.iter().any(Layer::is_scalable);
-        if !has_choice || !enters_here || now < track.measured_at + MEASURE_INTERVAL {
+        let is_due = track.has_news || now >= track.measured_at + MEASURE_INTERVAL;
+        if !has_choice || !enters_here || !is_due {
             return;
         }
         let changed = track.measure(now);
@@ -67,12 +68,14 @@ impl Plane {
         track.chosen_at = now;
         let needed = (0..track.legs.len()).fold(Layers::NONE, |all, leg| all | track.choose_for(leg, now_ms));
         track.forget_unused_points();
-        self.want_keyframes(now, place, needed);
-        self.subscribe_to_wanted(place);
+        if now >= track.settled_at {
+            self.want_keyframes(now, place, needed);
+        }
+        self.subscribe_to_wanted(now, place);
     }
 
     /// Tells the shards that mirror the track at `place` how its layers flow.
-    fn tell_layers(&mut self, place: usize) {
+    pub(super) fn tell_layers(&mut self, place: usize) {
         let Some(track) = self.tracks.get(place) else { return };
         for (shard, _) in &track.subscribers {
             let message = ShardMessage::Layers { track: track.id, ladder: track.ladder };
@@ -88,12 +91,12 @@ impl Plane {
     }
 
     /// Asks the shard that a track is mirrored from for exactly the layers that legs here play or want.
-    pub(super) fn subscribe_to_wanted(&mut self, place: usize) {
+    pub(super) fn subscribe_to_wanted(&mut self, now: Instant, place: usize) {
         let from = self.shard;
         let Some(track) = self.tracks.get_mut(place) else { return };
         let Source::Shard(origin) = track.source else { return };
         // Until it is known which layers there are, all of them are.
-        let known = track.ladder.rungs().len() > 1;
+        let known = track.ladder.rungs().len() > 1 && now >= track.settled_at;
         let layers = if known { track.audience.layers() } else { Layers::ALL };
         if layers.is_empty() || layers == track.subscription {
             return;

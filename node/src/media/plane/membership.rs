@@ -55,6 +55,7 @@ impl Plane {
         for track in &spec.tracks {
             let place = self.places.get(&track.id).copied();
             let Some(place) = place else { continue };
+            self.tell_of_new_publisher(place);
             self.choose_for_all(now, place);
             let Some(known) = self.tracks.get(place) else { continue };
             // Before its first packet a track has one layer that we know of.
@@ -88,13 +89,13 @@ impl Plane {
         self.schedule.add(now + phase, Task::SenderReports(spec.peer));
         for leg in legs {
             self.begin_leg(now, spec.peer, leg);
-            self.subscribe_to_wanted(leg.track);
+            self.subscribe_to_wanted(now, leg.track);
         }
         Ok(())
     }
 
     /// Forgets a peer with all it has here. Unknown peers are none of our business.
-    pub fn remove_peer(&mut self, _now: Instant, peer: PeerKey) {
+    pub fn remove_peer(&mut self, now: Instant, peer: PeerKey) {
         if !self.is_known(peer) {
             return;
         }
@@ -110,7 +111,7 @@ impl Plane {
                     self.drop_if_abandoned(place);
                 }
             }
-            Some(Role::Viewer(viewer)) => viewer.legs.iter().for_each(|leg| self.remove_leg(*leg)),
+            Some(Role::Viewer(viewer)) => viewer.legs.iter().for_each(|leg| self.remove_leg(now, *leg)),
             None => {}
         }
     }
@@ -161,7 +162,7 @@ impl Plane {
         Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })
     }
 
-    fn remove_leg(&mut self, leg: LegPlace) {
+    fn remove_leg(&mut self, now: Instant, leg: LegPlace) {
         let Some(track) = self.tracks.get_mut(leg.track) else { return };
         let last = track.legs.len().saturating_sub(1);
         let moved = track.remove_leg(leg.leg);
@@ -175,7 +176,7 @@ impl Plane {
             self.shard_messages.push_back((origin, unsubscribe));
             track.source = Source::Absent;
         }
-        self.subscribe_to_wanted(leg.track);
+        self.subscribe_to_wanted(now, leg.track);
         self.drop_if_abandoned(leg.track);
     }
 

@@ -123,6 +123,13 @@ impl Plane {
                     self.set_ladder(now, place, ladder);
                 }
             }
+            ShardMessage::BeganAnew { track, first } => {
+                let place = self.places.get(&track).copied();
+                let track = place.and_then(|place| self.tracks.get_mut(place));
+                if let Some(track) = track.filter(|track| is_mirror(track)) {
+                    track.mirror_anew(now, &first);
+                }
+            }
             ShardMessage::Packets(batch) => self.receive_batch(now, &batch),
             ShardMessage::Clock { track, layer, clock } => {
                 let place = self.places.get(&track).copied();
@@ -132,6 +139,21 @@ impl Plane {
                     layer.clock = Some(clock);
                 }
             }
+        }
+    }
+
+    /// Another publisher sends the track at `place`: shards that mirror it get all of its layers until they know which ones
+    /// there are.
+    pub(super) fn tell_of_new_publisher(&mut self, place: usize) {
+        let Some(track) = self.tracks.get_mut(place) else { return };
+        let first: Vec<u64> = track.layers.iter().map(|layer| layer.numbering_start).collect();
+        for (shard, layers) in &mut track.subscribers {
+            *layers = Layers::ALL;
+            let message = ShardMessage::BeganAnew { track: track.id, first: first.clone() };
+            self.shard_messages.push_back((*shard, message));
+        }
+        if track.ladder.rungs().len() > 1 {
+            self.tell_layers(place);
         }
     }
 

@@ -11,6 +11,7 @@ mod feedback;
 mod forwarding;
 mod gathering;
 mod ladder;
+mod next_publisher;
 mod redundancy;
 mod republish;
 mod retransmission;

@@ -3,6 +3,7 @@
 mod audience;
 mod endings;
 mod layer;
+mod legs;
 mod points;
 mod redundancy;
 mod succession;
@@ -16,12 +17,12 @@ use smallvec::SmallVec;
 use super::clock::SenderClock;
 use super::departure::Company;
 use crate::media::canonical::redundancy;
-use crate::media::codec::{CodecKind, MediaKind, Point, dimensions, picture_numbers, starts_keyframe};
+use crate::media::codec::{CodecKind, MediaKind, dimensions, picture_numbers, starts_keyframe};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
 use crate::media::ring::{Ring, Stored};
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::{LADDER_CAPACITY, Ladder, Pick};
+use crate::media::selection::{LADDER_CAPACITY, Ladder};
 use crate::media::spec::Layers;
 use crate::media::template::{HeaderTemplate, LegClass};
 pub(super) use audience::Audience;
@@ -94,6 +95,10 @@ pub(super) struct Track {
     pub(super) chosen_at: Instant,
     /// A clock of the publisher before.
     pub(super) clock_before: Option<SenderClock>,
+    /// Whether a layer has begun that was not measured yet.
+    pub(super) has_news: bool,
+    /// Until then no keyframe is asked for because of what was chosen.
+    pub(super) settled_at: Instant,
     /// When the oldest packet of the window came; with one, it stands in the plane's list of departures.
     pub(super) opened: Option<Instant>,
     pub(super) keyframes: u64,
@@ -118,6 +123,8 @@ impl Track {
             measured_at: now,
             chosen_at: now,
             clock_before: None,
+            has_news: false,
+            settled_at: now,
             opened: None,
             keyframes: 0,
             recovered: 0..0,
@@ -230,7 +237,11 @@ impl Track {
             }
         }
         layer.gone &= !flows;
+        let begins = flows && std::mem::take(&mut layer.to_come);
         self.keyframes += u64::from(keyframe);
+        if begins {
+            self.layer_begins(now);
+        }
         if flows && self.layers.len() > 1 {
             self.note_frame(layer_index, begins_picture);
         }
@@ -255,7 +266,7 @@ impl Track {
 
     /// Takes stock of the layers that flow. Whether the order or what flows has changed.
     pub(super) fn measure(&mut self, now: Instant) -> bool {
-        self.measured_at = now;
+        (self.measured_at, self.has_news) = (now, false);
         let alone = self.layers.iter().filter(|layer| !layer.gone).count() == 1;
         let layers = self.layers.iter_mut().zip(0_u8..);
         let measured = layers.flat_map(|(layer, index)| layer.measure(now, index, alone));
@@ -321,63 +332,6 @@ impl Track {
     pub(super) fn clear_window(&mut self) {
         self.opened = None;
         self.layers.iter_mut().for_each(|layer| layer.window.clear());
-    }
-
-    /// Adds a leg of `class`; returns its place.
-    pub(super) fn add_leg(&mut self, class: LegClass, leg: impl FnOnce(u16) -> Leg) -> usize {
-        let leg = leg(self.class_place(class) as u16);
-        self.audience.enter(&leg);
-        self.legs.push(leg);
-        self.legs.len() - 1
-    }
-
-    /// The place of `class` among the classes, with one leg more.
-    fn class_place(&mut self, class: LegClass) -> usize {
-        let equal = self.classes.iter().position(|known| known.class == class);
-        // A class without legs is free for the taking.
-        let place = equal.or_else(|| self.classes.iter().position(|known| known.legs == 0));
-        match place.and_then(|place| Some((place, self.classes.get_mut(place)?))) {
-            Some((place, known)) => {
-                known.class = class;
-                known.legs += 1;
-                place
-            }
-            None => {
-                let headers = self.layers.iter().map(|_| Vec::with_capacity(WINDOW_PACKETS)).collect();
-                self.classes.push(Class { class, legs: 1, headers });
-                self.classes.len() - 1
-            }
-        }
-    }
-
-    /// The leg at `place` shall play `pick` from the next packet on that lets it.
-    pub(super) fn want(&mut self, place: usize, mut pick: Pick) {
-        let layer = self.layers.get_mut(usize::from(pick.layer));
-        let points = layer.and_then(|layer| layer.points.as_mut());
-        if let Some(points) = &points {
-            pick.point = pick.point.of_stream(points.highest());
-        }
-        if pick.point != Point::WHOLE && !points.is_some_and(|points| points.play(pick.point)) {
-            pick.point = Point::WHOLE;
-        }
-        if let Some(leg) = self.legs.get_mut(place).filter(|leg| leg.wanted != pick) {
-            self.audience.leave(leg);
-            leg.wanted = pick;
-            self.audience.enter(leg);
-        }
-    }
-
-    /// Removes the leg at `place`; the last one moves there. Returns the peer of the leg that moved, if one did.
-    pub(super) fn remove_leg(&mut self, place: usize) -> Option<u32> {
-        if place >= self.legs.len() {
-            return None;
-        }
-        let leg = self.legs.swap_remove(place);
-        self.audience.leave(&leg);
-        if let Some(class) = self.classes.get_mut(usize::from(leg.class)) {
-            class.legs = class.legs.saturating_sub(1);
-        }
-        self.legs.get(place).map(|moved| moved.peer)
     }
 }
 

@@ -53,11 +53,14 @@ impl Newest {
 impl Layer {
     /// What comes now is of another numbering, whose indices begin at `first`. The clocks of the one before say nothing of it.
     pub(super) fn begin_numbering(&mut self, first: u64) {
-        if let Some((at, timestamp)) = self.newest {
+        let last = self.newest.map(|(at, timestamp)| Newest { at, timestamp });
+        // A numbering may be over before the next one's first index is known, and nothing came in between.
+        let known = self.endings.0.last().map(|ending| ending.last);
+        if let Some(last) = last.filter(|last| known != Some(*last)) {
             if self.endings.0.len() == ENDINGS_MAX {
                 self.endings.0.remove(0);
             }
-            self.endings.0.push(Ending { followed_by: first, last: Newest { at, timestamp } });
+            self.endings.0.push(Ending { followed_by: first, last });
         }
         self.numbering_start = first;
         self.forget_clock();

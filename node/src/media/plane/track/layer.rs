@@ -79,9 +79,12 @@ pub(in super::super) struct Layer {
     pub(in super::super) clock: Option<SenderClock>,
     /// When the newest packet came, and its timestamp.
     pub(in super::super) newest: Option<(Instant, u32)>,
+    /// When the first packet of the publisher that is here now came.
     pub(super) first_at: Option<Instant>,
     /// Since when its publisher has sent it without a sender report, if it ever does without.
     pub(super) clock_awaited_since: Option<Instant>,
+    /// What had come before it.
+    bytes_before: u64,
     pub(super) bytes_rate: RateMeter,
     /// The newest keyframe: what a viewer that joins may begin with.
     pub(in super::super) newest_keyframe: Option<Keyframe>,
@@ -90,6 +93,8 @@ pub(in super::super) struct Layer {
     pub(super) behind_frames: u32,
     /// Whether the publisher that is here now does not have it.
     pub(super) gone: bool,
+    /// Whether nothing of it has come yet from the publisher that is here now, after there was another.
+    pub(super) to_come: bool,
     /// In pixels; 0 while unknown.
     pub(in super::super) width: u16,
     /// In pixels; 0 while unknown.
@@ -120,11 +125,13 @@ impl Layer {
             newest: None,
             first_at: None,
             clock_awaited_since: None,
+            bytes_before: 0,
             bytes_rate: RateMeter::new(now),
             newest_keyframe: None,
             requests: KeyframeRequests::default(),
             behind_frames: 0,
             gone: false,
+            to_come: false,
             width: 0,
             height: 0,
             keyframes: 0,
@@ -178,16 +185,19 @@ impl Layer {
     /// Whether its encoder sends. One that is silent while the others are not was turned off by its publisher.
     pub(in super::super) fn is_active(&self, now: Instant) -> bool {
         let silent = |(at, _)| self.behind_frames >= SILENT_FRAMES && now >= at + SILENCE_MIN;
-        !self.gone && self.newest.is_some_and(|newest| !silent(newest))
+        !self.gone && !self.to_come && self.newest.is_some_and(|newest| !silent(newest))
     }
 
     /// What the choice of layers needs to know; nothing before the first packet. `alone`: whether the publisher has no other
     /// layer, so that parts of this one are worth playing.
     pub(super) fn measure(&mut self, now: Instant, index: u8, alone: bool) -> SmallVec<[Rung; 8]> {
-        let Some(first_at) = self.first_at else { return SmallVec::new() };
-        let lived = now.saturating_duration_since(first_at);
+        if self.packets == 0 {
+            return SmallVec::new();
+        }
+        let lived = self.first_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let bitrate_bps = if lived < Duration::from_secs(1) {
-            (self.bytes as f64 * 8.0 / lived.max(FIRST_RATE_MIN).as_secs_f64()) as u64
+            let bytes = self.bytes.saturating_sub(self.bytes_before);
+            (bytes as f64 * 8.0 / lived.max(FIRST_RATE_MIN).as_secs_f64()) as u64
         } else {
             self.bitrate_bps(now)
         };
@@ -324,6 +334,16 @@ impl Layer {
             known => *known = Some(found),
         }
         true
+    }
+
+    /// Another publisher sends it from the index `first` on, if it sends it at all: what was there before is over for every
+    /// leg, whichever layer it begins with now. Who waited for this one would wait until the publisher turns its encoder on.
+    pub(super) fn begin_anew(&mut self, first: u64) {
+        self.requests = self.requests.begin_anew();
+        self.points.iter_mut().for_each(|points| points.begin_anew());
+        self.newest_keyframe = None;
+        self.begin_numbering(first);
+        (self.first_at, self.bytes_before, self.to_come) = (None, self.bytes, true);
     }
 
     /// The highest packet index so far.

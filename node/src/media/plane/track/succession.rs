@@ -1,10 +1,15 @@
 //! One publisher after another on the same track.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Source, Track};
 use crate::media::rate::RateMeter;
 use crate::media::selection::Ladder;
+use crate::media::spec::Layers;
+
+/// How long nobody asks for a keyframe because of what was chosen, once a layer of another publisher has begun: each of its
+/// layers begins with one, or is asked for one with its first packet. As long as there is between two requests.
+const SETTLES: Duration = Duration::from_millis(500);
 
 impl Track {
     /// A publisher takes the track over, from nobody or from another; `rids` names its layers if it has several. What is known of the one before
@@ -15,10 +20,12 @@ impl Track {
         let layers = rids.len().max(1);
         self.clock_before = self.layers.iter().find_map(|layer| layer.clock).or(self.clock_before);
         for layer in &mut self.layers {
+            // Somebody may have asked while there was nobody to ask.
             layer.requests = layer.requests.begin_anew();
-            layer.points.iter_mut().for_each(|points| points.begin_anew());
-            layer.newest_keyframe = None;
-            layer.forget_clock();
+            if let Some(highest) = layer.highest() {
+                layer.begin_anew(highest + 1);
+                self.settled_at = now + SETTLES;
+            }
         }
         for gone in self.layers.iter_mut().skip(layers) {
             gone.bytes_rate = RateMeter::new(now);
@@ -27,6 +34,25 @@ impl Track {
         // Rungs that are not measured again were those of the one before.
         self.ladder = Ladder::default();
         self.measure(now);
+    }
+
+    /// Of a mirror: another publisher sends the track, from the indices `first` on. Which layers it has is not known here, so
+    /// all are wanted.
+    pub(in super::super) fn mirror_anew(&mut self, now: Instant, first: &[u64]) {
+        for (layer, first) in self.layers.iter_mut().zip(first) {
+            // Packets and messages take different ways: its first ones may have been quicker.
+            if layer.highest().is_none_or(|highest| highest < *first) {
+                layer.begin_anew(*first);
+                layer.mirror_anew();
+            }
+        }
+        self.subscription = Layers::ALL;
+        self.settled_at = now + SETTLES;
+    }
+
+    /// A layer of another publisher has begun.
+    pub(super) fn layer_begins(&mut self, now: Instant) {
+        (self.has_news, self.settled_at) = (true, now + SETTLES);
     }
 
     /// Whether the publisher at this place of the plane's tables sends it.
