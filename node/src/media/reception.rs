@@ -20,6 +20,14 @@ use crate::media::rtcp::{ReportBlock, SenderInfo};
 /// A change of transit time above this is a clock that was set and not jitter.
 const MAX_TRANSIT_CHANGE: Duration = Duration::from_secs(5);
 
+/// A burst: nothing came for so long, and so many packets are missing. By the time that they could be here again, the picture
+/// has stood still for longer than a keyframe takes; they are asked for all the same, and what comes first is shown. The
+/// time is longer than reordering and the pacing of a frame take; the number leaves out streams of a few frames a second,
+/// of which a single packet is that far from the next.
+const BURST_TIME: Duration = Duration::from_millis(250);
+/// See [`BURST_TIME`].
+const BURST_PACKETS: u64 = 8;
+
 /// What was agreed for a stream, as far as its reception depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceptionConfig {
@@ -78,7 +86,9 @@ pub struct Reception {
     sequences: Option<Sequences>,
     missing: MissingList,
     keyframe_index: u64,
-    keyframe_wanted: bool,
+    /// The newest packet that only a keyframe makes up for.
+    beyond_repair: Option<u64>,
+    newest_at: Option<Instant>,
     totals: ReceptionTotals,
     reported: Reported,
     transit: Option<u32>,
@@ -108,7 +118,8 @@ impl Reception {
             sequences: None,
             missing: MissingList::new(config.nack),
             keyframe_index: 0,
-            keyframe_wanted: false,
+            beyond_repair: None,
+            newest_at: None,
             totals: ReceptionTotals::default(),
             reported: Reported::default(),
             transit: None,
@@ -218,13 +229,13 @@ impl Reception {
         let Some(sequences) = &self.sequences else { return &[] };
         let (due, lost) = self.missing.handle_timeout(now, sequences.highest());
         self.totals.nacked_packets += due.len() as u64;
-        self.keyframe_wanted |= self.config.keyframes && lost.is_some_and(|lost| lost >= self.keyframe_index);
+        self.beyond_repair = self.beyond_repair.max(lost.filter(|_| self.config.keyframes));
         due
     }
 
     /// Whether something was lost that only a keyframe can mend; asking clears it.
     pub fn take_keyframe_wanted(&mut self) -> bool {
-        std::mem::take(&mut self.keyframe_wanted)
+        self.beyond_repair.take().is_some_and(|lost| lost >= self.keyframe_index)
     }
 
     /// Round trip to the sender, by its answers to NACK; `None` before the first.
@@ -241,8 +252,11 @@ impl Reception {
     fn settle(&mut self, now: Instant, placed: Placed, before: Option<u64>, repaired: bool) {
         match (placed.freshness, before) {
             (Freshness::Fresh, Some(before)) if !placed.restarted => {
-                let lost = self.missing.add(now, before + 1, placed.index);
-                self.keyframe_wanted |= self.config.keyframes && lost.is_some();
+                let burst = placed.index - before > BURST_PACKETS
+                    && self.newest_at.is_some_and(|at| now.saturating_duration_since(at) >= BURST_TIME);
+                let given_up = self.missing.add(now, before + 1, placed.index);
+                let lost = given_up.or_else(|| burst.then(|| placed.index - 1));
+                self.beyond_repair = self.beyond_repair.max(lost.filter(|_| self.config.keyframes));
             }
             (Freshness::Late, Some(highest)) => {
                 // Without a stream of their own, answers look like late packets.
@@ -250,11 +264,16 @@ impl Reception {
             }
             _ => {}
         }
+        if placed.freshness == Freshness::Fresh && !repaired {
+            self.newest_at = Some(now);
+        }
     }
 
     /// Nothing measured before a restart says anything about what follows.
     fn forget_numbering(&mut self) {
         self.missing.clear();
+        self.missing.forget_sender();
+        (self.beyond_repair, self.newest_at) = (None, None);
         self.reported = Reported::default();
         self.transit = None;
         self.jitter_scaled = 0;

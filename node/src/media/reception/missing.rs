@@ -32,6 +32,10 @@ const MAX_SAMPLED_TRIES: u8 = 5;
 /// and wants a keyframe.
 const MAX_AGE: Duration = Duration::from_millis(1_500);
 
+/// Requests of two rounds: a sender that was never heard to answer, and has not by then, is believed not to. A browser on a
+/// round trip of 300 ms, which is not known yet, costs that one keyframe.
+const SILENT_TRIES: u8 = 3;
+
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     index: u64,
@@ -52,6 +56,10 @@ pub(super) struct MissingList {
     round_trip: Option<Duration>,
     /// Whether we may ask at all.
     asks: bool,
+    /// When something came last that was asked for.
+    answered: Option<Instant>,
+    /// Whether the sender is believed not to answer, whatever it agreed to: OBS does so for the lower layers of simulcast.
+    silent: bool,
     given_up: u64,
 }
 
@@ -63,6 +71,8 @@ impl MissingList {
             next_due: None,
             round_trip: None,
             asks,
+            answered: None,
+            silent: false,
             given_up: 0,
         }
     }
@@ -104,10 +114,22 @@ impl MissingList {
         lost
     }
 
+    /// A sender that began anew may answer.
+    pub(super) fn forget_sender(&mut self) {
+        (self.answered, self.silent) = (None, false);
+    }
+
     /// The packet of `index` came. `repaired` says that it came as an answer to us, which measures the round trip.
     pub(super) fn remove(&mut self, now: Instant, index: u64, highest: u64, repaired: bool) {
         let Ok(place) = self.entries.binary_search_by_key(&index, |missing| missing.index) else { return };
         let missing = self.entries.remove(place);
+        if repaired && missing.tries > 0 {
+            self.answered = Some(now);
+            if std::mem::take(&mut self.silent) {
+                // The other answers are on their way.
+                self.entries.iter_mut().for_each(|missing| missing.asked = missing.asked.map(|_| now));
+            }
+        }
         // Counted from the first request: an estimate that is too short makes us ask again before the answer can be here, and
         // would never grow if only the latest request counted. A lost request makes the sample too long by one interval.
         if let (true, 1..=MAX_SAMPLED_TRIES, Some(first)) = (repaired, missing.tries, missing.first_asked) {
@@ -122,15 +144,17 @@ impl MissingList {
         self.next_due
     }
 
-    /// What to ask for now, and the newest packet that was given up.
+    /// What to ask for now, and the newest packet that only a keyframe makes up for: it was given up, or the sender is not
+    /// expected to send it again. That one is asked for once all the same: an answer shows that the sender does.
     pub(super) fn handle_timeout(&mut self, now: Instant, highest: u64) -> (&[u16], Option<u64>) {
         self.due.clear();
         let mut lost = None;
         if self.next_due.is_some_and(|due| due <= now) {
             let (asks, round_trip) = (self.asks, self.believed_round_trip());
             let (due, given_up) = (&mut self.due, &mut self.given_up);
+            let (answered, silent) = (self.answered, &mut self.silent);
             self.entries.retain_mut(|missing| {
-                if missing.due(highest, round_trip) > now {
+                if missing.due(highest, round_trip, *silent) > now {
                     return true;
                 }
                 if !asks
@@ -139,7 +163,15 @@ impl MissingList {
                 {
                     lost = Some(missing.index);
                     *given_up += 1;
+                    *silent |= asks && answered.is_none_or(|at| at <= missing.noticed);
                     return false;
+                }
+                *silent |= missing.tries >= SILENT_TRIES && answered.is_none();
+                if *silent {
+                    lost = Some(missing.index);
+                    if missing.tries > 0 {
+                        return true;
+                    }
                 }
                 missing.tries += 1;
                 missing.first_asked.get_or_insert(now);
@@ -153,19 +185,22 @@ impl MissingList {
     }
 
     fn rearm(&mut self, highest: u64) {
-        let round_trip = self.believed_round_trip();
-        self.next_due = self.entries.iter().map(|missing| missing.due(highest, round_trip)).min();
+        let (round_trip, silent) = (self.believed_round_trip(), self.silent);
+        self.next_due = self.entries.iter().map(|missing| missing.due(highest, round_trip, silent)).min();
     }
 }
 
 impl Missing {
     /// When to ask next: at once if it cannot be reordering, then after a round trip, from the third round on after half a
-    /// one more each time.
-    fn due(&self, highest: u64, round_trip: Duration) -> Instant {
+    /// one more each time. `silent`: the sender does not answer, so what was asked for once is only waited for.
+    fn due(&self, highest: u64, round_trip: Duration, silent: bool) -> Instant {
         let Some(asked) = self.asked else {
             let lost = highest >= self.index + REORDER_PACKETS;
             return if lost { self.noticed } else { self.noticed + REORDER_TIME };
         };
+        if silent {
+            return self.noticed + MAX_AGE;
+        }
         let repeated = self.tries > 1;
         if repeated && self.tries.is_multiple_of(2) {
             return asked + REPEAT_INTERVAL;

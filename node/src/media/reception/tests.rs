@@ -40,6 +40,16 @@ impl Setup {
         self.reception.handle_timeout(self.now).to_vec()
     }
 
+    /// Makes it known that the sender answers, after 100 ms; the clock starts anew.
+    fn answers(&mut self) {
+        self.receive(6);
+        self.receive(8);
+        assert_eq!(self.after(5).asked(), [7]);
+        self.after(100).receive(9);
+        assert!(self.reception.receive_repaired(self.now, 7).is_some());
+        self.start = self.now;
+    }
+
     /// Runs on virtual time until nothing is due any more; what was asked for, and when in ms.
     fn run(&mut self) -> Vec<(u64, u16)> {
         let mut all = Vec::new();
@@ -86,6 +96,7 @@ fn a_gap_is_asked_for_at_once_unless_it_may_be_reordering() {
 #[test]
 fn asking_backs_off_and_ends_with_a_wish_for_a_keyframe() {
     let mut s = Setup::new(video());
+    s.answers();
     s.receive(10);
     s.receive(12);
     let asked = s.run();
@@ -96,6 +107,65 @@ fn asking_backs_off_and_ends_with_a_wish_for_a_keyframe() {
     assert!(s.reception.take_keyframe_wanted());
     assert!(!s.reception.take_keyframe_wanted());
     assert_eq!(s.reception.totals().lost_packets, 1);
+}
+
+#[test]
+fn a_sender_that_never_answers_is_asked_for_a_keyframe_after_two_rounds_and_then_first() {
+    let mut s = Setup::new(video());
+    s.receive(10);
+    s.receive(12);
+    while !s.reception.take_keyframe_wanted() {
+        s.now = s.reception.poll_timeout().unwrap();
+        s.asked();
+    }
+    assert_eq!((s.now - s.start).as_millis(), 255, "two rounds");
+    let next = s.receive(13).index;
+    s.reception.keyframe_started(next);
+    s.receive(15);
+    assert_eq!(s.after(5).asked(), [14], "it may answer yet");
+    assert!(s.reception.take_keyframe_wanted(), "but nobody waits for it");
+    assert_eq!(s.run(), [], "it is asked for once");
+    assert_eq!(s.reception.totals().lost_packets, 2);
+    s.reception.take_keyframe_wanted();
+    s.receive(17);
+    assert_eq!(s.after(5).asked(), [16]);
+    s.reception.take_keyframe_wanted();
+    assert!(s.reception.receive_repaired(s.now, 16).is_some(), "an answer");
+    s.receive(19);
+    assert_eq!(s.after(5).asked(), [18]);
+    assert!(!s.reception.take_keyframe_wanted(), "it is trusted again");
+}
+
+#[test]
+fn one_that_falls_silent_after_it_answered_is_found_out_when_a_packet_is_given_up() {
+    let mut s = Setup::new(video());
+    s.answers();
+    s.receive(10);
+    s.receive(12);
+    assert!(s.run().len() > 5);
+    assert!(s.reception.take_keyframe_wanted());
+    s.receive(14);
+    assert_eq!(s.after(5).asked(), [13]);
+    assert!(s.reception.take_keyframe_wanted());
+}
+
+#[test]
+fn half_a_second_that_was_lost_wants_a_keyframe_at_once_and_a_slow_stream_does_not() {
+    let mut s = Setup::new(video());
+    s.answers();
+    s.receive(10);
+    s.after(500).receive(26);
+    assert!(s.reception.take_keyframe_wanted());
+    assert_eq!(s.after(5).asked().len(), 15, "what comes first is shown");
+    let mut s = Setup::new(video());
+    s.receive(10);
+    s.after(500).receive(12);
+    assert!(!s.reception.take_keyframe_wanted(), "one packet of few");
+    let mut s = Setup::new(video());
+    s.receive(10);
+    let index = s.after(500).receive(26).index;
+    s.reception.keyframe_started(index);
+    assert!(!s.reception.take_keyframe_wanted(), "it has come");
 }
 
 #[test]
@@ -123,7 +193,9 @@ fn a_round_trip_longer_than_believed_is_learned_from_answers_to_earlier_requests
         let answer = s.now + Duration::from_millis(5 + 300);
         while s.reception.poll_timeout().is_some_and(|due| due < answer) {
             s.now = s.now.max(s.reception.poll_timeout().unwrap());
-            assert_eq!(s.asked(), [missing]);
+            // The third round of the first comes before its answer: it is taken for one that does not answer.
+            let asked = s.asked();
+            assert!(asked == [missing] || (round == 1 && asked.is_empty()));
         }
         s.now = answer;
         assert!(s.reception.receive_repaired(answer, missing).is_some());

@@ -280,7 +280,8 @@ impl Publisher {
         let mut payload = sent.sequence.to_be_bytes().to_vec();
         payload.extend(vp8(sent));
         let sent = Sent { sequence: rtx_sequence, ..*sent };
-        self.packet((97, PUBLISHER_RTX_SSRC), &sent, &[(9, b"1"), (13, &[2])], &payload)
+        let rid = [b'a' + sent.layer as u8];
+        self.packet((97, PUBLISHER_RTX_SSRC), &sent, &[(9, b"1"), (11, &rid), (13, &[2])], &payload)
     }
 
     pub(super) fn audio(&mut self, sequence: u16, payload: &[u8]) -> Vec<u8> {

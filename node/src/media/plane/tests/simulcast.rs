@@ -244,7 +244,7 @@ fn who_is_paused_needs_no_keyframe_of_what_it_is_not_sent() {
     rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(60_000));
     viewer.client.packets();
     publisher.client.rtcp.clear();
-    for step in 61..80 {
+    for step in 60..80 {
         let pli = viewer.pli();
         rig.receive(&viewer.client, pli);
         frame(&mut rig, &mut publisher, &mut viewer, step, false, &[0, 1]);
