@@ -23,12 +23,15 @@ use aforo_node::signalling::sdp::{
     self, Candidate, CandidateProtocol, Capabilities, LocalTransport, PlayTrack,
 };
 use aforo_node::token::KeySet;
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Runs one parser.
 pub type Target = fn(&[u8]);
 
 /// Each parser by its name, which is also its corpus's folder.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("stun", stun),
     ("dtls", dtls),
     ("sdp", sdp_offer),
@@ -37,8 +40,10 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("rtcp", rtcp_compound),
     ("payload", payload),
     ("red", redundant_sound),
+    ("dependency", dependency),
     ("key", key),
     ("token", token),
+    ("claims", claims),
     ("config", yaml),
 ];
 
@@ -169,6 +174,24 @@ fn payload(bytes: &[u8]) {
     assert_eq!(codec::picture_numbers(kind, &shifted), Some(numbers.shifted(shift)));
 }
 
+/// Descriptors of one stream, each behind its length in a byte.
+fn dependency(bytes: &[u8]) {
+    let (mut structure, mut rest) = (None, bytes);
+    while let Some((length, behind)) = rest.split_first() {
+        let (value, behind) = behind.split_at(usize::from(*length).min(behind.len()));
+        rest = behind;
+        let mut known = structure.clone();
+        let read = codec::dependency::read(value, &mut structure);
+        assert_eq!(read, codec::dependency::read(value, &mut known), "one stream is one story");
+        let Ok(frame) = read else { continue };
+        assert!(structure.is_some() && frame.spatial < 8 && frame.temporal < 8);
+        assert!(!frame.has_structure || value.len() > 3);
+        assert!(
+            frame.references.distances().is_none_or(|mut distances| distances.all(|distance| distance <= 64))
+        );
+    }
+}
+
 fn redundant_sound(bytes: &[u8]) {
     let Some(found) = Redundancy::parse(bytes) else { return };
     let older: usize = found.older_frames(bytes).map(|older| older.frame.len()).sum();
@@ -187,16 +210,42 @@ fn key(bytes: &[u8]) {
     }
 }
 
+/// A secret that only the targets know, and a public key of which nobody has the other half.
+static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+    let secret = URL_SAFE_NO_PAD.encode(SECRET);
+    let keys = format!(
+        r#"{{"keys":[
+            {{"kty":"oct","kid":"a","alg":"HS256","k":"{secret}"}},
+            {{"kty":"OKP","crv":"Ed25519","kid":"b","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}]}}"#
+    );
+    KeySet::parse(&keys, Some("aforo")).expect("good keys")
+});
+
+const SECRET: &[u8] = b"sixty-four-bytes-of-secret-that-nobody-knows";
+
+/// The time of all checks of tokens, in seconds since 1970.
+const NOW: u64 = 1_700_000_000;
+
 fn token(bytes: &[u8]) {
-    static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
-        let keys = r#"{"keys":[
-            {"kty":"oct","kid":"a","alg":"HS256","k":"c2l4dHktZm91ci1ieXRlcy1vZi1zZWNyZXQtdGhhdC1ub2JvZHkta25vd3M"},
-            {"kty":"OKP","crv":"Ed25519","kid":"b","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-        KeySet::parse(keys, Some("aforo")).expect("good keys")
-    });
     if let Ok(text) = std::str::from_utf8(bytes) {
-        assert!(KEYS.verify(text, 1_700_000_000).is_err(), "nobody has signed it");
+        assert!(KEYS.verify(text, NOW).is_err(), "nobody has signed it");
     }
+}
+
+/// Whatever it is, it is signed as it should be.
+fn claims(bytes: &[u8]) {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":"a"}"#);
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(bytes));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
+    let Ok(grants) = KEYS.verify(&token, NOW) else { return };
+    assert_eq!(KEYS.verify_begun(&token).as_ref(), Ok(&grants));
+    let text = std::str::from_utf8(bytes).expect("claims are text");
+    for needed in ["exp", "room", "aud"] {
+        // A letter of a name may be written as an escape.
+        assert!(text.contains(needed) || text.contains('\\'), "{needed} is missing");
+    }
+    assert!(KEYS.verify(&token, u64::MAX).is_err(), "no token is for ever");
 }
 
 fn yaml(bytes: &[u8]) {
