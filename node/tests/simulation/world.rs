@@ -43,8 +43,9 @@ const SHARD_BYTES_MAX: usize = 768 << 10;
 /// What a peer may have.
 const PEER_BYTES_MAX: usize = 64 << 10;
 
-/// What a shard that is empty again may have more than when it was new: tables and queues keep their capacity.
-const LEFT_BYTES_MAX: isize = 64 << 10;
+/// What a shard that is empty again may have more than when it was new: tables and queues keep their capacity, 60 to 65 KiB.
+/// The least ring that were left would be more than what this adds to that.
+const LEFT_BYTES_MAX: isize = 80 << 10;
 
 enum Event {
     ToNode { shard: ShardId, from: SocketAddr, datagram: Vec<u8> },
