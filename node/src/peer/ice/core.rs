@@ -2,12 +2,12 @@
 //!
 //! In: datagrams that look like STUN, an ICE restart, time. Out: answers, questions, paths validated, forgotten and selected.
 //! Only a check that is signed with our password changes anything; its sender may come from any address, and moves the
-//! session there once the client has answered a question of ours from it.
+//! session there at once. It stays there if the client answers a question of ours from it, or is nowhere else.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::question::{Transaction, is_answer, question, transaction};
+use super::question::{Move, Transaction, is_answer, question, transaction};
 use super::stun::{Check, CheckError, integrity_key};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::Path;
@@ -28,13 +28,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// selected pair, so that the first check or the second from the new address moves the session even if it nominates
 /// nothing, and above the 250 ms at most between two RTCP reports of a client that receives video.
 const UNHEARD_AFTER: Duration = Duration::from_millis(500);
-
-/// When a question that was not answered is asked again, after it was first asked: a datagram is lost now and then. Whoever
-/// forges an address makes us send it three small datagrams and no more than that for each check.
-const ASK_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
-
-/// How long an answer is waited for until another check has to ask for the move.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// What checks must be signed with.
 struct Generation {
@@ -65,14 +58,6 @@ struct KnownPath {
     asked: Option<Transaction>,
 }
 
-/// A path that the session moves to as soon as the client has shown that it is there.
-struct Move {
-    to: Path,
-    since: Instant,
-    /// Times that it was asked again.
-    repetitions: usize,
-}
-
 /// ICE state of one session.
 pub struct IceLite {
     current: Generation,
@@ -81,6 +66,8 @@ pub struct IceLite {
     paths: Vec<KnownPath>,
     selected: Option<Path>,
     intended: Option<Move>,
+    /// Whether the session was moved to where the client was not: from then on it is asked before it moves.
+    doubted: bool,
     last_check: Option<Instant>,
 }
 
@@ -93,6 +80,7 @@ impl IceLite {
             paths: Vec::new(),
             selected: None,
             intended: None,
+            doubted: false,
             last_check: None,
         }
     }
@@ -156,24 +144,52 @@ impl IceLite {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.intended.as_ref().map(Move::next_step)
+        self.intended.as_ref().and_then(Move::next_step)
     }
 
     /// Asks again where nobody has answered, or gives up a move.
     pub fn handle_timeout(&mut self, now: Instant, outputs: &mut VecDeque<PeerOutput>) {
-        let Some(intended) = self.intended.as_mut().filter(|intended| intended.next_step() <= now) else {
-            return;
-        };
-        if intended.repetitions < ASK_AGAIN_AFTER.len() {
-            intended.repetitions += 1;
+        let is_due = |intended: &&mut Move| intended.next_step().is_some_and(|at| at <= now);
+        let Some(intended) = self.intended.as_mut().filter(is_due) else { return };
+        intended.repetitions += 1;
+        let (to, from, since) = (intended.to, intended.from, intended.since);
+        if intended.next_step().is_some() {
             return self.ask(outputs);
         }
-        if let Some(given_up) = self.intended.take()
-            && let Some(known) = self.paths.iter_mut().find(|known| known.path == given_up.to)
-        {
-            // If the client still wants it, its next check says so.
-            known.nominated = false;
+        if self.selected != Some(to) {
+            self.give_up(to);
+        } else if self.paths.iter().any(|known| known.path == from && known.heard > since) {
+            self.go_back(from, outputs);
         }
+    }
+
+    /// The client is not at `to`, or has nothing to say there. If it still wants that path, its next check says so.
+    fn give_up(&mut self, to: Path) {
+        self.intended = None;
+        self.paths.iter_mut().filter(|known| known.path == to).for_each(|known| known.nominated = false);
+    }
+
+    /// The client is at `from` still, so whoever is where the session went is not the client.
+    fn go_back(&mut self, from: Path, outputs: &mut VecDeque<PeerOutput>) {
+        if let Some(to) = self.selected {
+            self.give_up(to);
+        }
+        self.doubted = true;
+        self.select(from, outputs);
+    }
+
+    /// Goes to a path that nobody has answered from.
+    fn try_path(&mut self, now: Instant, to: Path, selected: Path, outputs: &mut VecDeque<PeerOutput>) {
+        // Of one trial after another the client was for sure where the first began.
+        let tried = self.intended.take().filter(|intended| intended.to == selected);
+        let from = tried.map_or(selected, |tried| tried.from);
+        if from == to {
+            return self.select(to, outputs);
+        }
+        if !self.doubted {
+            self.select(to, outputs);
+        }
+        self.intended = Some(Move::new(to, from, now));
     }
 
     /// Sends the question by which the client can show that it is where the session is to go.
@@ -197,7 +213,8 @@ impl IceLite {
         }
         known.heard = now;
         known.prove();
-        if self.intended.take_if(|intended| intended.to == path).is_some() {
+        let moves = self.intended.take_if(|intended| intended.to == path).is_some();
+        if moves && self.selected != Some(path) {
             self.select(path, outputs);
         }
     }
@@ -242,7 +259,7 @@ impl IceLite {
             None => true,
             Some(selected) if selected == path => {
                 // The client has changed its mind.
-                self.intended.take_if(|_| nominates && !was_nominated);
+                self.intended.take_if(|intended| intended.to != path && nominates && !was_nominated);
                 false
             }
             Some(selected) => {
@@ -256,12 +273,21 @@ impl IceLite {
             }
         };
         let proved = self.paths.iter().any(|known| known.path == path && known.proved);
-        if moves && (proved || self.selected.is_none()) {
-            self.select(path, outputs);
-        } else if moves {
-            self.intended = Some(Move { to: path, since: now, repetitions: 0 });
+        match self.selected {
+            _ if self.has_failed(path) => self.go_back(path, outputs),
+            Some(selected) if moves && !proved => self.try_path(now, path, selected, outputs),
+            _ if moves => self.select(path, outputs),
+            _ => {}
         }
         self.forget_silent(now, outputs);
+    }
+
+    /// Whether the session was moved away from `path`, and nobody has answered from where it went.
+    fn has_failed(&self, path: Path) -> bool {
+        let intended = self.intended.as_ref();
+        intended.is_some_and(|intended| {
+            intended.from == path && self.selected == Some(intended.to) && intended.next_step().is_none()
+        })
     }
 
     /// Remembers the check. Returns whether the path's check before this one nominated it too.
@@ -343,13 +369,6 @@ impl IceLite {
 impl KnownPath {
     fn prove(&mut self) {
         (self.proved, self.asked) = (true, None);
-    }
-}
-
-impl Move {
-    /// When it is asked for again or given up.
-    fn next_step(&self) -> Instant {
-        self.since + ASK_AGAIN_AFTER.get(self.repetitions).copied().unwrap_or(ANSWER_TIMEOUT)
     }
 }
 

@@ -224,10 +224,10 @@ fn with_a_forger() -> Session {
 }
 
 #[test]
-fn the_session_moves_to_an_address_only_once_the_client_has_answered_from_it() {
+fn the_first_check_from_a_new_address_moves_the_session_and_the_client_is_asked_there() {
     let mut session = with_a_forger();
     session.checks(udp(2), true);
-    assert_eq!(paths(&mut session), [("validated", udp(2))]);
+    assert_eq!(paths(&mut session), [("validated", udp(2)), ("selected", udp(2))]);
     let (to, question) = session.questions[0].clone();
     assert_eq!((to, session.questions.len()), (udp(2), 1));
 
@@ -241,12 +241,24 @@ fn the_session_moves_to_an_address_only_once_the_client_has_answered_from_it() {
     assert_eq!(message.get(ATTR_USERNAME).unwrap(), name.as_bytes());
     assert!(message.contains(ATTR_PRIORITY) && message.contains(ATTR_ICE_CONTROLLED));
 
+    session.input(udp(2), answer_to(&question, &password));
+    session.idle(Duration::from_secs(2));
+    session.checks(udp(1), true);
+    assert_eq!(paths(&mut session), [], "it answered: it is there");
+}
+
+#[test]
+fn a_session_goes_back_where_the_client_is_unless_it_answers_from_where_it_went() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    let (_, question) = session.questions[0].clone();
+    let password = session.remote.password.clone();
     let answer = answer_to(&question, &password);
-    let mut of_another = answer_to(&question, &password).to_vec();
+    let mut of_another = answer.to_vec();
     of_another[19] ^= 1;
     let wrong = [
         (udp(1), answer.clone()),
-        (udp(3), answer.clone()),
+        (udp(3), answer),
         // A STUN server at that address echoes whatever it is sent.
         (udp(2), answer_to(&question, "of somebody who does not know it")),
         (udp(2), Bytes::from(of_another)),
@@ -254,37 +266,76 @@ fn the_session_moves_to_an_address_only_once_the_client_has_answered_from_it() {
     ];
     for (path, bytes) in wrong {
         session.input(path, bytes);
-        assert_eq!(session.core.selected_path(), Some(udp(1)));
     }
-    session.input(udp(2), answer.clone());
-    assert_eq!(paths(&mut session), [("selected", udp(2))]);
-    session.input(udp(2), answer);
-    assert_eq!(paths(&mut session), [], "once");
+    session.idle(Duration::from_millis(1_000));
+    session.checks(udp(1), true);
+    assert_eq!(session.core.selected_path(), Some(udp(2)), "an answer may still come");
+    session.idle(Duration::from_millis(500));
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
+
+    // Once bitten, it asks first.
+    paths(&mut session);
+    session.checks(udp(3), true);
+    assert_eq!(paths(&mut session), [("validated", udp(3))]);
+    session.is_there = true;
+    session.idle(Duration::from_millis(200));
+    assert_eq!(paths(&mut session), [("selected", udp(3))]);
 }
 
 #[test]
-fn a_question_that_was_lost_is_asked_again_and_the_move_happens() {
+fn the_next_check_of_a_client_that_is_slow_takes_the_session_back() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    session.idle(Duration::from_millis(2_500));
+    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    session.checks(udp(1), true);
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
+}
+
+#[test]
+fn a_client_that_answers_no_questions_is_where_its_checks_come_from() {
+    let mut session = with_a_forger();
+    for _ in 0..4 {
+        session.checks(udp(2), false);
+        session.idle(Duration::from_secs(1));
+    }
+    // It has nominated nothing: what moves it is that nothing comes by the old path.
+    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    for port in [3, 4] {
+        session.checks(udp(port), true);
+        session.idle(Duration::from_secs(2));
+        assert_eq!(session.core.selected_path(), Some(udp(port)));
+    }
+}
+
+#[test]
+fn a_question_that_was_lost_is_asked_again() {
     let mut session = with_a_forger();
     session.checks(udp(2), true);
     session.idle(Duration::from_millis(599));
     assert_eq!(session.questions.len(), 2);
     session.is_there = true;
     session.idle(Duration::from_millis(1));
-    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    session.checks(udp(1), true);
     session.idle(Duration::from_secs(10));
-    assert_eq!(session.questions.len(), 3);
+    assert_eq!((session.core.selected_path(), session.questions.len()), (Some(udp(2)), 3));
 }
 
 #[test]
-fn forged_addresses_are_sent_little_and_get_no_media() {
+fn forged_addresses_are_sent_little_and_only_the_first_of_them_gets_media_for_a_moment() {
     let mut session = with_a_forger();
     let check = session.check(true);
     for port in 100..107 {
         session.input(udp(port), check.clone());
-        session.idle(Duration::from_secs(2));
+        session.idle(Duration::from_millis(1_499));
+        // The client itself is where it was.
+        session.checks(udp(1), true);
+        session.idle(Duration::from_millis(501));
+        assert_eq!(session.core.selected_path(), Some(udp(1)));
         let sent: Vec<Bytes> = std::mem::take(&mut session.questions)
             .into_iter()
             .chain(session.to_client.drain(..))
+            .filter_map(|(to, bytes)| (to != udp(1)).then_some((to, bytes)))
             .map(|(to, bytes)| {
                 assert_eq!(to, udp(port));
                 bytes
@@ -292,31 +343,37 @@ fn forged_addresses_are_sent_little_and_get_no_media() {
             .collect();
         let bytes: usize = sent.iter().map(Bytes::len).sum();
         assert!(sent.len() <= 4 && bytes <= 4 * check.len(), "{} of {bytes} bytes", sent.len());
-        // The client itself is where it was.
-        session.checks(udp(1), true);
-        session.to_client.clear();
     }
-    assert!(!paths(&mut session).iter().any(|(what, _)| *what == "selected"));
+    let selected = paths(&mut session).into_iter().filter(|(what, _)| *what == "selected");
+    assert_eq!(selected.collect::<Vec<_>>(), [("selected", udp(100)), ("selected", udp(1))]);
 }
 
 #[test]
 fn a_client_that_nominates_again_what_did_not_answer_is_asked_again() {
     let mut session = with_a_forger();
+    session.checks(udp(9), true);
+    session.idle(Duration::from_millis(1_500));
+    session.checks(udp(1), true);
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
     session.checks(udp(2), true);
     session.idle(Duration::from_millis(1_500));
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
     session.is_there = true;
-    session.checks(udp(2), true);
-    assert_eq!(session.core.selected_path(), Some(udp(2)));
+    session.checks(udp(1), false);
+    for port in [2, 1] {
+        session.checks(udp(port), true);
+        assert_eq!(session.core.selected_path(), Some(udp(port)));
+        session.checks(udp(port), false);
+    }
     // Both are proved now: it comes and goes at once.
     let asked = session.questions.len();
     session.is_there = false;
-    session.checks(udp(2), false);
-    for port in [3, 2] {
-        session.is_there = port == 3;
+    for port in [2, 1] {
         session.checks(udp(port), true);
         assert_eq!(session.core.selected_path(), Some(udp(port)));
+        session.checks(udp(port), false);
     }
-    assert_eq!(session.questions.len(), asked + 1);
+    assert_eq!(session.questions.len(), asked);
 }
 
 #[test]
