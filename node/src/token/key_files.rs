@@ -78,7 +78,8 @@ impl KeyFiles {
 
     /// Reads the files again. Returns whether all of them are good.
     pub fn reload(&mut self) -> bool {
-        let good = self.0.iter_mut().fold(true, |good, file| file.reload() && good);
+        let bad = self.0.iter_mut().filter_map(|file| (!file.reload()).then_some(())).count();
+        let good = bad == 0;
         info!(keys = self.keys().len(), good, "keys of access tokens read again");
         good
     }
