@@ -52,17 +52,19 @@ test('a path that gets narrow and wide again', async () => {
   await publishSimulcast(broadcast, 'narrow');
   for (let run = 0; run < RUNS; run += 1) {
     broadcast.link.set(WIDE);
+    // The viewer's path becomes narrow, not the publisher's.
+    const spared = broadcast.link.flows;
     const viewer = await broadcast.watch('narrow');
     await viewer.evaluate(recordWidths);
     await settledAt(viewer, best);
     const before = await nextSample(viewer);
 
-    broadcast.link.down.conditions = NARROW;
+    broadcast.link.setDown(NARROW, spared);
     const cutMs = Date.now();
     // The layer of 500 kbit/s does not fit, whatever a congested publisher makes of it.
     down.push(((await settledAt(viewer, LAYERS[0].width)) - cutMs) / 1_000);
     await new Promise((resolve) => setTimeout(resolve, NARROW_MS));
-    broadcast.link.down.conditions = WIDE;
+    broadcast.link.setDown(WIDE, spared);
     const widenedMs = Date.now();
     up.push(((await settledAt(viewer, best)) - widenedMs) / 1_000);
     const after = await nextSample(viewer);

@@ -21,13 +21,15 @@ export const PERFECT: Conditions = { delayMs: 0, lossRatio: 0, rateBps: null, qu
 /** Headers of IP and UDP, which a bottleneck carries too. */
 const HEADER_BYTES = 28;
 
-/** One direction, with what is queued in it. */
+/** One direction of one client's way, with what is queued in it. */
 class Lane {
-  conditions = PERFECT;
   dropped = 0;
   #freeAtMs = 0;
 
-  constructor(private readonly random: () => number) {}
+  constructor(
+    public conditions: Conditions,
+    private readonly random: () => number,
+  ) {}
 
   /** Calls `deliver` when a datagram of `bytes` has passed, or never. */
   carry(bytes: number, deliver: () => void): void {
@@ -49,9 +51,14 @@ class Lane {
 /** A datagram that passes: when, whether towards the server, and by which client's flow. */
 export type Watcher = (atMs: number, toServer: boolean, flow: string, datagram: Uint8Array) => void;
 
-/** A client's way through the link: its own socket towards the server, as behind a NAT. */
+/**
+ * A client's way through the link: its own socket towards the server, as behind a NAT, and its own lanes. What stands in
+ * the queue before one client is in nobody else's way.
+ */
 interface Flow {
   readonly name: string;
+  readonly up: Lane;
+  readonly down: Lane;
   readonly upstream: Socket;
   cut: boolean;
 }
@@ -68,17 +75,16 @@ export interface LinkOptions {
 
 /** Passes datagrams on between clients and the server. Clients differ in their port. */
 export class Link {
-  readonly up: Lane;
-  readonly down: Lane;
   /** Sees every datagram before anything is done to it; times are of `Date.now()`. */
   watcher: Watcher | null = null;
   readonly #sockets: Socket[] = [];
   readonly #flows = new Map<string, Flow>();
+  readonly #random: () => number;
+  /** Of ways that are new. */
+  #conditions = PERFECT;
 
   private constructor(seed: number) {
-    const random = dice(seed);
-    this.up = new Lane(random);
-    this.down = new Lane(random);
+    this.#random = dice(seed);
   }
 
   /** Binds the link's ports. */
@@ -91,7 +97,7 @@ export class Link {
       socket.on('message', (datagram, client) => {
         const flow = link.#flow(socket, client, port, server);
         link.watcher?.(Date.now(), true, flow.name, datagram);
-        if (!flow.cut) link.up.carry(datagram.length, () => flow.upstream.send(datagram, port, server));
+        if (!flow.cut) flow.up.carry(datagram.length, () => flow.upstream.send(datagram, port, server));
       });
       link.#sockets.push(socket);
     }
@@ -103,15 +109,28 @@ export class Link {
     return new Set(this.#flows.keys());
   }
 
+  /** Datagrams that vanished so far, by chance or before a full queue. */
+  get dropped(): number {
+    return [...this.#flows.values()].reduce((sum, { up, down }) => sum + up.dropped + down.dropped, 0);
+  }
+
   /** Nothing passes any more from and to the present ports but the `spared` ones, as when a phone leaves its network. */
   cutFlows(spared: ReadonlySet<string>): void {
     for (const [name, flow] of this.#flows) flow.cut ||= !spared.has(name);
   }
 
-  /** Sets both directions. */
+  /** Sets both directions of all ways, and of those to come. */
   set(conditions: Partial<Conditions>): void {
-    this.up.conditions = { ...this.up.conditions, ...conditions };
-    this.down.conditions = { ...this.down.conditions, ...conditions };
+    this.#conditions = { ...this.#conditions, ...conditions };
+    for (const { up, down } of this.#flows.values()) {
+      up.conditions = { ...up.conditions, ...conditions };
+      down.conditions = { ...down.conditions, ...conditions };
+    }
+  }
+
+  /** Sets the direction towards the clients, but for the `spared` ones. */
+  setDown(conditions: Conditions, spared: ReadonlySet<string>): void {
+    for (const [name, flow] of this.#flows) if (!spared.has(name)) flow.down.conditions = conditions;
   }
 
   close(): void {
@@ -124,12 +143,13 @@ export class Link {
     const known = this.#flows.get(name);
     if (known !== undefined) return known;
     const upstream = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
-    const flow: Flow = { name, upstream, cut: false };
+    const [up, down] = [new Lane(this.#conditions, this.#random), new Lane(this.#conditions, this.#random)];
+    const flow: Flow = { name, up, down, upstream, cut: false };
     upstream.bind(0, server);
     upstream.on('message', (datagram) => {
       this.watcher?.(Date.now(), false, name, datagram);
       if (flow.cut) return;
-      this.down.carry(datagram.length, () => socket.send(datagram, client.port, client.address));
+      down.carry(datagram.length, () => socket.send(datagram, client.port, client.address));
     });
     this.#flows.set(name, flow);
     return flow;
