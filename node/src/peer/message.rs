@@ -113,6 +113,8 @@ pub enum EndReason {
     ConsentExpired,
     /// A publisher was connected and sent no media for 30 s.
     NoMedia,
+    /// A publisher that was to take a live stream over sent no keyframe in time: the other one plays on.
+    NoKeyframe,
     /// The publisher left and its grace time ended.
     StreamEnded,
     /// Another publisher, who may, has taken the stream over.
@@ -136,6 +138,7 @@ impl EndReason {
             Self::DtlsFailed => "dtls_failed",
             Self::ConsentExpired => "consent_expired",
             Self::NoMedia => "no_media",
+            Self::NoKeyframe => "no_keyframe",
             Self::StreamEnded => "stream_ended",
             Self::TakenOver => "taken_over",
             Self::StreamChanged => "stream_changed",

@@ -189,6 +189,9 @@ impl RoomCore {
         let (role, stream) = (session.role, session.stream.clone());
         let elapsed = at.saturating_duration_since(session.entered);
         if role == Role::Publisher && event == PeerEvent::Connected {
+            self.successor_connected(at, &stream, id);
+        }
+        if role == Role::Publisher && event == PeerEvent::FirstMedia {
             self.take_over(at, &stream, id);
         }
         if role == Role::Publisher

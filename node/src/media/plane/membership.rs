@@ -19,7 +19,7 @@ use crate::media::leg::Leg;
 use crate::media::loss_watch::LossWatch;
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::selection::{LayerWish, Pick, Selection};
-use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
+use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
 
@@ -30,8 +30,9 @@ const PEERS_CAPACITY: u32 = 1 << 20;
 const PEER_TRACKS_MAX: usize = 2;
 
 impl Plane {
-    /// Adds a publisher. Viewers of its tracks may be here already, and another publisher too: from now on its packets
-    /// count and the other's do not. Who may do that is the room's business.
+    /// Adds a publisher. Viewers of its tracks may be here already, and another publisher too: once the one that was added has
+    /// a picture to show, its packets count and the other's do not, and [`FirstMedia`](crate::media::spec::PlaneEvent::FirstMedia) says so. Who may do that
+    /// is the room's business.
     pub fn add_ingest(&mut self, now: Instant, spec: IngestSpec) -> Result<(), PlaneError> {
         self.check_place(spec.peer, spec.tracks.len())?;
         for track in &spec.tracks {
@@ -42,27 +43,43 @@ impl Plane {
         }
         let transport = self.transport(spec.peer, spec.path, &spec.keys)?;
         let mut publisher = Publisher::new(now, &spec, self.random.random())?;
+        let is_held = |track: &IngestTrack| {
+            let known = self.places.get(&track.id).and_then(|place| self.tracks.get(*place));
+            known.is_some_and(|known| matches!(known.source, Source::Publisher { .. }))
+        };
+        let follows = spec.tracks.iter().any(is_held);
+        if follows {
+            publisher.wait();
+        }
         for (number, track) in (0_u8..).zip(&spec.tracks) {
             let place = self.track_place(now, track.id, track.media.codec.kind);
             if let Some(known) = self.tracks.get_mut(place) {
                 publisher.attach(now, place, track, known);
                 let source = Source::Publisher { place: spec.peer.index, number };
-                known.begin_anew(now, source, &track.media.rids);
+                if !follows {
+                    known.begin_anew(now, source, &track.media.rids);
+                }
             }
         }
         self.install(spec.peer, transport, Role::Publisher(Box::new(publisher)));
         self.schedule.add(now + super::publisher::RECEIVER_REPORT_INTERVAL, Task::ReceiverReports(spec.peer));
-        for track in &spec.tracks {
-            let place = self.places.get(&track.id).copied();
-            let Some(place) = place else { continue };
-            self.tell_of_new_publisher(place);
-            self.choose_for_all(now, place);
-            let Some(known) = self.tracks.get(place) else { continue };
-            // Before its first packet a track has one layer that we know of.
-            let watched = known.watched() & Layers::first(known.layers.len());
-            self.want_keyframes(now, place, watched);
+        if follows {
+            self.ask_successor(now, spec.peer);
+        } else {
+            spec.tracks.iter().for_each(|track| self.publisher_begins(now, track.id));
         }
         Ok(())
+    }
+
+    /// Another publisher has the track `id` from now on.
+    pub(super) fn publisher_begins(&mut self, now: Instant, id: TrackId) {
+        let Some(place) = self.places.get(&id).copied() else { return };
+        self.tell_of_new_publisher(place);
+        self.choose_for_all(now, place);
+        let Some(known) = self.tracks.get(place) else { return };
+        // Before its first packet a track has one layer that we know of.
+        let watched = known.watched() & Layers::first(known.layers.len());
+        self.want_keyframes(now, place, watched);
     }
 
     /// Adds a viewer. A track that does not enter at this shard is mirrored from where it does.
@@ -102,6 +119,8 @@ impl Plane {
         self.transports.remove(peer.index);
         match self.roles.remove(peer.index) {
             Some(Role::Publisher(publisher)) => {
+                // One that never took over may have brought tracks that nobody else has.
+                publisher.ids().for_each(|id| self.forget_if_abandoned(id));
                 for place in publisher.places() {
                     // Another may have taken the track over, or even its place, if it has ended since.
                     let track = self.tracks.get_mut(place).filter(|track| track.comes_from(peer.index));
@@ -226,6 +245,10 @@ impl Plane {
             track.subscribers.retain(|(shard, _)| *shard != from);
         }
         self.drop_if_abandoned(place);
+    }
+
+    fn forget_if_abandoned(&mut self, id: TrackId) {
+        self.places.get(&id).copied().into_iter().for_each(|place| self.drop_if_abandoned(place));
     }
 
     fn drop_if_abandoned(&mut self, place: usize) {

@@ -3,10 +3,12 @@
 mod canonicalise;
 mod feedback;
 mod pulse;
+mod successor;
 mod wall_clock;
 
 use std::time::{Duration, Instant};
 
+use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::clock::SenderClock;
@@ -27,6 +29,7 @@ use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use crate::media::twcc::ArrivalRecorder;
 use canonicalise::canonicalise;
 use pulse::Pulse;
+use successor::Waiting;
 use wall_clock::WallClock;
 
 /// How often a publisher hears how its packets arrive: libwebrtc's own interval for video.
@@ -45,6 +48,8 @@ pub(super) struct Publisher {
     ssrc: u32,
     pulse: Pulse,
     keyframe_told: bool,
+    /// Until it takes over from another: what is known of it.
+    waiting: Option<Waiting>,
     due: Due,
     nack_scheduled: bool,
     feedback_scheduled: bool,
@@ -62,6 +67,7 @@ struct Due {
 
 /// One of its tracks.
 struct PublisherTrack {
+    id: TrackId,
     /// Place of the track in the plane's table.
     place: usize,
     media: NegotiatedMedia,
@@ -115,6 +121,7 @@ impl Publisher {
             ssrc,
             pulse: Pulse::new(now),
             keyframe_told: false,
+            waiting: None,
             due: Due::default(),
             nack_scheduled: false,
             feedback_scheduled: false,
@@ -125,22 +132,25 @@ impl Publisher {
     pub(super) fn attach(&mut self, now: Instant, place: usize, ingest: &IngestTrack, track: &Track) {
         let config = ReceptionConfig::of(&ingest.media);
         let layers = 0..ingest.media.rids.len().clamp(1, LAYERS_MAX);
-        let layers = layers.map(|index| {
-            let before = track.layers.get(index).and_then(Layer::highest);
-            PublisherLayer {
-                reception: Reception::new(config, now),
-                shift: before.map_or(0, |highest| (highest & !0xFFFF) + (2 << 16)),
-                has_begun: false,
-                lost_packets: 0,
-            }
+        let layers = layers.map(|index| PublisherLayer {
+            reception: Reception::new(config, now),
+            shift: shift_above(track, index),
+            has_begun: false,
+            lost_packets: 0,
         });
         self.tracks.push(PublisherTrack {
+            id: ingest.id,
             place,
             media: ingest.media.clone(),
             layers: layers.collect(),
             keyframes_of: Layers::NONE,
             intra_requests: 0,
         });
+    }
+
+    /// Its tracks.
+    pub(super) fn ids(&self) -> impl Iterator<Item = TrackId> {
+        self.tracks.iter().map(|track| track.id)
     }
 
     /// Places of its tracks in the plane's table.
@@ -216,11 +226,20 @@ impl Publisher {
     }
 }
 
+/// What puts the indices of a publisher above those that layer `index` of `track` has had.
+fn shift_above(track: &Track, index: usize) -> u64 {
+    let before = track.layers.get(index).and_then(Layer::highest);
+    before.map_or(0, |highest| (highest & !0xFFFF) + (2 << 16))
+}
+
 impl Plane {
     /// RTP of a publisher.
     pub(super) fn receive_rtp(&mut self, now: Instant, arrival: Instant, peer: PeerKey, datagram: &mut [u8]) {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
-        if let Some(mapped) = publisher.open(arrival, datagram, &mut self.counters) {
+        let waits = publisher.waiting.is_some();
+        if let Some(mut mapped) = publisher.open(arrival, datagram, &mut self.counters)
+            && (!waits || self.lets_succeed(now, peer, &mut mapped, datagram))
+        {
             self.take_in(now, arrival, peer, &mapped, datagram);
         }
         self.schedule_feedback(now, peer, true);

@@ -18,6 +18,7 @@ mod retransmission;
 mod scalable;
 mod shards;
 mod simulcast;
+mod takeover;
 mod unanswered;
 
 use std::time::{Duration, Instant};

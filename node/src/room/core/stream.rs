@@ -62,6 +62,8 @@ pub(in crate::room) struct Holder {
     /// The shard where its media enters.
     pub shard: ShardId,
     pub tracks: Vec<StreamTrack>,
+    /// Of a connected successor: when it must have shown something.
+    pub due: Option<Instant>,
 }
 
 /// One stream, from its claim on.
@@ -77,7 +79,7 @@ pub(in crate::room) struct Stream {
     pub viewers: usize,
     /// Who publishes it; nobody while it waits for a publisher to return.
     pub holder: Option<Holder>,
-    /// Who takes it over once connected.
+    /// Who takes it over: once connected if nobody sends it, otherwise with its first keyframe.
     pub successor: Option<Holder>,
     /// Since when no media comes, because its publisher left or is silent, and when its viewers have waited long enough.
     pub paused: Option<Pause>,
@@ -119,6 +121,11 @@ impl Stream {
 
     pub fn kinds(&self) -> Vec<MediaKind> {
         self.live.tracks.iter().map(StreamTrack::kind).collect()
+    }
+
+    /// When its successor is given up, if that shows nothing until then. Not while there is nobody else.
+    pub fn successor_due(&self) -> Option<Instant> {
+        self.successor.as_ref().filter(|_| self.flows)?.due
     }
 
     /// When it ends, if nobody publishes it until then.

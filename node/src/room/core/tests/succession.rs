@@ -201,6 +201,10 @@ fn a_live_stream_is_taken_over_by_the_same_token_or_a_higher_priority() {
         assert!(it.plays(), "the first one is on air until the second is connected");
         assert_eq!(ended(&outputs(&mut it.room)), []);
         it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
+        assert!(it.plays(), "and until the second has something to show");
+        assert_eq!(ended(&outputs(&mut it.room)), []);
+        it.wait(Duration::from_secs(4));
+        it.room.handle_notice(notice(next, PeerEvent::FirstMedia, it.now));
         assert!(it.plays(), "viewers come in all the time");
         assert_eq!(closed(&outputs(&mut it.room)), [(0, EndReason::TakenOver)]);
         let told = it.room.require(it.publisher, Role::Publisher, &name("main"));
@@ -208,6 +212,33 @@ fn a_live_stream_is_taken_over_by_the_same_token_or_a_higher_priority() {
         it.leaves(it.publisher, EndReason::ClosedByPeer);
         assert!(it.plays(), "what the old one says is late");
     }
+}
+
+#[test]
+fn a_takeover_that_shows_nothing_ends_and_changes_nothing() {
+    let mut it = Broadcast::new();
+    let next = it.comes(claimant(1), tracks()).unwrap();
+    it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
+    it.wait(Duration::from_secs(14));
+    assert_eq!(closed(&outputs(&mut it.room)), []);
+    it.wait(Duration::from_secs(1));
+    let said = outputs(&mut it.room);
+    assert_eq!((closed(&said), ended(&said)), (vec![(2, EndReason::NoKeyframe)], vec![next]));
+    assert!(it.plays());
+    assert_eq!(it.room.poll_timeout(), None);
+}
+
+#[test]
+fn a_successor_of_who_left_meanwhile_has_the_time_of_any_publisher() {
+    let mut it = Broadcast::new();
+    let next = it.comes(claimant(1), tracks()).unwrap();
+    it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
+    it.leaves(it.publisher, EndReason::ClosedByPeer);
+    it.wait(Duration::from_secs(20));
+    assert_eq!(closed(&outputs(&mut it.room)), []);
+    it.room.handle_notice(notice(next, PeerEvent::FirstMedia, it.now));
+    assert!(it.plays());
+    assert_eq!(it.room.poll_timeout(), None);
 }
 
 #[test]
@@ -258,7 +289,7 @@ fn viewers_whose_codec_is_gone_come_again_and_the_others_stay() {
 fn what_comes_newly_is_worth_a_new_session() {
     let mut it = Broadcast::of(vec![track(2, CodecKind::H264, "")], media(&[(CodecKind::H264, "")]));
     let next = it.comes(claimant(1), tracks()).unwrap();
-    it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
+    it.goes_live(next);
     let said = closed(&outputs(&mut it.room));
     assert!(said.contains(&(1, EndReason::StreamChanged)), "there is sound now: {said:?}");
 }
@@ -423,5 +454,7 @@ fn one_that_is_connected_and_never_sent_holds_no_name_either() {
     room.handle_notice(notice(publisher, PeerEvent::FirstMedia, now));
     assert!(room.find(&name("main")).is_ok(), "it began after all");
     room.handle_notice(notice(next, PeerEvent::Connected, now));
+    assert_eq!(ended(&outputs(&mut room)), []);
+    room.handle_notice(notice(next, PeerEvent::FirstMedia, now));
     assert_eq!(ended(&outputs(&mut room)), [publisher], "who came meanwhile goes on with it");
 }
