@@ -1,6 +1,9 @@
 //! Whether a viewer loses so much that its sound is worth sending more than once: at once when it does, no more when it has not
 //! for a while.
 //!
+//! More of the sound is a cure for loss by chance and a poison for loss by a path that is full. So it ends where it has made the
+//! loss no smaller but larger, and where so much is lost that it cannot be chance.
+//!
 //! Inputs: what its feedback or its reports say. Output: whether that has changed.
 
 /// Loss from which sound is worth it: what listeners begin to hear, as concealment hides less (2 %).
@@ -8,6 +11,19 @@ const LOSSY_FROM: f64 = 0.02;
 
 /// Loss below which the path is calm.
 const CALM_BELOW: f64 = 0.01;
+
+/// Loss from which a path is full rather than bad (20 %).
+const FULL_FROM: f64 = 0.20;
+
+/// Loss that is more than chance makes of what it began with: twice as much, and three of a hundred.
+fn worse_than(before: f64) -> f64 {
+    (2.0 * before + 0.03).min(FULL_FROM)
+}
+
+/// Looks in a row that must say so, and how long nothing is tried then, in ms: twice as long each time.
+const WORSE_LOOKS: u32 = 2;
+const BACK_OFF_MS: u32 = 30_000;
+const BACK_OFF_MAX_MS: u32 = 480_000;
 
 /// How long it must be calm, in ms: bursts on radio links come every few seconds.
 const CALM_FOR_MS: u32 = 10_000;
@@ -19,7 +35,12 @@ const LOOK_PACKETS: u32 = 100;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct LossWatch {
-    is_lossy: bool,
+    /// The loss that it was turned on for, while it is on.
+    begun: Option<f64>,
+    /// Looks in a row by which it is worse since.
+    worse_looks: u32,
+    /// When it was turned off for that the last time, and for how long.
+    backed_off: Option<(u32, u32)>,
     /// Of feedback since the last look; `None` before the first.
     since_ms: Option<u32>,
     packets: u32,
@@ -48,17 +69,33 @@ impl LossWatch {
     }
 
     fn look(&mut self, now_ms: u32, ratio: f64) -> Option<bool> {
+        let Some(before) = self.begun else {
+            let begins = (LOSSY_FROM..FULL_FROM).contains(&ratio) && !self.is_backing_off(now_ms);
+            (self.calm_since_ms, self.worse_looks) = (None, 0);
+            self.begun = begins.then_some(ratio);
+            return begins.then_some(true);
+        };
+        self.worse_looks = if ratio >= worse_than(before) { self.worse_looks + 1 } else { 0 };
+        let is_worse = self.worse_looks >= WORSE_LOOKS;
+        if is_worse {
+            let last = self.backed_off.map_or(0, |(_, length)| length);
+            self.backed_off = Some((now_ms, (last * 2).clamp(BACK_OFF_MS, BACK_OFF_MAX_MS)));
+        }
+        let ends = is_worse || self.is_calm(now_ms, ratio);
+        self.begun = self.begun.filter(|_| !ends);
+        ends.then_some(false)
+    }
+
+    fn is_backing_off(&self, now_ms: u32) -> bool {
+        self.backed_off.is_some_and(|(since, length)| now_ms.wrapping_sub(since) < length)
+    }
+
+    fn is_calm(&mut self, now_ms: u32, ratio: f64) -> bool {
         if ratio >= CALM_BELOW {
             self.calm_since_ms = None;
+            return false;
         }
-        let lossy = if ratio >= LOSSY_FROM {
-            true
-        } else if self.is_lossy && ratio < CALM_BELOW {
-            now_ms.wrapping_sub(*self.calm_since_ms.get_or_insert(now_ms)) < CALM_FOR_MS
-        } else {
-            self.is_lossy
-        };
-        (std::mem::replace(&mut self.is_lossy, lossy) != lossy).then_some(lossy)
+        now_ms.wrapping_sub(*self.calm_since_ms.get_or_insert(now_ms)) >= CALM_FOR_MS
     }
 }
 
@@ -70,7 +107,7 @@ mod tests {
     fn two_percent_turn_it_on_and_ten_calm_seconds_off() {
         let mut watch = LossWatch::default();
         assert_eq!(watch.feedback(0, 60, 0), None);
-        assert_eq!(watch.feedback(500, 60, 50), None, "the look is not over");
+        assert_eq!(watch.feedback(500, 60, 5), None, "the look is not over");
         assert_eq!(watch.feedback(1_000, 60, 0), Some(true));
         assert_eq!(watch.feedback(2_000, 90, 9), None, "too few packets");
         assert_eq!(watch.feedback(2_100, 60, 0), None, "on already");
@@ -97,5 +134,31 @@ mod tests {
         let mut watch = LossWatch::default();
         assert_eq!(watch.feedback(0, 1, 0), None);
         assert_eq!(watch.report(100, 0.5), None);
+    }
+
+    #[test]
+    fn a_path_that_is_full_is_not_made_fuller() {
+        let mut watch = LossWatch::default();
+        for second in 0..10 {
+            assert_eq!(watch.report(second * 1_000, 0.3), None, "as many are lost as a full path loses");
+        }
+        // A burst turns it on, three times the sound is more than fits, and so nothing would ever turn it off.
+        let (mut on, mut changes) = (false, 0);
+        for second in 10..610 {
+            let loss = if on { 0.15 } else if second % 100 == 10 { 0.05 } else { 0.0 };
+            if let Some(change) = watch.report(second * 1_000, loss) {
+                (on, changes) = (change, changes + 1);
+            }
+        }
+        assert!(!on && changes == 6, "{changes} changes: on for two looks, and seldom");
+    }
+
+    #[test]
+    fn chance_does_not_turn_it_off() {
+        let mut watch = LossWatch::default();
+        assert_eq!(watch.report(0, 0.05), Some(true));
+        for (second, loss) in (1..).zip([0.03, 0.09, 0.05, 0.15, 0.02, 0.07, 0.14, 0.1]) {
+            assert_eq!(watch.report(second * 1_000, loss), None, "{loss}");
+        }
     }
 }

@@ -166,10 +166,7 @@ impl Estimator {
         }
         let limit_before = self.loss.limit_bps();
         if let Some(bps) = self.control.bps() {
-            self.loss.update(now, bps, delivered_bps, queue_micros);
-        }
-        if let Some(bps) = self.loss.take_restored().filter(|_| !decreased) {
-            self.control.raise(now, bps);
+            self.loss.update(now, bps, delivered_bps);
         }
         let limit = self.loss.limit_bps();
         let lost_more = limit.is_some_and(|limit| limit_before.is_none_or(|before| limit < before));

@@ -1,5 +1,4 @@
-//! What loss means for the rate: little is the radio's, much is a queue that is full (draft-ietf-rmcat-gcc-02 §6), unless
-//! nothing else says so: where there is no queue and just as much is lost when less is sent, the radio loses much.
+//! What loss means for the rate: little is the radio's, much is a queue that is full (draft-ietf-rmcat-gcc-02 §6).
 
 use super::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS};
 
@@ -26,24 +25,6 @@ const LOOK_MAX_MICROS: i64 = 2_000_000;
 /// Loss never takes more than this from what arrives: a policer drops what is too much and delivers the rest in time.
 const KEPT_OF_DELIVERED: f64 = 0.85;
 
-/// A queue up to which loss may have another cause, in µs: below it, the delay says nothing of overuse either.
-const QUEUE_NONE_MICROS: i64 = 25_000;
-
-/// Growth per second while some is lost and there is no queue. A policer that makes none is found again in this way, so
-/// it is slow.
-const GROWTH_LOSSY_PER_SECOND: f64 = 1.02;
-
-/// How much less must be lost after a decrease, were the decrease to help, for a look to tell the one from the other: three
-/// times what 100 packets differ by at a fifth of loss.
-const TRIAL_DIFFERENCE: f64 = 0.12;
-
-/// How fast the loss that is held for the radio's follows what is lost, by look, and the most that is held for it.
-const INHERENT_WEIGHT: f64 = 0.1;
-const INHERENT_MAX: f64 = 0.3;
-
-/// Standard deviations that chance alone is granted, of a look at few packets.
-const CHANCE: f64 = 3.0;
-
 /// A limit this far above the estimate limits nothing.
 const FORGOTTEN_AT: f64 = 2.0;
 
@@ -55,29 +36,6 @@ pub(super) struct LossControl {
     packets: u32,
     ratio: f64,
     limit_bps: Option<f64>,
-    /// The longest since the look began.
-    queue_micros: i64,
-    /// Share that is lost whatever is sent.
-    inherent: f64,
-    trial: Option<Trial>,
-    restored: Option<f64>,
-}
-
-/// The first of some decreases for loss without a queue.
-#[derive(Debug, Clone, Copy)]
-struct Trial {
-    ratio: f64,
-    bps: f64,
-}
-
-impl Trial {
-    /// Whether at `bps` as much is lost as before the decrease. `None` if that cannot be told yet.
-    fn was_useless(self, bps: f64, ratio: f64) -> Option<bool> {
-        // What a path that carries so much and no more would lose of what is sent now.
-        let expected = (1.0 - (1.0 - self.ratio) * self.bps / bps.max(1.0)).max(0.0);
-        let told = self.ratio - expected >= TRIAL_DIFFERENCE.min(self.ratio);
-        told.then_some(ratio > (self.ratio + expected) / 2.0)
-    }
 }
 
 impl LossControl {
@@ -98,66 +56,25 @@ impl LossControl {
     }
 
     /// Looks, if it is time. `bps`: the estimate so far.
-    pub(super) fn update(&mut self, now: i64, bps: f64, delivered_bps: Option<f64>, queue_micros: i64) {
-        self.queue_micros = self.queue_micros.max(queue_micros);
+    pub(super) fn update(&mut self, now: i64, bps: f64, delivered_bps: Option<f64>) {
         let since = *self.since.get_or_insert(now);
         let passed = now - since;
         let enough = self.packets >= LOOK_PACKETS || passed >= LOOK_MAX_MICROS;
         let ratio = (f64::from(self.lost) / f64::from(self.packets.max(1))).clamp(0.0, 1.0);
-        let least = if ratio > LOSS_EXTREME + self.inherent { LOOK_SHORT_MICROS } else { LOOK_MICROS };
+        let least = if ratio > LOSS_EXTREME { LOOK_SHORT_MICROS } else { LOOK_MICROS };
         if passed < least || !enough || self.packets == 0 {
             return;
         }
-        let packets = self.packets;
         self.ratio = ratio;
         (self.since, self.lost, self.packets) = (Some(now), 0, 0);
-        let queued = std::mem::take(&mut self.queue_micros) > QUEUE_NONE_MICROS;
-        if ratio > self.inherent + self.margin(packets) {
-            self.decrease(bps, delivered_bps, queued);
-        } else {
-            if self.inherent > 0.0 {
-                self.inherent += INHERENT_WEIGHT * (ratio.min(INHERENT_MAX) - self.inherent);
-                // Less than that nobody asks about.
-                self.inherent = if self.inherent < LOSS_LOW { 0.0 } else { self.inherent };
-            }
-            let growth = match ratio {
-                ratio if ratio < LOSS_LOW => GROWTH_PER_SECOND,
-                _ if queued => return,
-                // What is lost is accounted for.
-                _ if self.inherent > 0.0 => GROWTH_PER_SECOND,
-                _ => GROWTH_LOSSY_PER_SECOND,
-            };
-            let grown = self.limit_bps.map(|limit| limit * growth.powf(passed as f64 / 1e6));
+        if self.ratio > LOSS_HIGH {
+            let floor = delivered_bps.map_or(ESTIMATE_MIN_BPS, |bps| bps * KEPT_OF_DELIVERED);
+            let base = self.limit_bps.map_or(bps, |limit| limit.min(bps));
+            self.limit_bps = Some((base * (1.0 - 0.5 * self.ratio)).max(floor).max(ESTIMATE_MIN_BPS));
+        } else if self.ratio < LOSS_LOW {
+            let grown = self.limit_bps.map(|limit| limit * GROWTH_PER_SECOND.powf(passed as f64 / 1e6));
             self.limit_bps = grown.filter(|limit| *limit < (bps * FORGOTTEN_AT).min(ESTIMATE_MAX_BPS));
         }
-    }
-
-    /// How much more than what is lost anyway is too much, in a look at so many packets.
-    fn margin(&self, packets: u32) -> f64 {
-        let variance = self.inherent * (1.0 - self.inherent) / f64::from(packets.max(1));
-        LOSS_HIGH.max(CHANCE * variance.sqrt())
-    }
-
-    /// A decrease turned out to be useless: what may be sent again.
-    pub(super) fn take_restored(&mut self) -> Option<f64> {
-        self.restored.take()
-    }
-
-    fn decrease(&mut self, bps: f64, delivered_bps: Option<f64>, queued: bool) {
-        let floor = delivered_bps.map_or(ESTIMATE_MIN_BPS, |bps| bps * KEPT_OF_DELIVERED);
-        let base = self.limit_bps.map_or(bps, |limit| limit.min(bps));
-        let known = self.trial.filter(|_| !queued);
-        match known.and_then(|trial| Some((trial, trial.was_useless(base, self.ratio)?))) {
-            Some((trial, true)) => {
-                self.inherent = self.ratio.min(trial.ratio).min(INHERENT_MAX);
-                (self.trial, self.limit_bps, self.restored) = (None, Some(trial.bps), Some(trial.bps));
-                return;
-            }
-            Some((_, false)) => self.trial = None,
-            None if queued => (self.trial, self.inherent) = (None, 0.0),
-            None => self.trial = known.or(Some(Trial { ratio: self.ratio, bps: base })),
-        }
-        self.limit_bps = Some((base * (1.0 - 0.5 * self.ratio)).max(floor).max(ESTIMATE_MIN_BPS));
     }
 
     /// More than the limit was shown to arrive.
@@ -178,7 +95,7 @@ mod tests {
             let now = loss.since.unwrap_or(0) + 600_000;
             loss.since.get_or_insert(0);
             loss.add(packets, lost);
-            loss.update(now, 1e6, Some(5e5), 30_000);
+            loss.update(now, 1e6, Some(5e5));
             loss.limit_bps()
         };
         assert_eq!(look(100, 5), None);
@@ -193,12 +110,12 @@ mod tests {
     #[test]
     fn extreme_loss_is_seen_at_once() {
         let mut loss = LossControl::default();
-        loss.update(0, 2e6, Some(4e5), 0);
+        loss.update(0, 2e6, Some(4e5));
         loss.add(60, 12);
-        loss.update(250_000, 2e6, Some(4e5), 0);
+        loss.update(250_000, 2e6, Some(4e5));
         assert_eq!(loss.limit_bps(), None, "a fifth is looked at for longer");
         loss.add(20, 20);
-        loss.update(260_000, 2e6, Some(4e5), 0);
+        loss.update(260_000, 2e6, Some(4e5));
         assert!((loss.limit_bps().unwrap() - 1.6e6).abs() < 1.0);
     }
 }
