@@ -9,6 +9,9 @@ import type { Endpoint } from '../session/endpoint.ts';
 /** Addresses of WHEP endpoints as our server has them: what is before, the room, the stream. */
 const ENDPOINT = /^(.*)\/whep\/([^/?#]+)(?:\/([^/?#]+))?$/;
 
+/** How long an answer is waited for, where an offer could tell as well. */
+const PATIENCE_MS = 5_000;
+
 /** For one player. */
 export class OnAir {
   /** Servers of others have no such list of rooms, and are not asked again. */
@@ -21,7 +24,12 @@ export class OnAir {
     const headers = new Headers({ Accept: 'application/json' });
     if (token !== undefined) headers.set('Authorization', `Bearer ${token}`);
     try {
-      const response = await fetch(`${server}/v1/rooms/${room}`, { headers, cache: 'no-store', signal });
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+      const response = await fetch(`${server}/v1/rooms/${room}`, {
+        headers,
+        cache: 'no-store',
+        signal: patience,
+      });
       // Of everything else that may be wrong, the answer to an offer says more.
       if (response.status !== 200) {
         this.#answers = response.status !== 404;

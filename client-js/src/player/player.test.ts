@@ -124,6 +124,21 @@ test('who waits for a stream offers nothing until it is live, and then at once',
   player.stop();
 });
 
+test('an answer that is long on its way does not hold the first offer up', async () => {
+  const server = new FakeServer().on('POST', created('1')).on('DELETE', () => new Response());
+  const slow = ((url: string, init: RequestInit) =>
+    init.method === undefined ? new Promise(() => {}) : server.fetch(url, init)) as typeof fetch;
+  const player = new Player({
+    url: 'https://host/whep/room',
+    fetch: slow,
+    createConnection: () => new FlowingConnection() as unknown as RTCPeerConnection,
+  });
+  player.start();
+  await vi.advanceTimersByTimeAsync(100);
+  expect(server.of('POST').length).toBe(1);
+  player.stop();
+});
+
 const EXTENSIONS =
   '</s/sse>; rel="urn:ietf:params:whep:ext:core:server-sent-events", </s/layer>; rel="urn:ietf:params:whep:ext:core:layer"';
 

@@ -72,6 +72,12 @@ export interface PlayerEvents {
   failure: { readonly failure: SessionFailure; readonly retryMs: number | null };
 }
 
+/**
+ * A first offer waits so long for the answer whether the stream is live: as long as over a short path, and no longer than nobody
+ * notices. Over a long one it goes out first, and may be refused once.
+ */
+const FIRST_ANSWER_MS = 50;
+
 /** How often, and how long apart, a player tries to move when the server asks it to, before it lets things happen. */
 const MOVE_TRIES = 6;
 const MOVE_RETRY_MS = 400;
@@ -144,6 +150,10 @@ export class Player extends Emitter<PlayerEvents> {
    * Whether a person hears it, or sees it in a window of its own, while the page is hidden. One that nobody notices does not hear
    * from its server then, and follows a move only after a break. `true` unless the page knows better.
    */
+  get noticed(): boolean {
+    return this.#noticed;
+  }
+
   set noticed(noticed: boolean) {
     this.#noticed = noticed;
     if (this.#events !== null) this.#events.noticed = noticed;
@@ -185,14 +195,15 @@ export class Player extends Emitter<PlayerEvents> {
 
   async #attempt(signal: AbortSignal): Promise<WhipWhepSession> {
     this.#waitingSinceMs ??= performance.now();
-    // The question is on its way while the browser makes its offer, so that it delays nobody who finds the stream live.
+    // The question is on its way while the browser makes its offer, so that it hardly delays who finds the stream live.
     const answer = this.#onAir.ask(this.#endpoint(), signal);
-    const admitted = async () => {
-      if ((await answer) === false)
+    const admitted = async (told: Promise<boolean | null>) => {
+      if ((await told) === false)
         throw new SessionFailure('not-live', 'nobody publishes there at the moment');
     };
-    if (this.#keeper.state === 'waiting') await admitted();
-    return this.#open(signal, admitted);
+    if (this.#keeper.state === 'waiting') await admitted(answer);
+    const patience = () => new Promise<null>((resolve) => setTimeout(() => resolve(null), FIRST_ANSWER_MS));
+    return this.#open(signal, () => admitted(Promise.race([answer, patience()])));
   }
 
   #endpoint(): Endpoint {
