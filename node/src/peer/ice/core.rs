@@ -29,6 +29,9 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// nothing, and above the 250 ms at most between two RTCP reports of a client that receives video.
 const UNHEARD_AFTER: Duration = Duration::from_millis(500);
 
+/// How long a session is asked before a nomination moves it, once one has moved it to where the client was not.
+const DOUBT: Duration = Duration::from_secs(60);
+
 /// What checks must be signed with.
 struct Generation {
     /// Ours.
@@ -66,8 +69,8 @@ pub struct IceLite {
     paths: Vec<KnownPath>,
     selected: Option<Path>,
     intended: Option<Move>,
-    /// Whether the session was moved to where the client was not: from then on it is asked before it moves.
-    doubted: bool,
+    /// When the session was moved to where the client was not: for some time it is asked before a nomination moves it.
+    doubted: Option<Instant>,
     last_check: Option<Instant>,
 }
 
@@ -80,7 +83,7 @@ impl IceLite {
             paths: Vec::new(),
             selected: None,
             intended: None,
-            doubted: false,
+            doubted: None,
             last_check: None,
         }
     }
@@ -139,6 +142,7 @@ impl IceLite {
     /// DTLS is done on the path in use: who finished the handshake has read our part of it there.
     pub fn prove_selected(&mut self) {
         let selected = self.selected;
+        self.intended.take_if(|intended| Some(intended.to) == selected);
         self.paths.iter_mut().filter(|known| Some(known.path) == selected).for_each(KnownPath::prove);
     }
 
@@ -158,8 +162,12 @@ impl IceLite {
         }
         if self.selected != Some(to) {
             self.give_up(to);
-        } else if self.paths.iter().any(|known| known.path == from && known.heard > since) {
-            self.go_back(from, outputs);
+        } else if self
+            .paths
+            .iter()
+            .any(|known| known.path == from && known.nominated && known.checked > since)
+        {
+            self.go_back(now, from, outputs);
         }
     }
 
@@ -169,12 +177,12 @@ impl IceLite {
         self.paths.iter_mut().filter(|known| known.path == to).for_each(|known| known.nominated = false);
     }
 
-    /// The client is at `from` still, so whoever is where the session went is not the client.
-    fn go_back(&mut self, from: Path, outputs: &mut VecDeque<PeerOutput>) {
+    /// The client is at `from` still and wants to be, so whoever is where the session went is not the client.
+    fn go_back(&mut self, now: Instant, from: Path, outputs: &mut VecDeque<PeerOutput>) {
         if let Some(to) = self.selected {
             self.give_up(to);
         }
-        self.doubted = true;
+        self.doubted = Some(now);
         self.select(from, outputs);
     }
 
@@ -186,7 +194,9 @@ impl IceLite {
         if from == to {
             return self.select(to, outputs);
         }
-        if !self.doubted {
+        let doubted = self.doubted.is_some_and(|at| now.saturating_duration_since(at) < DOUBT);
+        // Nobody needs to be asked whether to leave a path where there is nobody.
+        if !doubted || self.is_silent(now, selected) {
             self.select(to, outputs);
         }
         self.intended = Some(Move::new(to, from, now));
@@ -274,7 +284,7 @@ impl IceLite {
         };
         let proved = self.paths.iter().any(|known| known.path == path && known.proved);
         match self.selected {
-            _ if self.has_failed(path) => self.go_back(path, outputs),
+            _ if nominates && self.has_failed(path) => self.go_back(now, path, outputs),
             Some(selected) if moves && !proved => self.try_path(now, path, selected, outputs),
             _ if moves => self.select(path, outputs),
             _ => {}

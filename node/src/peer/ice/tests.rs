@@ -309,6 +309,30 @@ fn a_client_that_answers_no_questions_is_where_its_checks_come_from() {
 }
 
 #[test]
+fn a_client_that_answers_no_questions_may_look_after_its_other_paths() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    for _ in 0..8 {
+        session.checks(udp(1), false);
+        session.checks(udp(2), false);
+        session.idle(Duration::from_secs(1));
+    }
+    assert_eq!(session.core.selected_path(), Some(udp(2)), "it has nominated that one");
+}
+
+#[test]
+fn nobody_is_asked_whether_to_leave_a_path_where_nobody_is() {
+    let mut session = with_a_forger();
+    session.checks(udp(2), true);
+    session.idle(Duration::from_millis(1_500));
+    session.checks(udp(1), true);
+    assert_eq!(session.core.selected_path(), Some(udp(1)));
+    session.idle(Duration::from_secs(4));
+    session.checks(udp(3), true);
+    assert_eq!(session.core.selected_path(), Some(udp(3)));
+}
+
+#[test]
 fn a_question_that_was_lost_is_asked_again() {
     let mut session = with_a_forger();
     session.checks(udp(2), true);
