@@ -298,11 +298,27 @@ fn one_address_cannot_hold_all_connections() {
     let node = Node::start_with(&limits);
     let mut held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&node.http).unwrap()).collect();
     node.metrics_with("aforo_http_connections 3");
-    let mut refused = TcpStream::connect(&node.http).unwrap();
-    refused.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Nothing, or a reset if the client has written already.
-    assert_eq!(refused.read(&mut [0; 1]).unwrap_or_default(), 0, "one too many is closed at once");
-    node.metrics_with("aforo_http_connections_total{result=\"refused\"} 1");
+    let request = format!(
+        "POST /whip/a HTTP/1.1\r\nhost: a\r\ncontent-type: application/sdp\r\ncontent-length: {}\r\n\r\n{OFFER}",
+        OFFER.len()
+    );
+    for _ in 0..20 {
+        let mut refused = TcpStream::connect(&node.http).unwrap();
+        refused.set_read_timeout(Some(PATIENCE)).unwrap();
+        // What is written is read by nobody, or for nothing: it must not make a session that nobody knows of.
+        let _broken = refused.write_all(request.as_bytes());
+        let end = refused.read(&mut [0; 1]);
+        let reset = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(
+            matches!(&end, Ok(0)) || end.as_ref().is_err_and(reset),
+            "one too many is closed at once: {end:?}"
+        );
+    }
+    let metrics = node.metrics_with("aforo_http_connections_total{result=\"refused\"} 20");
+    assert!(
+        !metrics.contains("aforo_session_attempts_total{role=\"publisher\",protocol=\"whip\",result=\"ok\"}")
+    );
+    assert!(metrics.contains("aforo_streams 0"), "{metrics}");
     drop(held.pop());
     node.metrics_with("aforo_http_connections 2");
     assert!(get(&node.http, "/v1/rooms").0.contains("200"), "whoever leaves makes room");

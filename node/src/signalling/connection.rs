@@ -18,6 +18,9 @@ use socket2::SockRef;
 use super::rate_limit::subject;
 use crate::config::Config;
 
+/// How a connection ends that its address had no place for.
+const REFUSED: &str = "refused";
+
 /// All open connections.
 pub struct Connections {
     /// Of one address; without, each may have all.
@@ -58,7 +61,7 @@ impl Connections {
             // If that fails, the client has closed it already.
             let _ = SockRef::from(stream).shutdown(Shutdown::Both);
         }
-        let outcome = Cell::new(if admitted { "unserved" } else { "refused" });
+        let outcome = Cell::new(if admitted { "unserved" } else { REFUSED });
         known.insert(Connection { outcome, counted: counted.filter(|_| admitted), all: Arc::clone(self) });
     }
 
@@ -98,11 +101,15 @@ impl Drop for Connection {
     }
 }
 
-/// A request came over its connection that could be read.
-pub fn serves(request: &ServiceRequest) {
-    if let Some(connection) = request.request().conn_data::<Connection>() {
+/// A request came over its connection that could be read. Returns whether it may be served: what a client sent before its
+/// connection was closed is still read, but nobody would hear the answer.
+pub fn serves(request: &ServiceRequest) -> bool {
+    let Some(connection) = request.request().conn_data::<Connection>() else { return true };
+    let admitted = connection.outcome.get() != REFUSED;
+    if admitted {
         connection.outcome.set("served");
     }
+    admitted
 }
 
 /// The TCP connection below HTTP or HTTPS.

@@ -35,13 +35,14 @@ pub async fn public(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    connection::serves(&request);
+    let has_place = connection::serves(&request);
     let Some(app) = request.app_data::<Data<App>>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let mut response = match admitted(&app, &request) {
+    let admitted = if has_place { admitted(&app, &request) } else { Err(Problem::Connections) };
+    let mut response = match admitted {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
