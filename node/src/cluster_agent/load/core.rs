@@ -17,6 +17,12 @@ const READINGS_TO_SETTLE: usize = 2;
 const VIEWER_PACKETS_PER_SECOND: f64 = 300.0;
 const VIEWER_BITS_PER_SECOND: f64 = 2_500_000.0;
 
+/// By how much what a viewer is sent may seem to fall in a reading: a stream that pauses is soon there again.
+const FALL_PER_READING: f64 = 0.3;
+
+/// The least that a viewer counts as, as a share of the first guess.
+const LEAST_SHARE: f64 = 0.02;
+
 /// What was read at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reading {
@@ -115,12 +121,20 @@ pub(super) struct LoadCore {
     at: Instant,
     /// How many viewers there were at each of the last readings, the oldest first.
     viewers: VecDeque<u32>,
+    /// Packets and bits a second of one viewer.
+    each: (f64, f64),
 }
 
 impl LoadCore {
     /// An idle node with these limits.
     pub fn new(limits: Limits, now: Instant) -> Self {
-        Self { limits, shards: Vec::new(), at: now, viewers: VecDeque::new() }
+        Self {
+            limits,
+            shards: Vec::new(),
+            at: now,
+            viewers: VecDeque::new(),
+            each: (VIEWER_PACKETS_PER_SECOND, VIEWER_BITS_PER_SECOND),
+        }
     }
 
     /// Takes a reading.
@@ -160,14 +174,21 @@ impl LoadCore {
             self.viewers.pop_front();
         }
         let newest = |of: fn(&Shard) -> f64| self.shards.iter().map(of).sum::<f64>();
-        let room = |usage: &Usage, newest: f64, guess: f64| {
+        let room = |usage: &Usage, newest: f64, guess: f64, each: &mut f64| {
             let Some(limit) = usage.limit else { return u32::MAX };
-            let each = if settled == 0 { guess } else { (newest / f64::from(settled)).max(1.0) };
+            // What was sent in the last second went to more than were there two readings ago, and to fewer than are now.
+            let least = (newest / f64::from(viewers)).max(*each * (1.0 - FALL_PER_READING));
+            let most = (newest / f64::from(settled)).max(least);
+            if viewers > 0 && newest > 0.0 {
+                *each = each.clamp(least, most).max(guess * LEAST_SHARE);
+            }
+            let each = *each;
             let used = usage.used.max(newest).max(each * f64::from(viewers));
             ((limit - used) / each).max(0.0).ceil() as u32
         };
-        let packets = room(packets, newest(|shard| shard.newest.0), VIEWER_PACKETS_PER_SECOND);
-        packets.min(room(bits, newest(|shard| shard.newest.1), VIEWER_BITS_PER_SECOND))
+        let (packets_sent, bits_sent) = (newest(|shard| shard.newest.0), newest(|shard| shard.newest.1));
+        let for_packets = room(packets, packets_sent, VIEWER_PACKETS_PER_SECOND, &mut self.each.0);
+        for_packets.min(room(bits, bits_sent, VIEWER_BITS_PER_SECOND, &mut self.each.1))
     }
 }
 
@@ -255,10 +276,10 @@ mod tests {
 
     /// How many of a crowd come in, at `joins` a second on a node that may send `limit` bit/s, if each is sent `each` from the
     /// second after its join on; and how many viewers it has room for in the end.
-    fn crowd(limit: f64, each: f64, joins: u32) -> (u32, u32) {
+    fn crowd(first: u32, limit: f64, each: f64, joins: u32) -> (u32, u32) {
         let mut node = Node::new();
         node.core.limits = Limits { bits_per_second: limit as u64, ..Limits::default() };
-        let (mut inside, mut before, mut sent_bytes) = (0_u32, 0_u32, 0.0);
+        let (mut inside, mut before, mut sent_bytes) = (first, first, 0.0);
         let mut room = u32::MAX;
         for second in 0..60 {
             node.now += Duration::from_secs(1);
@@ -268,6 +289,11 @@ mod tests {
             let reading = Reading { shards: vec![Some(load)], sessions: inside + 1, viewers: inside };
             room = node.core.handle(node.now, &reading).room_for_viewers;
             if second >= 5 {
+                let used = f64::from(inside + joins) * each;
+                assert!(
+                    room >= joins || used > limit * 0.6 || each < 2e6,
+                    "{room} for {joins} at {used} of {limit}"
+                );
                 inside += joins.min(room);
             }
         }
@@ -277,9 +303,9 @@ mod tests {
     #[test]
     fn a_crowd_is_let_in_as_far_as_what_it_will_be_sent_fits() {
         // Bitrates around what is guessed while nobody is there, slow crowds and fast ones.
-        for (limit, each) in [(1e9, 2.5e6), (2e8, 2.5e6), (1e9, 6e5), (1e9, 4e6)] {
-            for joins in [5, 100, 500, 5_000] {
-                let (inside, room) = crowd(limit, each, joins);
+        for (limit, each) in [(1e10, 2.5e6), (1e9, 2.5e6), (2e8, 2.5e6), (1e9, 6e5), (1e9, 4e6)] {
+            for (first, joins) in [(0, 5), (1, 20), (0, 100), (1, 100), (10, 300), (0, 500), (0, 5_000)] {
+                let (inside, room) = crowd(first, limit, each, joins);
                 let share = f64::from(inside) * each / limit;
                 let most = (each / VIEWER_BITS_PER_SECOND).max(1.0) + 0.02;
                 let least = (f64::from(joins) * 50.0 * each / limit).min(1.0) - 0.02;
@@ -287,7 +313,7 @@ mod tests {
                 assert!(share < 0.98 || room == 0, "{limit} {each} {joins}: {room}");
             }
         }
-        assert_eq!(crowd(0.0, 2.5e6, 500).1, u32::MAX, "without a limit");
+        assert_eq!(crowd(0, 0.0, 2.5e6, 500).1, u32::MAX, "without a limit");
     }
 
     #[test]
