@@ -183,7 +183,8 @@ pub struct Limits {
     #[garde(range(min = 1))]
     pub request_burst: u32,
     /// Connections to the public listener that one address may have open (an IPv6 network of 64 bits counts as one); more
-    /// are closed at once. Some hundred people behind one address fit. 0 means no limit, and so does `http.trust_forwarded`.
+    /// are closed at once. Some hundred people behind one address fit; a balancer that hides its clients' addresses does not.
+    /// 0 means no limit, and so does `http.trust_forwarded`.
     #[garde(skip)]
     pub connections_per_address: u32,
     /// Whether loopback addresses are free of these limits, as load tests on the same machine need.

@@ -147,6 +147,9 @@ enum Document {
 }
 
 fn document(text: &str) -> Result<Document, KeyError> {
+    if text.trim().is_empty() {
+        return Err(KeyError::NoKey);
+    }
     let value: Value = serde_json::from_str(text)
         .map_err(|error| KeyError::NotJson { line: error.line(), column: error.column() })?;
     match value {

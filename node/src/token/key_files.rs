@@ -1,11 +1,12 @@
 //! The files of `auth.key_files`, each read by itself: what is wrong with one takes no key of another away, nor keeps one.
 //!
 //! While the node runs, a file that cannot be understood leaves its own old keys in use, since somebody is writing it or
-//! has made a mistake. A file that is gone or says that it has no key takes its keys back: whoever removes a key that has
-//! leaked must not need a restart for it.
+//! has made a mistake. A file that is gone, is empty or says that it has no key, and is so a second later, takes its keys back:
+//! whoever removes a key that has leaked must not need a restart for it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -51,6 +52,9 @@ impl KeyFileError {
     }
 }
 
+/// How long a file may be gone or empty while it is replaced.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
+
 /// One file, and the keys that it had when it was good the last time.
 struct KeyFile {
     path: PathBuf,
@@ -76,8 +80,12 @@ impl KeyFiles {
         self.0.iter().flat_map(|file| &file.keys).cloned().collect()
     }
 
-    /// Reads the files again. Returns whether all of them are good.
+    /// Reads the files again, on a thread that may wait. Returns whether all of them are good.
     pub fn reload(&mut self) -> bool {
+        let taken_back = |file: &KeyFile| read(&file.path).is_err_and(|error| error.takes_back());
+        if self.0.iter().any(taken_back) {
+            std::thread::sleep(REPLACED_WITHIN);
+        }
         let bad = self.0.iter_mut().filter_map(|file| (!file.reload()).then_some(())).count();
         let good = bad == 0;
         info!(keys = self.keys().len(), good, "keys of access tokens read again");

@@ -363,7 +363,9 @@ fn a_file_that_is_emptied_or_gone_takes_its_keys_back_whatever_the_others_are() 
         tokens.clone().map(|token| set.verify(&token, NOW).is_ok())
     };
     assert_eq!(good(&files), [true, true, false]);
-    for taken_back in ["{\"keys\":[]}".to_owned(), json!({ "keys": [{ "kty": "RSA" }] }).to_string()] {
+    for taken_back in
+        [String::new(), "{\"keys\":[]}".to_owned(), json!({ "keys": [{ "kty": "RSA" }] }).to_string()]
+    {
         folder.write("first", &taken_back);
         assert!(!files.reload());
         assert_eq!(good(&files), [false, true, false], "{taken_back}");
