@@ -1,6 +1,6 @@
 //! What the plane is asked to carry, and what it has to say about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
 
@@ -64,7 +64,12 @@ pub enum PlaneEvent {
     /// The first packet of this peer was opened (publisher), or the first was sealed for it (viewer).
     FirstMedia(PeerKey),
     /// This publisher is connected, and no media has come from it for as long as it may be silent.
-    MediaPaused(PeerKey),
+    MediaPaused {
+        /// Which one.
+        peer: PeerKey,
+        /// When its last media came, or it was connected.
+        since: Instant,
+    },
     /// Media comes again from this publisher.
     MediaResumed(PeerKey),
     /// The first keyframe came from this peer, or was sealed for it.

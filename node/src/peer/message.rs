@@ -183,7 +183,10 @@ pub enum PeerEvent {
     /// The first keyframe came (publisher) or was sealed for it (viewer).
     FirstKeyframe,
     /// The publisher is connected and sends no media any more, or none yet.
-    MediaPaused,
+    MediaPaused {
+        /// When its last media came, or it was connected.
+        since: Instant,
+    },
     /// Media comes from it again.
     MediaResumed,
     /// The connection is over; nothing follows.

@@ -177,7 +177,7 @@ impl RoomCore {
                 self.end(at, id, reason, false);
                 return;
             }
-            PeerEvent::MediaPaused => return self.publisher_silent(at, id),
+            PeerEvent::MediaPaused { since } => return self.publisher_silent(since, id),
             PeerEvent::MediaResumed => return self.publisher_heard(at, id),
             PeerEvent::PathFound
             | PeerEvent::Connected

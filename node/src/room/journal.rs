@@ -159,8 +159,9 @@ fn stage(event: PeerEvent) -> Option<&'static str> {
         PeerEvent::Connected => Some("dtls"),
         PeerEvent::FirstMedia => Some("first_rtp"),
         PeerEvent::FirstKeyframe => Some("first_keyframe"),
-        PeerEvent::Added { .. } | PeerEvent::MediaPaused | PeerEvent::MediaResumed | PeerEvent::Ended(_) => {
-            None
-        }
+        PeerEvent::Added { .. }
+        | PeerEvent::MediaPaused { .. }
+        | PeerEvent::MediaResumed
+        | PeerEvent::Ended(_) => None,
     }
 }

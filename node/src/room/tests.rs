@@ -284,7 +284,7 @@ fn a_stream_whose_publisher_fell_silent_is_paused_and_open_to_others() {
             (reports[0].live, stream.live, stream.paused)
         };
         assert_eq!(report().await, (true, true, false));
-        rig.last_peer_says(PeerEvent::MediaPaused).await;
+        rig.last_peer_says(PeerEvent::MediaPaused { since: std::time::Instant::now() }).await;
         assert_eq!(report().await, (false, false, true));
         let found = || rig.directory.find(&room(), &StreamName::default());
         assert!(matches!(found(), Err(RoomError::NotLive)), "viewers are told to wait");

@@ -273,7 +273,7 @@ impl ShardCore {
         while let Some(event) = self.plane.poll_event() {
             let (peer, event) = match event {
                 PlaneEvent::FirstMedia(peer) => (peer, PeerEvent::FirstMedia),
-                PlaneEvent::MediaPaused(peer) => (peer, PeerEvent::MediaPaused),
+                PlaneEvent::MediaPaused { peer, since } => (peer, PeerEvent::MediaPaused { since }),
                 PlaneEvent::MediaResumed(peer) => (peer, PeerEvent::MediaResumed),
                 PlaneEvent::FirstKeyframe(peer) => (peer, PeerEvent::FirstKeyframe),
                 PlaneEvent::LayerPlayed { switch, .. } => {

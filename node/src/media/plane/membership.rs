@@ -19,7 +19,7 @@ use crate::media::leg::Leg;
 use crate::media::loss_watch::LossWatch;
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::selection::{LayerWish, Pick, Selection};
-use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack, Layers, ShardMessage};
+use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use crate::media::template::LegClass;
 
@@ -31,8 +31,8 @@ const PEER_TRACKS_MAX: usize = 2;
 
 impl Plane {
     /// Adds a publisher. Viewers of its tracks may be here already, and another publisher too: once the one that was added has
-    /// a picture to show, its packets count and the other's do not, and [`FirstMedia`](crate::media::spec::PlaneEvent::FirstMedia) says so. Who may do that
-    /// is the room's business.
+    /// a picture to show, or at once if the other is silent, its packets count and the other's do not, and
+    /// [`FirstMedia`](crate::media::spec::PlaneEvent::FirstMedia) says so. Who may do that is the room's business.
     pub fn add_ingest(&mut self, now: Instant, spec: IngestSpec) -> Result<(), PlaneError> {
         self.check_place(spec.peer, spec.tracks.len())?;
         for track in &spec.tracks {
@@ -43,11 +43,7 @@ impl Plane {
         }
         let transport = self.transport(spec.peer, spec.path, &spec.keys)?;
         let mut publisher = Publisher::new(now, &spec, self.random.random())?;
-        let is_held = |track: &IngestTrack| {
-            let known = self.places.get(&track.id).and_then(|place| self.tracks.get(*place));
-            known.is_some_and(|known| matches!(known.source, Source::Publisher { .. }))
-        };
-        let follows = spec.tracks.iter().any(is_held);
+        let follows = self.are_on_air(spec.tracks.iter().map(|track| track.id));
         if follows {
             publisher.wait();
         }

@@ -174,12 +174,12 @@ impl RoomCore {
         }
     }
 
-    /// A publisher is connected and sends nothing: whoever may publish can go on with its stream, as if it had left. As
+    /// A publisher is connected and has sent nothing since then: whoever may publish can go on with its stream, as if it had left. As
     /// long as nobody does, it is the publisher's.
-    pub(super) fn publisher_silent(&mut self, now: Instant, session: SessionId) {
+    pub(super) fn publisher_silent(&mut self, since: Instant, session: SessionId) {
         let Some((name, stream)) = self.held_by(session) else { return };
         if stream.paused.is_none() {
-            (stream.flows, stream.paused) = (false, Some(Pause { since: now, until: now }));
+            (stream.flows, stream.paused) = (false, Some(Pause { since, until: since }));
             let viewers = stream.viewers;
             self.outputs.push_back(RoomOutput::StreamPaused { stream: name, viewers, left: false });
         }

@@ -6,7 +6,8 @@ use super::super::{Plane, Role};
 use crate::media::path::PeerKey;
 use crate::media::spec::PlaneEvent;
 
-/// When media last came from one publisher. Only packets that a track took count: RTCP goes on without an encoder.
+/// When media last came from one publisher. Only packets that a track took count, or would take if it were not
+/// another's yet: RTCP goes on without an encoder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pulse {
     last: Instant,
@@ -24,18 +25,29 @@ impl Pulse {
     /// A track took a packet of `peer` in. What its owners do not know yet of that.
     #[inline]
     pub(super) fn media_came(&mut self, now: Instant, peer: PeerKey) -> Option<PlaneEvent> {
-        self.last = now;
-        let resumed = std::mem::take(&mut self.silence_told);
+        let resumed = self.heard(now);
         if !std::mem::replace(&mut self.media_told, true) {
             return Some(PlaneEvent::FirstMedia(peer));
         }
         resumed.then_some(PlaneEvent::MediaResumed(peer))
     }
 
-    /// Whether it has been silent for `limit`, and nobody was told so far.
-    fn stops(&mut self, now: Instant, limit: Duration) -> bool {
+    /// It sends, whether a track takes that in or not yet. Whether its owners know it as silent.
+    #[inline]
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        self.last = now;
+        std::mem::take(&mut self.silence_told)
+    }
+
+    /// Whether its owners were told that it is silent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silence_told
+    }
+
+    /// Since when it has been silent, if that is for `limit` and nobody was told so far.
+    fn stops(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
         let silent = now.saturating_duration_since(self.last) >= limit;
-        silent && !std::mem::replace(&mut self.silence_told, true)
+        (silent && !std::mem::replace(&mut self.silence_told, true)).then_some(self.last)
     }
 }
 
@@ -52,9 +64,9 @@ impl Plane {
     pub(super) fn look_for_silence(&mut self, now: Instant, peer: PeerKey) {
         let Some(limit) = self.silence_limit else { return };
         if let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index)
-            && publisher.pulse.stops(now, limit)
+            && let Some(since) = publisher.pulse.stops(now, limit)
         {
-            self.events.push_back(PlaneEvent::MediaPaused(peer));
+            self.events.push_back(PlaneEvent::MediaPaused { peer, since });
         }
     }
 }

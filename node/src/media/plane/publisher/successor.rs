@@ -2,10 +2,12 @@
 //!
 //! Until then the successor's packets are received, reported and asked for as those of any publisher, and go nowhere. With
 //! the first packet of a keyframe, or any packet if it sends no picture, all its tracks change over at once, so that
-//! sound and picture stay together. How long that may take is its room's business.
+//! sound and picture stay together; so they do with any packet once the one on air has left or is silent. How long it may
+//! take is its room's business.
 
 use std::time::Instant;
 
+use aforo_cluster::id::TrackId;
 use smallvec::SmallVec;
 
 use super::super::keyframe::KEYFRAME_REQUEST_INTERVAL;
@@ -48,6 +50,15 @@ impl Publisher {
 }
 
 impl Plane {
+    /// Whether a publisher that is not silent has one of these tracks, so that whoever comes next has to wait.
+    pub(in super::super) fn are_on_air(&self, mut tracks: impl Iterator<Item = TrackId>) -> bool {
+        tracks.any(|id| {
+            let track = self.places.get(&id).and_then(|place| self.tracks.get(*place));
+            let Some(Source::Publisher { place, .. }) = track.map(|track| track.source) else { return false };
+            matches!(self.roles.get(place), Some(Role::Publisher(publisher)) if !publisher.pulse.is_silent())
+        })
+    }
+
     /// A packet of a successor that waits. Whether it takes over with it; the packet's index then follows on what its layer
     /// has had.
     #[cold]
@@ -58,14 +69,17 @@ impl Plane {
         mapped: &mut Mapped,
         datagram: &[u8],
     ) -> bool {
-        let Some(Role::Publisher(publisher)) = self.roles.get(peer.index) else { return false };
+        let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return false };
         if !matches!(mapped.received.freshness, Freshness::Fresh | Freshness::Late) {
             return false;
         }
+        // It sends, even if no track takes it in yet.
+        publisher.pulse.heard(now);
+        let Some(Role::Publisher(publisher)) = self.roles.get(peer.index) else { return false };
         let (track, layer) = (usize::from(mapped.route.track), usize::from(mapped.route.layer));
         let shift = |publisher: &Publisher| Some(publisher.tracks.get(track)?.layers.get(layer)?.shift);
         let before = shift(publisher).unwrap_or(0);
-        if !publisher.shows(mapped, datagram) {
+        if !publisher.shows(mapped, datagram) && self.are_on_air(publisher.ids()) {
             self.ask_successor(now, peer);
             return false;
         }

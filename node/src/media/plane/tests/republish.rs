@@ -241,11 +241,13 @@ fn a_publisher_whose_encoder_is_gone_is_told_of_once_and_again_when_it_is_back()
         told.collect::<Vec<_>>()
     };
     let second = Duration::from_secs(1);
+    let mut since = rig.now;
     rig.wait(LIMIT + second, &mut [&mut publisher], &mut []);
-    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused(peer)], "connected, and no encoder yet");
+    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused { peer, since }], "connected, and no encoder yet");
     for sequence in 0..12 {
         // The sound of one who says nothing is a packet now and then.
         let packet = publisher.audio(sequence, &[0x78]);
+        since = rig.now;
         rig.publish(&mut publisher, &packet, &mut []);
         rig.wait(LIMIT - second / 10, &mut [&mut publisher], &mut []);
     }
@@ -258,7 +260,7 @@ fn a_publisher_whose_encoder_is_gone_is_told_of_once_and_again_when_it_is_back()
         rig.receive(&publisher.client, vec![0x80; 40]);
         rig.wait(second / 10, &mut [&mut publisher], &mut []);
     }
-    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused(peer)], "RTCP and garbage are no media");
+    assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused { peer, since }], "RTCP and garbage are no media");
     for sequence in 20..23 {
         let packet = publisher.audio(sequence, &[0x78]);
         rig.publish(&mut publisher, &packet, &mut []);

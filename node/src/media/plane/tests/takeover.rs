@@ -148,9 +148,81 @@ fn a_successor_outlives_whom_it_was_to_follow() {
     // Nobody watches, so the tracks are gone with the first one, and what comes next may stand in their place.
     rig.plane.remove_peer(rig.now, first.publisher.client.peer);
     let mut viewer = rig.viewer(2, &setup());
-    assert!(frame(&mut rig, &mut viewer, &mut [&mut second], 0).is_empty());
-    let shown = frame(&mut rig, &mut viewer, &mut [&mut second], 2);
+    is_heard_at_once_and_seen_with_its_keyframe(&mut rig, &mut viewer, &mut second);
+}
+
+/// How long a publisher may be silent.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A viewer that plays one with sound and picture.
+fn on_air() -> (Rig, Sender, Viewer) {
+    let mut rig = Rig::new();
+    rig.plane = Plane::new(ShardId(0), 7, rig.now).with_silence_limit(Some(SILENCE));
+    let mut first = Sender::new(rig.publisher(0, &setup()), 900, 1, 500);
+    let mut viewer = rig.viewer(2, &setup());
+    for step in 0..30 {
+        frame(&mut rig, &mut viewer, &mut [&mut first], u8::from(step == 0));
+    }
+    (rig, first, viewer)
+}
+
+fn falls_silent(rig: &mut Rig, first: &Sender, viewer: &mut Viewer) {
+    rig.wait(SILENCE + Duration::from_secs(1), &mut [], &mut [viewer]);
+    let peer = first.publisher.client.peer;
+    let paused =
+        |event: &PlaneEvent| matches!(event, PlaneEvent::MediaPaused { peer: of, .. } if *of == peer);
+    assert!(rig.events().iter().any(paused));
+}
+
+/// Sends for 8 s without a keyframe, then one. Nobody calls it silent meanwhile.
+fn is_heard_at_once_and_seen_with_its_keyframe(rig: &mut Rig, viewer: &mut Viewer, second: &mut Sender) {
+    let peer = second.publisher.client.peer;
+    let mut events = Vec::new();
+    for step in 0..240 {
+        let shown = frame(rig, viewer, &mut [&mut *second], 0);
+        assert!(matches!(shown[..], [Shown { mark: 2, picture: false, .. }]), "{step}: {shown:?}");
+        events.extend(rig.events());
+        assert!(events.contains(&PlaneEvent::FirstMedia(peer)), "its room knows at once");
+    }
+    assert!((14..=18).contains(&second.asked()), "twice a second");
+    let shown = frame(rig, viewer, &mut [&mut *second], 2);
     assert!(shown.iter().any(|shown| shown.picture && shown.mark == 2), "{shown:?}");
+    events.extend(rig.events());
+    let silent =
+        |event: &PlaneEvent| matches!(event, PlaneEvent::MediaPaused { peer: of, .. } if *of == peer);
+    assert!(!events.iter().any(silent));
+}
+
+#[test]
+fn who_follows_on_a_silent_one_has_its_tracks_at_once() {
+    let (mut rig, first, mut viewer) = on_air();
+    falls_silent(&mut rig, &first, &mut viewer);
+    let mut second = Sender::new(rig.publisher(5, &setup()), 500, 2, 60_000);
+    is_heard_at_once_and_seen_with_its_keyframe(&mut rig, &mut viewer, &mut second);
+    rig.plane.remove_peer(rig.now, first.publisher.client.peer);
+    assert_eq!(frame(&mut rig, &mut viewer, &mut [&mut second], 0).len(), 2, "its end ends nothing");
+}
+
+#[test]
+fn a_successor_that_waits_and_sends_is_not_silent_and_waits_no_longer_than_it_must() {
+    for leaves in [true, false] {
+        let (mut rig, mut first, mut viewer) = on_air();
+        let mut second = Sender::new(rig.publisher(5, &setup()), 500, 2, 60_000);
+        for _ in 0..240 {
+            let shown = frame(&mut rig, &mut viewer, &mut [&mut first, &mut second], 0);
+            assert!(shown.len() == 2 && shown.iter().all(|shown| shown.mark == 1));
+        }
+        let silent = |event: &PlaneEvent| matches!(event, PlaneEvent::MediaPaused { .. });
+        assert!(!rig.events().iter().any(silent));
+        second.asked();
+        if leaves {
+            rig.plane.remove_peer(rig.now, first.publisher.client.peer);
+        } else {
+            falls_silent(&mut rig, &first, &mut viewer);
+            assert!(frame(&mut rig, &mut viewer, &mut [], 0).is_empty());
+        }
+        is_heard_at_once_and_seen_with_its_keyframe(&mut rig, &mut viewer, &mut second);
+    }
 }
 
 #[test]

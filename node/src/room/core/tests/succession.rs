@@ -382,7 +382,7 @@ fn a_silent_publisher_is_in_nobodys_way_and_its_viewers_play_on_with_the_next() 
     let mut it = Broadcast::new();
     let stranger = || Claimant::default();
     assert!(matches!(it.comes(stranger(), tracks()), Err(RoomError::Taken)));
-    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused { since: it.now }, it.now));
     let said = outputs(&mut it.room);
     assert!(matches!(said[..], [RoomOutput::StreamPaused { viewers: 1, left: false, .. }]), "{said:?}");
     let facts = it.room.facts(&name("main")).unwrap();
@@ -410,10 +410,13 @@ fn a_silent_publisher_is_in_nobodys_way_and_its_viewers_play_on_with_the_next() 
 #[test]
 fn media_that_comes_back_makes_the_stream_its_publishers_again() {
     let mut it = Broadcast::new();
-    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    let since = it.now;
+    it.wait(Duration::from_secs(6));
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused { since }, it.now));
     it.wait(Duration::from_secs(7));
     it.room.handle_notice(notice(it.publisher, PeerEvent::MediaResumed, it.now));
-    let away = Duration::from_secs(7);
+    // The time in which nobody had noticed is part of it.
+    let away = Duration::from_secs(13);
     let said = outputs(&mut it.room);
     assert!(
         said.iter()
@@ -427,7 +430,7 @@ fn media_that_comes_back_makes_the_stream_its_publishers_again() {
 fn the_grace_of_a_silent_publisher_begins_when_its_session_ends() {
     let mut it = Broadcast::new();
     let silent_at = it.now;
-    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused, it.now));
+    it.room.handle_notice(notice(it.publisher, PeerEvent::MediaPaused { since: it.now }, it.now));
     it.wait(Duration::from_secs(25));
     it.leaves(it.publisher, EndReason::ConsentExpired);
     assert_eq!(it.room.poll_timeout(), Some(it.now + GRACE));
@@ -447,7 +450,7 @@ fn one_that_is_connected_and_never_sent_holds_no_name_either() {
     let (mut room, publisher) = claimed(start());
     let now = start();
     room.handle_notice(notice(publisher, PeerEvent::Connected, now));
-    room.handle_notice(notice(publisher, PeerEvent::MediaPaused, now));
+    room.handle_notice(notice(publisher, PeerEvent::MediaPaused { since: now }, now));
     let next = SessionId::random();
     room.publish(now, entrant(next, "main"), Claimant::default(), tracks()).unwrap();
     outputs(&mut room);
