@@ -2,6 +2,8 @@
 # Both install what is missing (Debian 12) and can be run as often as you like.
 
 SHELL := /usr/bin/env bash
+# Where everything below looks for what was built, whatever the caller's environment says.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 .SHELLFLAGS := -euo pipefail -c
 
 BUILD_PACKAGES := clang mold pkg-config

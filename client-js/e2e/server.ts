@@ -79,6 +79,9 @@ async function stop(child: ChildProcess, output: string[]): Promise<void> {
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   await ended;
+  // A part that panics is built anew and its client comes again, so pages may look as if nothing had been.
+  const panics = output.join('').split('\n').filter((line) => line.includes('a thread panicked'));
+  if (panics.length > 0) throw new Error(`the server panicked:\n${panics.join('\n')}`);
 }
 
 /** Resolves once `url` answers 200. Refused connections answer at once, so the loop gives way between questions. */

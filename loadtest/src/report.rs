@@ -153,19 +153,20 @@ impl Limits {
                 limit * 100.0
             ));
         }
-        let mut check = |name: &str, value_ms: f64, limit: Option<Duration>| {
-            if let Some(limit) = limit
-                && value_ms > limit.as_secs_f64() * 1e3
-            {
-                broken.push(format!("{name} is {value_ms:.3} ms, limit {} ms", limit.as_secs_f64() * 1e3));
+        let mut check = |name: &str, count: u64, value_ms: f64, limit: Option<Duration>| {
+            let Some(limit_ms) = limit.map(|limit| limit.as_secs_f64() * 1e3) else { return };
+            if count == 0 {
+                broken.push(format!("{name} is limited but was not measured"));
+            } else if value_ms > limit_ms {
+                broken.push(format!("{name} is {value_ms:.3} ms, limit {limit_ms} ms"));
             }
         };
-        check("end-to-end p99", report.latency.p99_ms, self.max_p99);
+        check("end-to-end p99", report.latency.count, report.latency.p99_ms, self.max_p99);
         let join = match report.joins.first_keyframe.count {
             0 => report.joins.first_media,
             _ => report.joins.first_keyframe,
         };
-        check("join p95", join.p95_ms, self.max_join_p95);
+        check("join p95", join.count, join.p95_ms, self.max_join_p95);
         if let Some(limit) = self.max_cpu_us {
             match report.server {
                 Some(server) if server.cpu_us_per_packet <= limit => {}
@@ -260,7 +261,7 @@ mod tests {
             viewers: 2,
             packets: 10,
             joins: JoinReport { attempted: 2, ok: 2, ..Default::default() },
-            latency: Percentiles { p99_ms: 20.0, ..Default::default() },
+            latency: Percentiles { p99_ms: 20.0, count: 1_000, ..Default::default() },
             ..Default::default()
         }
     }
@@ -278,7 +279,7 @@ mod tests {
         report.loss_after_repair = 0.01;
         report.latency.p99_ms = 31.0;
         report.joins.ok = 1;
-        report.joins.first_media.p95_ms = 900.0;
+        (report.joins.first_media.p95_ms, report.joins.first_media.count) = (900.0, 1);
         let limits = Limits {
             max_loss: Some(0.001),
             max_p99: Some(Duration::from_millis(30)),
@@ -288,6 +289,10 @@ mod tests {
             max_lost_sessions: 1,
         };
         assert_eq!(limits.broken(&report).len(), 5);
+        report.latency = Percentiles::default();
+        assert!(
+            limits.broken(&report).contains(&"end-to-end p99 is limited but was not measured".to_owned())
+        );
         report.packets = 0;
         assert_eq!(limits.broken(&report).len(), 6);
         (report.viewers_lost, report.publishers_lost) = (1, 1);

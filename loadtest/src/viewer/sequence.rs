@@ -103,19 +103,20 @@ impl SequenceTracker {
         number
     }
 
-    /// Takes a packet that a repair brought back, by its original sequence number.
-    pub fn repair(&mut self, sequence: u16) {
+    /// Takes a packet that a repair brought back, by its original sequence number. Returns whether it had been missing.
+    pub fn repair(&mut self, sequence: u16) -> bool {
         let number = self.extend(sequence);
         if self.first.is_none() || number > self.highest {
-            return;
+            return false;
         }
         if self.is_marked(number) {
             self.duplicates += 1;
-        } else {
-            self.mark(number);
-            self.repaired += 1;
-            self.missing.retain(|missing| missing.number != number);
+            return false;
         }
+        self.mark(number);
+        self.repaired += 1;
+        self.missing.retain(|missing| missing.number != number);
+        true
     }
 
     /// The number, wraps counted, that `sequence` stands for now (RFC 3711 §3.3.1's guess, from wrap 0).

@@ -13,6 +13,7 @@ pub(super) fn raise_limit() {
     let written =
         if read == 0 { unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } } else { read };
     match written {
+        0 if limit.rlim_cur == before => {}
         0 => info!(before, now = limit.rlim_cur, "limit of open files raised"),
         _ => warn!(before, "limit of open files stays as it is"),
     }

@@ -80,6 +80,9 @@ class Server:
             error.add_note(f"the server's log:\n{output}")
         elif ended_early:
             raise AssertionError(f"the server ended during the test:\n{output}")
+        elif "a thread panicked" in output:
+            # A part that panics is built anew and its client comes again, which looks as if nothing had been.
+            raise AssertionError(f"the server panicked:\n{output}")
 
     async def until_live(self, room, live=True):
         """Waits until the list of rooms has `room` as live, or has it no more."""

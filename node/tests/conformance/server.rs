@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -17,6 +18,8 @@ pub struct Server {
     child: Child,
     base: String,
     log: Arc<Mutex<String>>,
+    /// Reads what is logged.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -34,14 +37,14 @@ impl Server {
         let stdout = child.stdout.take().context("the server has no stdout")?;
         let stderr = child.stderr.take().context("the server has no stderr")?;
         let log = Arc::new(Mutex::new(String::new()));
-        collect(stderr, Arc::clone(&log));
+        let reader = Some(collect(stderr, Arc::clone(&log)));
         let mut lines = BufReader::new(stdout);
         let mut line = String::new();
         while lines.read_line(&mut line)? > 0 {
             if let Some(base) = line.trim().strip_prefix("Home").map(str::trim) {
                 let base = base.trim_end_matches('/').to_owned();
                 collect(lines, Arc::clone(&log));
-                return Ok(Self { child, base, log });
+                return Ok(Self { child, base, log, reader });
             }
             line.clear();
         }
@@ -61,15 +64,35 @@ impl Server {
         Ok(())
     }
 
-    /// Whether its log has `text` anywhere.
-    pub fn logged(&self, text: &str) -> bool {
-        self.log.lock().expect("the log").contains(text)
+    /// Stops it. Returns all that it has logged.
+    fn stop(mut self) -> Result<String> {
+        self.terminate()?;
+        self.child.wait()?;
+        if let Some(reader) = self.reader.take() {
+            ensure!(reader.join().is_ok(), "the log could not be read");
+        }
+        Ok(std::mem::take(&mut *self.log.lock().expect("the log")))
     }
 
-    /// Whatever was sent to it, nothing of it panicked.
-    pub fn check_no_panic(&self, report: &mut Report) -> Result<()> {
-        let log = self.log.lock().expect("the log");
-        let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked at")).collect();
+    /// Stops it: whatever was sent to it, nothing of it panicked.
+    pub fn check_no_panic(self, report: &mut Report) -> Result<()> {
+        self.check_log(report, None)
+    }
+
+    /// The same, and that `secrets` stand nowhere in its log. `line`: number and text of that requirement.
+    pub fn check_log(self, report: &mut Report, secrets: Option<(&str, &str, &[&str])>) -> Result<()> {
+        let log = self.stop()?;
+        if let Some((number, text, secrets)) = secrets {
+            let silent = !secrets.iter().any(|secret| log.contains(secret));
+            report.line(number, text, silent, "a token in the log");
+        }
+        // As `telemetry::log` writes it; a check that could not see that would prove nothing.
+        ensure!(
+            panics(r#"{"level":"ERROR","message":"a thread panicked"}"#).count() == 1,
+            "panics go unseen"
+        );
+        ensure!(log.contains("\"message\":\"stopped\""), "the log is cut off: {log}");
+        let panics: Vec<&str> = panics(&log).collect();
         report.line(
             "0.9",
             "nothing that was sent made the server panic",
@@ -78,6 +101,11 @@ impl Server {
         );
         Ok(())
     }
+}
+
+/// Lines of a log by which something panicked: ours, or Rust's own before the log was there.
+fn panics(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().filter(|line| line.contains("a thread panicked") || line.contains("panicked at"))
 }
 
 impl Drop for Server {
@@ -97,12 +125,12 @@ fn file(configuration: &str) -> Result<PathBuf> {
 }
 
 /// Reads a pipe to its end, so that the server never waits for us.
-fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut log = log.lock().expect("the log");
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }

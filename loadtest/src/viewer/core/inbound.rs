@@ -35,18 +35,22 @@ impl Viewer {
         totals.bytes += packet.len() as u64;
         self.packets += 1;
         let media = self.answer.media;
+        let mut captured_ns = None;
         header.extensions(packet, |id, value| {
             if Some(id) == media.transport_cc_id
                 && let [high, low] = *value
             {
                 self.transport.arrived(u16::from_be_bytes([high, low]), arrival_ns);
             } else if Some(id) == media.capture_time_id
-                && !media.is_repair(header.payload_type)
                 && let Some(ntp) = value.first_chunk::<8>()
             {
-                totals.note_latency(clock::unix_ns_of_ntp(u64::from_be_bytes(*ntp)), arrival_ns);
+                captured_ns = Some(clock::unix_ns_of_ntp(u64::from_be_bytes(*ntp)));
             }
         });
+        // That of a repair counts if it brings what was missing.
+        if let Some(captured_ns) = captured_ns.filter(|_| !media.is_repair(header.payload_type)) {
+            totals.note_latency(captured_ns, arrival_ns);
+        }
         let was_complete = self.is_complete();
         if !self.has_media {
             self.has_media = true;
@@ -76,7 +80,10 @@ impl Viewer {
                 let number = self.video.tracker.extend(sequence);
                 let codec = media.repaired_codec();
                 let starts_keyframe = codec.is_some_and(|codec| is_keyframe(codec, payload));
-                self.video.tracker.repair(sequence);
+                let missed = self.video.tracker.repair(sequence);
+                if let Some(captured_ns) = captured_ns.filter(|_| missed) {
+                    totals.note_latency(captured_ns, arrival_ns);
+                }
                 self.note_picture(now, (number, starts_keyframe), header, totals);
             }
         } else {
