@@ -80,7 +80,10 @@ async function stop(child: ChildProcess, output: string[]): Promise<void> {
   child.kill('SIGTERM');
   await ended;
   // A part that panics is built anew and its client comes again, so pages may look as if nothing had been.
-  const panics = output.join('').split('\n').filter((line) => line.includes('a thread panicked'));
+  const panics = output
+    .join('')
+    .split('\n')
+    .filter((line) => line.includes('a thread panicked'));
   if (panics.length > 0) throw new Error(`the server panicked:\n${panics.join('\n')}`);
 }
 
