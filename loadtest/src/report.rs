@@ -92,6 +92,8 @@ pub struct Report {
     pub packets_missing: u64,
     /// Packets among the missing that left no gap, for the stream stopped: the publishers alone know of them.
     pub packets_never_announced: u64,
+    /// Packets that came again, by repair for most, over the whole run.
+    pub packets_duplicate: u64,
     /// Viewers whose session the server closed, or who got no media for the window's last second.
     pub viewers_lost: u64,
     /// Publishers whose connection failed or was closed by the server.

@@ -153,6 +153,7 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, run: &Run) -> 
                 .map(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64()),
         },
         publishers_lost: run.publishers_lost,
+        packets_duplicate: end.sequences.duplicates,
         packets_verified: end.opened,
         packets_refused: end.unopened,
         latency: Percentiles::of(&end.latency_us),
