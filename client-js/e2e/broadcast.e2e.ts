@@ -284,7 +284,7 @@ test('a viewer whose publisher vanished without a word plays on when there is an
   await goLive(publisher, 'VP8');
   const viewer = await watch(name);
   await expectMovingPicture(viewer);
-  // A crashed renderer sends no DELETE and no DTLS alert: the server learns of it when consent expires.
+  // A crashed renderer sends no DELETE and no DTLS alert: the server learns of it by some seconds without media.
   publisher.goto('chrome://crash').catch(() => undefined);
   await waitForState(viewer, 'stalled');
   await other.close();
