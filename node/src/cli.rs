@@ -1,10 +1,11 @@
-//! The command line: `aforo dev`, `aforo config`, `aforo token` and `aforo loadtest`, and what their exit codes mean.
+//! The command line: `aforo dev`, `aforo node`, `aforo config`, `aforo token` and `aforo loadtest`, and what their exit
+//! codes mean.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{ConfigError, Layer, Loaded, Sources};
 use crate::startup::{self, StartupError};
@@ -27,8 +28,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run node and coordinator in one process: nothing else to install or start
+    /// Run node and coordinator in one process: nothing else to install or start, open to whoever reaches it
     Dev(NodeFlags),
+    /// Run a node that serves strangers: nobody comes in without a token
+    ///
+    /// It differs from `aforo dev` in one default: auth.required is true, so that publishing, watching and the API want a token,
+    /// and a node that nobody could get into does not start. A file or the environment may set auth.required to false.
+    /// For now it stands alone, with its coordinator in its own process, as `aforo dev` does; nodes that form a cluster over
+    /// NATS are still to come.
+    #[command(verbatim_doc_comment)]
+    Node(NodeFlags),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -49,9 +58,38 @@ enum ConfigCommand {
         /// Say for each value where it comes from
         #[arg(long)]
         origin: bool,
+        /// The command that would use it: their defaults differ
+        #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t = Start::Dev)]
+        start: Start,
     },
     /// Say what is wrong with the configuration, if anything
-    Check(NodeFlags),
+    Check {
+        #[command(flatten)]
+        flags: NodeFlags,
+        /// The command that would use it: their defaults differ
+        #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t = Start::Dev)]
+        start: Start,
+    },
+}
+
+/// Commands that run a node.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Start {
+    /// aforo dev
+    Dev,
+    /// aforo node
+    Node,
+}
+
+impl Start {
+    /// What its defaults are, where they differ from those that are documented.
+    fn defaults(self) -> Layer {
+        match self {
+            Self::Dev => Layer::default(),
+            // Whoever runs it means to serve strangers: what they forget to say must not open the door.
+            Self::Node => Layer::command("aforo node", "auth.required", true.into()),
+        }
+    }
 }
 
 /// Flags that configure a node; each stands for one key of the configuration.
@@ -78,7 +116,7 @@ struct NodeFlags {
 }
 
 impl NodeFlags {
-    fn load(self) -> Result<Loaded, ConfigError> {
+    fn load(self, start: Start) -> Result<Loaded, ConfigError> {
         let advertise: Vec<String> = self.advertise.iter().map(IpAddr::to_string).collect();
         let advertise = (!advertise.is_empty()).then(|| advertise.join(","));
         let flags = Layer::default()
@@ -87,19 +125,20 @@ impl NodeFlags {
             .flag("--udp", "media.udp", self.udp)
             .flag("--shards", "media.shards", self.shards)
             .flag("--advertise", "media.advertise", advertise);
-        Sources { file: self.config, flags }.load()
+        Sources { command: start.defaults(), file: self.config, flags }.load()
     }
 }
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Dev(flags) => dev(flags),
-        Command::Config(ConfigCommand::Show { flags, origin }) => loaded(flags, |loaded| {
+        Command::Dev(flags) => serve(Start::Dev, flags),
+        Command::Node(flags) => serve(Start::Node, flags),
+        Command::Config(ConfigCommand::Show { flags, origin, start }) => loaded(start, flags, |loaded| {
             print!("{}", if origin { loaded.with_origins() } else { loaded.to_yaml() });
             ExitCode::SUCCESS
         }),
-        Command::Config(ConfigCommand::Check(flags)) => loaded(flags, |_| {
+        Command::Config(ConfigCommand::Check { flags, start }) => loaded(start, flags, |_| {
             println!("the configuration is good");
             ExitCode::SUCCESS
         }),
@@ -112,8 +151,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn loaded(flags: NodeFlags, then: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode {
-    match flags.load() {
+fn loaded(start: Start, flags: NodeFlags, then: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode {
+    match flags.load(start) {
         Ok(loaded) => then(&loaded),
         Err(error) => {
             eprintln!("aforo: {error}");
@@ -137,8 +176,8 @@ fn token(command: TokenCommand) -> ExitCode {
     }
 }
 
-fn dev(flags: NodeFlags) -> ExitCode {
-    loaded(flags, |loaded| ExitCode::from(ended(startup::dev(&loaded.config))))
+fn serve(start: Start, flags: NodeFlags) -> ExitCode {
+    loaded(start, flags, |loaded| ExitCode::from(ended(startup::one_process(&loaded.config))))
 }
 
 /// Says why a node ended, and gives the process's exit code for it.

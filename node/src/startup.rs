@@ -1,10 +1,11 @@
 //! Builds the node once, in the order in which its parts need each other, and runs it until it is told to stop.
 //!
-//! `advertise` finds the addresses that clients are told of, `banner` says where everything is, `open_files` raises the
-//! limit of sockets. A node starts whole or not at all: every port is bound before anything is announced.
+//! `advertise` finds the addresses that clients are told of, `banner` says where everything is, `exposure` what strangers
+//! may do, `open_files` raises the limit of sockets. A node starts whole or not at all: every port is bound before anything is announced.
 
 mod advertise;
 mod banner;
+mod exposure;
 mod open_files;
 
 use std::io;
@@ -21,7 +22,7 @@ use aforo_cluster::bus::memory::MemoryBus;
 use aforo_cluster::id::NodeId;
 use aforo_cluster::metric::Metrics;
 use rand::RngExt;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::actor::supervise::{Lifeline, Root, first_death, keep_alive_on, lifeline};
 use crate::cluster_agent::{ClusterAgent, LoadMeter};
@@ -120,7 +121,7 @@ pub(crate) struct Node {
 /// # Errors
 ///
 /// See [`StartupError`]; nothing runs then.
-pub fn dev(config: &Config) -> Result<(), StartupError> {
+pub fn one_process(config: &Config) -> Result<(), StartupError> {
     telemetry::start(&config.log)?;
     open_files::raise_limit();
     let metrics = Arc::new(Metrics::new()?);
@@ -168,7 +169,7 @@ async fn run(config: &Config, node: Node, mut stop: drain::StopSignals) -> Resul
     died.map_or(Ok(()), |actor| Err(StartupError::Died { actor }))
 }
 
-/// The coordinator of `aforo dev`. It has no state of its own, so it is rebuilt whenever it ends.
+/// The coordinator beside the node. It has no state of its own, so it is rebuilt whenever it ends.
 fn start_coordinator(bus: Arc<dyn Bus>, metrics: &Arc<Metrics>, control: &ArbiterHandle) -> Root {
     let build = move |line: Lifeline| {
         let bus = Arc::clone(&bus);
@@ -344,6 +345,10 @@ where
 fn announce(config: &Config, node: &Node) {
     let ports: Vec<u16> = node.shards.iter().map(|shard| shard.udp.port()).collect();
     info!(http = %node.public, admin = %node.operators, ?ports, "node is ready");
+    let unguarded = exposure::unguarded(config, node.public);
+    if let Some(what) = unguarded {
+        warn!(http = %node.public, may = what, "strangers need no token here: `aforo node` asks for one, or set `auth`");
+    }
     let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
     let addresses = banner::Addresses {
         base: config.http.public_url.clone().unwrap_or_else(|| banner::base_of(scheme, node.public)),
@@ -353,6 +358,7 @@ fn announce(config: &Config, node: &Node) {
         advertise: advertise::addresses(&config.media),
         guarded: config.auth.guards_publishing(),
         private: config.auth.guards_playing(),
+        unguarded,
     };
     print!("{}", banner::text(&addresses));
 }

@@ -5,19 +5,23 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
-/// A running `aforo dev` on ports that the system chose; killed when the test fails.
+#[path = "process/doors.rs"]
+mod doors;
+
+/// A running node on ports that the system chose; killed when the test fails.
 struct Node {
     child: Child,
     stdout: BufReader<ChildStdout>,
     http: String,
     admin: String,
+    banner: String,
+    /// Reads what is logged, so that the node never waits for us.
+    log: Option<JoinHandle<String>>,
 }
 
 /// A node on ports that the system chooses.
@@ -49,12 +53,19 @@ impl Node {
     /// Does so with these variables in its environment.
     fn start_with(variables: &[(&str, &str)]) -> Self {
         let mut command = aforo(&DEV);
-        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        command.envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (mut http, mut admin) = (String::new(), String::new());
+        let (mut http, mut admin, mut banner) = (String::new(), String::new(), String::new());
         let mut line = String::new();
         while !line.contains("Ctrl-C") {
+            banner.push_str(&line);
             line.clear();
             assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the node ended before it was ready");
             let host = |line: &str| line.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned();
@@ -64,7 +75,7 @@ impl Node {
                 admin = host(&line);
             }
         }
-        Self { child, stdout, http, admin }
+        Self { child, stdout, http, admin, banner, log: Some(log) }
     }
 
     /// The metrics, as soon as this line is among them.
@@ -82,6 +93,13 @@ impl Node {
     fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// Ends the node, which must be in good order. Returns what it has logged.
+    fn stop(mut self) -> String {
+        self.signal("TERM");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.log.take().unwrap().join().unwrap()
     }
 
     /// Waits for the end of the process, however long its own limit lets it take.
@@ -399,92 +417,4 @@ fn a_wrong_command_line_is_2_and_the_version_is_told() {
     assert_eq!(run(&["dev", "--htp", "1"]).0, 2);
     assert_eq!(run(&[]).0, 2);
     assert_eq!(run(&["--version"]), (0, format!("aforo {}\n", env!("CARGO_PKG_VERSION"))));
-}
-
-#[test]
-fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
-    let folder = std::env::temp_dir().join(format!("aforo-token-test-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir(&folder).unwrap();
-    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    let (private, public, secret) = (path("private.json"), path("public.json"), path("secret.json"));
-    let (code, printed) = run(&["token", "keygen", "--key", &private, "--kid", "first"]);
-    assert_eq!(code, 0, "{printed}");
-    assert!(printed.contains("\"x\"") && !printed.contains("\"d\""), "only the public half is printed");
-    std::fs::write(&public, &printed).unwrap();
-    assert_eq!(run(&["token", "keygen", "--algorithm", "hs256", "--key", &secret]).0, 0);
-    for key in [&private, &secret] {
-        use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
-        let (code, said) = run(&["token", "keygen", "--key", key]);
-        assert_eq!(code, 1, "a key is never overwritten: {said}");
-    }
-    let node = Node::start_with(&[("AFORO__AUTH__KEY_FILES", &format!("{public},{secret}"))]);
-    assert!(get(&node.http, "/v1/rooms/demo").0.contains("401"));
-    for key in [&private, &secret] {
-        let create = ["token", "create", "--room", "demo", "--ttl", "1h", "--key", key, "--admin"];
-        let Output { status, stdout, stderr } = aforo(&create).output().unwrap();
-        assert!(status.success() && stderr.is_empty());
-        let bearer = format!("authorization: Bearer {}\r\n", String::from_utf8(stdout).unwrap().trim());
-        assert!(get_with(&node.http, "/v1/rooms", &bearer).0.contains("200"));
-        assert!(
-            get_with(&node.http, "/v1/rooms/demo", &bearer).1.contains("\"live\":false"),
-            "let in, and nothing is live"
-        );
-        assert!(get_with(&node.http, "/v1/rooms/other", &bearer).0.contains("403"));
-    }
-    node.signal("TERM");
-    assert_eq!(node.exit_code(), 0);
-    let create = |more: &[&str]| run(&[&["token", "create", "--key", &public, "--ttl", "1h"], more].concat());
-    for (more, expected, part) in [
-        (&["--room", "demo"][..], 2, "--publish"),
-        (&["--room", "de/mo", "--publish"], 2, "A-Z"),
-        (&["--publish"], 2, "--room"),
-        (&["--room", "demo", "--publish"], 78, "public half"),
-        (&["--room", "demo", "--publish", "--kid", "x"], 78, "kid"),
-    ] {
-        let (code, said) = create(more);
-        assert_eq!(code, expected, "{said}");
-        assert!(said.contains(part), "{part} is missing in {said}");
-    }
-    std::fs::write(&secret, "not a key").unwrap();
-    let broken = aforo(&["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0"])
-        .env("AFORO__AUTH__KEY_FILES", &secret)
-        .output()
-        .unwrap();
-    let said = String::from_utf8(broken.stderr).unwrap();
-    assert_eq!(broken.status.code(), Some(78), "{said}");
-    assert!(said.contains("secret.json") && said.contains("aforo token keygen"), "{said}");
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[test]
-fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
-    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let folder = std::env::temp_dir().join(format!("aforo-https-test-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir(&folder).unwrap();
-    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    std::fs::write(&certificate, pair.cert.pem()).unwrap();
-    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-    let half = [("AFORO__HTTP__TLS_CERTIFICATE", certificate.to_str().unwrap())];
-    let output = aforo(&["config", "check"]).envs(half).output().unwrap();
-    assert_eq!(output.status.code(), Some(78));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("http.tls_key"));
-    let node = Node::start_with(&[half[0], ("AFORO__HTTP__TLS_KEY", key.to_str().unwrap())]);
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, TcpStream::connect(&node.http).unwrap());
-    let answer = offer(&mut stream, &node.http, "");
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    assert!(answer.contains(&format!("location: https://{}/whip/demo/main/", node.http)), "{answer}");
-    node.signal("TERM");
-    assert_eq!(node.exit_code(), 0);
-    std::fs::remove_dir_all(&folder).unwrap();
 }

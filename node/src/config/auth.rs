@@ -37,7 +37,8 @@ pub struct Auth {
     /// What tokens must name as their audience (`aud`); without it, tokens that name one are refused.
     #[garde(skip)]
     pub audience: Option<String>,
-    /// Whether nobody comes in without a token, even where nothing says who gets one.
+    /// Whether nobody comes in without a token, on either side. `aforo node` requires it unless this says `false`, `aforo dev`
+    /// does not; where it is so, something must say who gets in.
     #[garde(skip)]
     pub required: bool,
 }

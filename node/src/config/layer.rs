@@ -16,6 +16,8 @@ pub(super) const ENVIRONMENT_PREFIX: &str = "AFORO__";
 pub enum Origin {
     /// Built in.
     Default,
+    /// Built in, for this command.
+    Command(&'static str),
     /// A YAML file.
     File(PathBuf),
     /// This environment variable.
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Command(name) => write!(f, "default of {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
@@ -54,6 +57,12 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// What is the default of this command, where it is not that of all.
+    pub fn command(name: &'static str, key: &str, value: Value) -> Self {
+        let setting = Setting { key: key.to_owned(), value, origin: Origin::Command(name) };
+        Self { settings: vec![setting], problems: Vec::new() }
+    }
+
     /// Reads a YAML file of sections.
     pub fn file(path: &Path) -> Self {
         let origin = Origin::File(path.to_owned());

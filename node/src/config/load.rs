@@ -17,6 +17,8 @@ const SUGGESTION_LIKENESS: f64 = 0.75;
 /// Where to read the configuration from.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// Defaults of the command that runs.
+    pub command: Layer,
     /// A YAML file.
     pub file: Option<PathBuf>,
     /// Values of the command line.
@@ -67,7 +69,7 @@ impl Sources {
         // A variable that is no UTF-8 cannot be one of ours: our keys and values are text.
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        stack([file, Layer::environment(variables), self.flags])
+        stack([self.command, file, Layer::environment(variables), self.flags])
     }
 }
 

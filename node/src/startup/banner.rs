@@ -1,4 +1,4 @@
-//! What `aforo dev` prints when it is ready: where everything is, and a line to paste for each way to publish.
+//! What a node prints when it is ready: where everything is, and a line to paste for each way to publish.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,6 +18,8 @@ pub(super) struct Addresses {
     pub guarded: bool,
     /// Whether players do, and whoever asks for the list of rooms.
     pub private: bool,
+    /// What strangers may do without a token, if they can reach the node at all.
+    pub unguarded: Option<&'static str>,
 }
 
 /// A base that a browser on this machine can open.
@@ -39,6 +41,9 @@ pub(super) fn text(addresses: &Addresses) -> String {
     let api_token = if addresses.private { "-H 'Authorization: Bearer TOKEN' " } else { "" };
     let ports: Vec<String> = addresses.udp.iter().map(u16::to_string).collect();
     let tcp = addresses.tcp.map(|port| format!(", TCP {port}")).unwrap_or_default();
+    let open = addresses.unguarded.map(|what| {
+        format!("    Open      whoever reaches it may {what} without a token; `aforo node` asks for one\n")
+    });
     let advertise: Vec<String> = addresses.advertise.iter().map(IpAddr::to_string).collect();
     format!(
         "\n  Aforo {version} is ready\n\n    \
@@ -47,7 +52,7 @@ pub(super) fn text(addresses: &Addresses) -> String {
          Watch     {base}/watch/demo\n    \
          API       {base}/v1/rooms\n    \
          Metrics   {operators}/metrics\n    \
-         Media     UDP {ports}{tcp} at {advertise}\n\n  \
+         Media     UDP {ports}{tcp} at {advertise}\n{open}\n  \
          Publish with\n\n    \
          OBS       Settings > Stream > Service WHIP, Server {base}/whip/demo, {obs_token}\n    \
          ffmpeg    (version 8 or newer, which has the WHIP muxer)\n              \
@@ -59,6 +64,7 @@ pub(super) fn text(addresses: &Addresses) -> String {
         version = env!("CARGO_PKG_VERSION"),
         ports = ports.join(", "),
         advertise = advertise.join(", "),
+        open = open.unwrap_or_default(),
     )
 }
 
@@ -78,6 +84,7 @@ mod tests {
             advertise: vec![Ipv4Addr::LOCALHOST.into()],
             guarded: false,
             private: false,
+            unguarded: Some("publish and watch"),
         });
         for expected in [
             "http://127.0.0.1:8080/studio/demo",
@@ -89,6 +96,7 @@ mod tests {
             "version 8 or newer",
             "-pix_fmt yuv420p",
             "no bearer token",
+            "Open      whoever reaches it may publish and watch without a token",
             "curl http://127.0.0.1:8080/v1/rooms\n",
             "curl -i -X OPTIONS http://127.0.0.1:8080/whip/demo\n",
         ] {
@@ -106,7 +114,9 @@ mod tests {
             advertise: Vec::new(),
             guarded: true,
             private: true,
+            unguarded: None,
         });
+        assert!(!text.contains("without a token"), "{text}");
         assert!(text.contains("a publish token as bearer token"), "{text}");
         assert!(text.contains("-f whip -authorization TOKEN http://h/whip/demo"), "{text}");
         assert!(text.contains("curl -H 'Authorization: Bearer TOKEN' http://h/v1/rooms\n"), "{text}");

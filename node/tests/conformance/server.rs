@@ -13,7 +13,7 @@ use crate::report::Report;
 
 static CONFIGURATIONS: AtomicU32 = AtomicU32::new(0);
 
-/// A running `aforo dev`.
+/// A running node.
 pub struct Server {
     child: Child,
     base: String,
@@ -30,8 +30,14 @@ impl Server {
 
     /// Does so with these variables in its environment.
     pub fn start_with(configuration: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as("dev", configuration, variables)
+    }
+
+    /// Does so with this command, of those that run a node.
+    pub fn start_as(command: &str, configuration: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        let name = command;
         let mut command = Command::new(env!("CARGO_BIN_EXE_aforo"));
-        command.args(["dev", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--udp", "127.0.0.1:0"]);
+        command.args([name, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--udp", "127.0.0.1:0"]);
         command.arg("--config").arg(file(configuration)?).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("the server has no stdout")?;

@@ -86,6 +86,27 @@ async fn rooms(report: &mut Report, client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// A node for strangers: whatever its configuration leaves out is shut.
+async fn strangers(report: &mut Report) -> Result<()> {
+    let server = Server::start_as("node", "", &[("AFORO__AUTH__PUBLISH_TOKENS", PUBLISH)])?;
+    let client = Client::new(server.base())?;
+    for (method, target) in
+        [("POST", "/whip/door"), ("POST", "/whep/door"), ("GET", "/v1/rooms"), ("GET", "/v1/rooms/door")]
+    {
+        let reply = with(&client, method, target, None).await?;
+        let requirement = format!("{method} {target} of a node for strangers is 401 without a token");
+        report.line("11.29", &requirement, reply.status == 401, &reply);
+    }
+    let publisher = with(&client, "POST", "/whip/door", Some(PUBLISH)).await?;
+    report.line("11.30", "and 201 with a listed one", publisher.status == 201, &publisher);
+    let viewer = with(&client, "POST", "/whep/door", Some(PUBLISH)).await?;
+    report.line("11.31", "a side without a list lets nobody in", viewer.status == 403, &viewer);
+    let open = Server::start_as("node", "auth:\n  required: false\n", &[])?;
+    let reply = Client::new(open.base())?.post("/whip/door", &offers::publish()).await?;
+    report.line("11.32", "a node that is told to be open is", reply.status == 201, &reply);
+    server.check_no_panic(report)
+}
+
 /// All of them.
 pub async fn run(report: &mut Report) -> Result<()> {
     let variables = [("AFORO__AUTH__PUBLISH_TOKENS", PUBLISH), ("AFORO__AUTH__PLAY_TOKENS", PLAY)];
@@ -112,5 +133,6 @@ pub async fn run(report: &mut Report) -> Result<()> {
     }
     let gone = with(&client, "DELETE", &created.session(), Some(PUBLISH)).await?;
     report.line("11.23", "DELETE with a publish token is 200", gone.status == 200, &gone);
+    strangers(report).await?;
     server.check_log(report, Some(("11.10", "no token is in the log", &[PUBLISH, PLAY, WRONG])))
 }

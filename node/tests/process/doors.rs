@@ -1,0 +1,157 @@
+//! Who comes in: tokens, keys and certificates of a node, and what `aforo node` asks for where `aforo dev` does not.
+
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::*;
+
+/// As for `aforo dev`, on ports that the system chooses.
+const NODE: [&str; 9] = ["node", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
+
+#[test]
+fn a_node_that_nobody_could_get_into_does_not_start_and_says_what_to_do() {
+    for arguments in [&NODE[..], &["config", "check", "--for", "node"]] {
+        let (code, said) = run(arguments);
+        assert_eq!(code, 78, "{said}");
+        for expected in ["auth.required", "(default of aforo node)", "aforo token keygen", "auth.jwks_url"] {
+            assert!(said.contains(expected), "{expected} is missing in {said}");
+        }
+    }
+    assert_eq!(run(&["config", "check"]).0, 0, "`aforo dev` needs nothing");
+    let shown = run(&["config", "show", "--origin", "--for", "node"]);
+    assert_eq!(shown.0, 78, "{}", shown.1);
+}
+
+#[test]
+fn what_lets_anybody_in_lets_a_node_start_and_both_sides_want_a_token() {
+    let tokens = [("AFORO__AUTH__PUBLISH_TOKENS", "north-0123456789")];
+    let mut command = aforo(&NODE);
+    command.envs(tokens);
+    let node = Node::spawn(command);
+    assert!(!node.banner.contains("without a token"), "{}", node.banner);
+    let ask = |headers: &str| offer(&mut TcpStream::connect(&node.http).unwrap(), &node.http, headers);
+    assert!(ask("").starts_with("HTTP/1.1 401"));
+    assert!(ask("authorization: Bearer north-0123456789\r\n").starts_with("HTTP/1.1 201"));
+    let watch = "POST /whep/demo HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(&node.http).unwrap();
+    stream.write_all(watch.as_bytes()).unwrap();
+    let answer = std::io::read_to_string(stream).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "no list of players means nobody, not everybody: {answer}");
+    for path in ["/v1/rooms", "/v1/rooms/demo"] {
+        assert!(get(&node.http, path).0.contains("401"), "{path}");
+    }
+    node.stop();
+}
+
+#[test]
+fn whoever_says_that_no_token_is_required_has_a_node_that_is_open_and_warns() {
+    let mut command = aforo(&["node", "--http", "0.0.0.0:0", "--admin", "0", "--udp", "127.0.0.1:0"]);
+    command.env("AFORO__AUTH__REQUIRED", "false");
+    let node = Node::spawn(command);
+    assert!(get(&node.http, "/v1/rooms").0.contains("200"));
+    assert!(node.banner.contains("may publish and watch without a token"), "{}", node.banner);
+    let log = node.stop();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("\"WARN\"")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("publish and watch"), "{log}");
+}
+
+#[test]
+fn only_strangers_are_warned_of() {
+    let arguments = ["dev", "--http", "0.0.0.0:0", "--admin", "0", "--udp", "127.0.0.1:0", "--shards", "1"];
+    let open = Node::spawn(aforo(&arguments));
+    assert!(open.banner.contains("may publish and watch without a token"), "{}", open.banner);
+    assert!(open.stop().contains("strangers need no token here"));
+    let own = Node::start();
+    assert!(!own.banner.contains("without a token"), "{}", own.banner);
+    assert!(!own.stop().contains("WARN"), "nobody else reaches a loopback address");
+}
+
+#[test]
+fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
+    let folder = std::env::temp_dir().join(format!("aforo-token-test-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (private, public, secret) = (path("private.json"), path("public.json"), path("secret.json"));
+    let (code, printed) = run(&["token", "keygen", "--key", &private, "--kid", "first"]);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("\"x\"") && !printed.contains("\"d\""), "only the public half is printed");
+    std::fs::write(&public, &printed).unwrap();
+    assert_eq!(run(&["token", "keygen", "--algorithm", "hs256", "--key", &secret]).0, 0);
+    for key in [&private, &secret] {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+        let (code, said) = run(&["token", "keygen", "--key", key]);
+        assert_eq!(code, 1, "a key is never overwritten: {said}");
+    }
+    let node = Node::start_with(&[("AFORO__AUTH__KEY_FILES", &format!("{public},{secret}"))]);
+    assert!(get(&node.http, "/v1/rooms/demo").0.contains("401"));
+    for key in [&private, &secret] {
+        let create = ["token", "create", "--room", "demo", "--ttl", "1h", "--key", key, "--admin"];
+        let Output { status, stdout, stderr } = aforo(&create).output().unwrap();
+        assert!(status.success() && stderr.is_empty());
+        let bearer = format!("authorization: Bearer {}\r\n", String::from_utf8(stdout).unwrap().trim());
+        assert!(get_with(&node.http, "/v1/rooms", &bearer).0.contains("200"));
+        assert!(
+            get_with(&node.http, "/v1/rooms/demo", &bearer).1.contains("\"live\":false"),
+            "let in, and nothing is live"
+        );
+        assert!(get_with(&node.http, "/v1/rooms/other", &bearer).0.contains("403"));
+    }
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+    let create = |more: &[&str]| run(&[&["token", "create", "--key", &public, "--ttl", "1h"], more].concat());
+    for (more, expected, part) in [
+        (&["--room", "demo"][..], 2, "--publish"),
+        (&["--room", "de/mo", "--publish"], 2, "A-Z"),
+        (&["--publish"], 2, "--room"),
+        (&["--room", "demo", "--publish"], 78, "public half"),
+        (&["--room", "demo", "--publish", "--kid", "x"], 78, "kid"),
+    ] {
+        let (code, said) = create(more);
+        assert_eq!(code, expected, "{said}");
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    std::fs::write(&secret, "not a key").unwrap();
+    let broken = aforo(&["dev", "--http", "0", "--admin", "0", "--udp", "127.0.0.1:0"])
+        .env("AFORO__AUTH__KEY_FILES", &secret)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(broken.stderr).unwrap();
+    assert_eq!(broken.status.code(), Some(78), "{said}");
+    assert!(said.contains("secret.json") && said.contains("aforo token keygen"), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
+    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let folder = std::env::temp_dir().join(format!("aforo-https-test-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let half = [("AFORO__HTTP__TLS_CERTIFICATE", certificate.to_str().unwrap())];
+    let output = aforo(&["config", "check"]).envs(half).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("http.tls_key"));
+    let node = Node::start_with(&[half[0], ("AFORO__HTTP__TLS_KEY", key.to_str().unwrap())]);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(&node.http).unwrap());
+    let answer = offer(&mut stream, &node.http, "");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(answer.contains(&format!("location: https://{}/whip/demo/main/", node.http)), "{answer}");
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), 0);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
