@@ -1,12 +1,16 @@
 //! `aforo loadtest`: flags in, table and exit code out.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use reqwest::Url;
 
 use crate::clip::ClipCodec;
+use crate::process;
 use crate::publisher::schedule::StreamShape;
 use crate::report::Limits;
 use crate::scenario::{self, Plan, Progress};
@@ -16,11 +20,29 @@ use crate::units::{parse_bitrate, parse_duration, parse_rate, parse_ratio};
 /// `EX_UNAVAILABLE` of sysexits.h: the server is down.
 const EXIT_UNAVAILABLE: u8 = 69;
 
+/// What clap ends with, too: the command line asks for what cannot be.
+const EXIT_USAGE: u8 = 2;
+
+/// What a shell reports of a program that Ctrl-C has ended: 128 and the signal's number.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// The command line asks for what cannot be; why is in the words, or the error's cause.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// Flags of `aforo loadtest`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Server under test
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_parser = parse_target)]
     pub target: String,
     /// Synthetic publishers
     #[arg(long, default_value_t = 1)]
@@ -28,7 +50,7 @@ pub struct Args {
     /// Synthetic viewers, spread evenly over the publishers' streams
     #[arg(long, default_value_t = 10)]
     pub viewers: usize,
-    /// Rooms to spread the publishers over [default: one per publisher]
+    /// Rooms to spread the publishers over, at most as many as these [default: one per publisher]
     #[arg(long)]
     pub rooms: Option<usize>,
     /// Prefix of the room names; with `--publishers 0`, rooms that already have a stream
@@ -59,7 +81,7 @@ pub struct Args {
     #[arg(long, default_value = "0", value_parser = parse_ratio)]
     pub loss: f64,
     /// Process whose CPU and memory are measured; if it ends during the run, these figures are left out
-    #[arg(long)]
+    #[arg(long, value_parser = parse_process)]
     pub server_pid: Option<u32>,
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
@@ -88,7 +110,7 @@ impl Args {
     /// What to do, without how to report it.
     pub fn plan(&self) -> Plan {
         Plan {
-            target: self.target.trim_end_matches('/').to_owned(),
+            target: self.target.clone(),
             publishers: self.publishers,
             viewers: self.viewers,
             rooms: self.rooms.unwrap_or(self.publishers).max(1),
@@ -120,34 +142,65 @@ impl Args {
     }
 }
 
+/// A server's address, without a slash at the end.
+fn parse_target(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}: write it as http://127.0.0.1:8080"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(text.trim_end_matches('/').to_owned()),
+        scheme => Err(format!("{scheme}: is neither http: nor https:")),
+    }
+}
+
+/// The id of a process that can be looked at.
+fn parse_process(text: &str) -> Result<u32, String> {
+    let pid = text.parse().map_err(|error| format!("{error}"))?;
+    process::usage(pid).map(|_| pid).map_err(|error| format!("{error:#}"))
+}
+
 /// Runs the load test on a runtime of its own; callable from any thread, also one that already has a runtime.
 ///
-/// Exit code 0: every limit kept; 1: one was broken. [`exit_code`] has those of errors.
+/// Exit code 0: every limit kept; 1: one was broken; 130: ended by Ctrl-C or SIGTERM, its sessions too. [`exit_code`] has
+/// those of errors.
 ///
 /// # Errors
 ///
-/// The test could not be run: the server cannot be reached, no publisher connects, the JSON cannot be written.
+/// The test could not be run: the command line asks for what cannot be, the server cannot be reached, no publisher connects.
 pub fn run(args: Args) -> Result<ExitCode> {
     let plan = args.plan();
-    let mut report = std::thread::Builder::new()
+    if plan.publishers > 0 && plan.rooms > plan.publishers {
+        let (rooms, publishers) = (plan.rooms, plan.publishers);
+        bail!(Usage(format!("--rooms {rooms}: {publishers} publishers fill at most {publishers} of them")));
+    }
+    let json = args.json.as_deref().map(|path| {
+        let unwritable = || Usage(format!("--json: cannot write {}", path.display()));
+        File::create(path).with_context(unwritable)
+    });
+    let json = json.transpose()?;
+    let report = std::thread::Builder::new()
         .name("loadtest".to_owned())
-        .spawn(move || scenario::run_blocking(plan, Progress::on_terminal()))?
+        .spawn(move || scenario::run_blocking_until_signal(plan, Progress::on_terminal()))?
         .join()
         .map_err(|_| anyhow::anyhow!("the load test panicked"))??;
+    let Some(mut report) = report else {
+        eprintln!("ended before its time: there is nothing to report");
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    };
     report.broken_limits = args.limits().broken(&report);
     print!("{}", report.table());
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(mut file) = json {
+        writeln!(file, "{}", serde_json::to_string_pretty(&report)?).context("cannot write the JSON")?;
     }
     Ok(if report.broken_limits.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The exit code of an error of [`run`]: 69 if the server does not answer, else 1.
+/// The exit code of an error of [`run`]: 2 if the command line is wrong, 69 if the server does not answer, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<Unreachable>() {
-        Some(_) => ExitCode::from(EXIT_UNAVAILABLE),
-        None => ExitCode::FAILURE,
+    if error.is::<Usage>() {
+        ExitCode::from(EXIT_USAGE)
+    } else if error.is::<Unreachable>() {
+        ExitCode::from(EXIT_UNAVAILABLE)
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -177,7 +230,29 @@ mod tests {
         assert_eq!((plan.shape.bitrate_bps, plan.shape.simulcast), (1_500_000, true));
         assert_eq!((plan.publishers, plan.viewers, plan.rooms), (2, 30, 2));
         assert!((plan.joins_per_second - 100.0).abs() < f64::EPSILON);
-        assert!(Cli::try_parse_from(["x", "--bitrate", "fast"]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_wrong_command_line() {
+        for [flag, value] in [
+            ["--bitrate", "fast"],
+            ["--target", "foo"],
+            ["--target", "ftp://127.0.0.1"],
+            ["--server-pid", "999999999"],
+        ] {
+            let error = Cli::try_parse_from(["x", flag, value]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+        for (line, complaint) in [
+            ("x --publishers 2 --rooms 5", "2 publishers fill at most 2"),
+            ("x --json /nonexistent/x.json", "cannot write /nonexistent/x.json"),
+        ] {
+            let error = run(Cli::try_parse_from(line.split_whitespace()).unwrap().args).unwrap_err();
+            assert_eq!(exit_code(&error), ExitCode::from(2), "{error:#}");
+            assert!(format!("{error:#}").contains(complaint), "{error:#}");
+        }
+        let slash = Cli::try_parse_from(["x", "--target", "http://127.0.0.1:8080/"]).unwrap().args;
+        assert_eq!(slash.plan().target, "http://127.0.0.1:8080");
     }
 
     #[test]

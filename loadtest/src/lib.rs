@@ -11,6 +11,7 @@ pub mod garbage;
 pub mod process;
 pub mod publisher;
 pub mod report;
+pub mod row;
 pub mod scenario;
 pub mod signalling;
 pub mod socket;

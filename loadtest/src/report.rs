@@ -84,6 +84,8 @@ pub struct Report {
     pub bits_per_second: f64,
     /// Mean bytes per packet.
     pub bytes_per_packet: f64,
+    /// Packets that should have come: what sequence numbers tell of, and what the publishers know beyond that.
+    pub packets_due: u64,
     /// Share of packets that did not come by themselves (with `--loss`, what viewers threw away included).
     pub loss_before_repair: f64,
     /// Share of packets still missing after repair.
@@ -92,8 +94,8 @@ pub struct Report {
     pub packets_missing: u64,
     /// Packets among the missing that left no gap, for the stream stopped: the publishers alone know of them.
     pub packets_never_announced: u64,
-    /// Packets that came again, by repair for most, over the whole run.
-    pub packets_duplicate: u64,
+    /// Repairs among the delivered packets that filled no gap: they have no latency.
+    pub repairs_needless: u64,
     /// Viewers whose session the server closed, or who got no media for the window's last second.
     pub viewers_lost: u64,
     /// Publishers whose connection failed or was closed by the server.
@@ -146,19 +148,20 @@ impl Limits {
         if report.viewers > 0 && report.packets == 0 {
             broken.push("no packet was delivered".to_owned());
         }
-        if let Some(limit) = self.max_loss
-            && report.loss_after_repair > limit
-        {
-            broken.push(format!(
+        let unmeasured = |name: &str| format!("{name} is limited but was not measured");
+        match self.max_loss {
+            Some(_) if report.packets_due == 0 => broken.push(unmeasured("loss after repair")),
+            Some(limit) if report.loss_after_repair > limit => broken.push(format!(
                 "loss after repair is {:.4} %, limit {:.4} %",
                 report.loss_after_repair * 100.0,
                 limit * 100.0
-            ));
+            )),
+            _ => {}
         }
         let mut check = |name: &str, count: u64, value_ms: f64, limit: Option<Duration>| {
             let Some(limit_ms) = limit.map(|limit| limit.as_secs_f64() * 1e3) else { return };
             if count == 0 {
-                broken.push(format!("{name} is limited but was not measured"));
+                broken.push(unmeasured(name));
             } else if value_ms > limit_ms {
                 broken.push(format!("{name} is {value_ms:.3} ms, limit {limit_ms} ms"));
             }
@@ -171,12 +174,13 @@ impl Limits {
         check("join p95", join.count, join.p95_ms, self.max_join_p95);
         if let Some(limit) = self.max_cpu_us {
             match report.server {
-                Some(server) if server.cpu_us_per_packet <= limit => {}
-                Some(server) => broken.push(format!(
+                None => broken.push(format!("{} (--server-pid)", unmeasured("server CPU"))),
+                Some(_) if report.packets == 0 => broken.push(unmeasured("server CPU per packet")),
+                Some(server) if server.cpu_us_per_packet > limit => broken.push(format!(
                     "server CPU is {:.3} µs per packet, limit {limit:.3} µs",
                     server.cpu_us_per_packet
                 )),
-                None => broken.push("server CPU is limited but was not measured (--server-pid)".to_owned()),
+                Some(_) => {}
             }
         }
         broken
@@ -193,7 +197,10 @@ impl Report {
     pub fn table(&self) -> String {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-        let spread = |p: &Percentiles| format!("{:>8.2} {:>8.2} {:>8.2} ms", p.p50_ms, p.p95_ms, p.p99_ms);
+        let spread = |p: &Percentiles| match p.count {
+            0 => format!("{:>8} {:>8} {:>8}", "-", "-", "-"),
+            _ => format!("{:>8.2} {:>8.2} {:>8.2} ms", p.p50_ms, p.p95_ms, p.p99_ms),
+        };
         row("publishers, viewers", format!("{}, {}", self.publishers, self.viewers));
         row("joins ok / attempted", format!("{} / {}", self.joins.ok, self.joins.attempted));
         row("                              ", format!("{:>8} {:>8} {:>8}", "p50", "p95", "p99"));
@@ -221,6 +228,7 @@ impl Report {
                 self.packets_missing
             ),
         );
+        row("needless repairs", self.repairs_needless.to_string());
         row("sessions lost", format!("{} viewers, {} publishers", self.viewers_lost, self.publishers_lost));
         row("SRTP verified / refused", format!("{} / {}", self.packets_verified, self.packets_refused));
         if let Some(server) = &self.server {
@@ -262,6 +270,7 @@ mod tests {
         Report {
             viewers: 2,
             packets: 10,
+            packets_due: 10,
             joins: JoinReport { attempted: 2, ok: 2, ..Default::default() },
             latency: Percentiles { p99_ms: 20.0, count: 1_000, ..Default::default() },
             ..Default::default()
@@ -299,6 +308,25 @@ mod tests {
         assert_eq!(limits.broken(&report).len(), 6);
         (report.viewers_lost, report.publishers_lost) = (1, 1);
         assert_eq!(limits.broken(&report).len(), 7);
+    }
+
+    #[test]
+    fn what_never_happened_keeps_no_limit_and_has_no_figure() {
+        let nobody = Report { server: Some(ServerReport::default()), ..Report::default() };
+        let limits = Limits {
+            max_loss: Some(0.0),
+            max_p99: Some(Duration::from_millis(30)),
+            max_cpu_us: Some(1.0),
+            max_join_p95: Some(Duration::from_millis(500)),
+            ..Default::default()
+        };
+        let broken = limits.broken(&nobody);
+        assert_eq!(broken.len(), 4, "{broken:?}");
+        assert!(broken.iter().all(|limit| limit.ends_with("is limited but was not measured")), "{broken:?}");
+        let table = nobody.table();
+        let latency = table.lines().find_map(|line| line.strip_prefix("end-to-end latency"));
+        assert_eq!(latency.unwrap().split_whitespace().collect::<Vec<_>>(), ["-", "-", "-"], "{table}");
+        assert_eq!(Limits::default().broken(&nobody), Vec::<String>::new());
     }
 
     #[test]

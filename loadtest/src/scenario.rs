@@ -4,6 +4,7 @@ pub mod garbage;
 mod joining;
 mod progress;
 mod stage;
+mod stop;
 pub mod storm;
 mod window;
 
@@ -17,11 +18,13 @@ use reqwest::Url;
 use crate::process::ProcessUsage;
 use crate::publisher::schedule::StreamShape;
 use crate::report::{JoinReport, Percentiles, Report};
+use crate::signalling::Unreachable;
 use crate::viewer::fleet::Fleet;
 use crate::viewer::totals::Totals;
 use joining::Joins;
 pub use progress::Progress;
 use stage::Stage;
+pub use stop::Stop;
 use window::Window;
 
 /// Threads of the runtime that publishes and joins; viewers have their own.
@@ -81,9 +84,19 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// As [`run_until`].
 pub fn run_blocking(plan: Plan, progress: Progress) -> Result<Report> {
-    block_on(run(plan, progress))
+    let report = block_on(run_until(plan, progress, Stop::never()))?;
+    report.context("nothing stops this run before its end")
+}
+
+/// Runs `plan` on a new runtime until it is through or this process is asked to end; then there is no report.
+///
+/// # Errors
+///
+/// As [`run_until`], or signals cannot be listened for.
+pub fn run_blocking_until_signal(plan: Plan, progress: Progress) -> Result<Option<Report>> {
+    block_on(async move { run_until(plan, progress, Stop::on_signals()?).await })
 }
 
 /// Runs `scenario` on a new runtime.
@@ -95,17 +108,36 @@ fn block_on<T>(scenario: impl Future<Output = Result<T>>) -> Result<T> {
     report
 }
 
-/// Runs `plan`.
+/// Runs `plan`, and ends its sessions, also when it fails or is stopped: then there is no report.
 ///
 /// # Errors
 ///
-/// The server cannot be reached ([`Unreachable`](crate::signalling::Unreachable)), a publisher is refused, or
+/// The server cannot be reached ([`Unreachable`]), a publisher is refused, or
 /// `server_pid` is no process.
-pub async fn run(plan: Plan, progress: Progress) -> Result<Report> {
+pub async fn run_until(plan: Plan, progress: Progress, mut stop: Stop) -> Result<Option<Report>> {
     let plan = Arc::new(plan);
-    let mut stage = Stage::set(&plan, plan.viewers, &progress).await?;
+    let mut stage = tokio::select! {
+        stage = Stage::new(&plan, plan.viewers) => stage?,
+        () = stop.asked() => return Ok(None),
+    };
+    let acts = tokio::select! {
+        acts = act(&plan, &mut stage, &progress) => Some(acts),
+        () = stop.asked() => None,
+    };
+    let fleet = stage.fleet.clone();
+    tokio::select! {
+        () = stage.clear(&progress) => {}
+        () = stop.asked() => {}
+    }
+    let acts = acts.transpose()?;
+    Ok(acts.map(|(joins, ramp, run)| report(&plan, &fleet, &joins, &ramp, &run)))
+}
+
+/// Everything between an empty stage and its clearing.
+async fn act(plan: &Arc<Plan>, stage: &mut Stage, progress: &Progress) -> Result<(Joins, Ramp, Run)> {
+    stage.publish(progress).await?;
     let ramp_started = Instant::now();
-    let joins = stage.joiner.join(plan.viewers, plan.joins_per_second, &progress).await?;
+    let joins = stage.joiner.join(plan.viewers, plan.joins_per_second, progress).await?;
     let ramp = Ramp {
         seconds: ramp_started.elapsed().as_secs_f64(),
         totals: stage.fleet.snapshot().await?,
@@ -113,10 +145,8 @@ pub async fn run(plan: Plan, progress: Progress) -> Result<Report> {
         after: stage.server.usage(),
     };
     tokio::time::sleep(SETTLE).await;
-    let window = window::measure(&plan, plan.duration, &stage.fleet, &progress).await?;
-    let (fleet, publishers_lost) = (stage.fleet.clone(), stage.publishers_lost());
-    stage.clear(&progress).await;
-    Ok(report(&plan, &fleet, &joins, &ramp, &Run { window, publishers_lost }))
+    let window = window::measure(plan, plan.duration, &stage.fleet, progress).await?;
+    Ok((joins, ramp, Run { window, publishers_lost: stage.publishers_lost() }))
 }
 
 /// What came after the joins.
@@ -153,7 +183,6 @@ fn report(plan: &Plan, fleet: &Fleet, joins: &Joins, ramp: &Ramp, run: &Run) -> 
                 .map(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64()),
         },
         publishers_lost: run.publishers_lost,
-        packets_duplicate: end.sequences.duplicates,
         packets_verified: end.opened,
         packets_refused: end.unopened,
         latency: Percentiles::of(&end.latency_us),
@@ -208,7 +237,7 @@ fn local_ip_towards(target: &str) -> Result<Ipv4Addr> {
     let port = url.port_or_known_default().unwrap_or(80);
     let address = (host, port)
         .to_socket_addrs()
-        .with_context(|| format!("cannot resolve {host}"))?
+        .with_context(|| Unreachable { address: target.to_owned() })?
         .find(SocketAddr::is_ipv4)
         .with_context(|| format!("{host} has no IPv4 address, which viewers need"))?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;

@@ -27,7 +27,7 @@ const SHOWN_BODY_CHARACTERS: usize = 200;
 /// The server did not answer at all; the reason is the error's cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
-    address: String,
+    pub(crate) address: String,
 }
 
 impl std::fmt::Display for Unreachable {

@@ -196,12 +196,9 @@ fn viewers_on_every_shard_lose_nothing() {
     assert!(report.packets_verified > 0 && report.packets_refused == 0, "{table}");
     assert!(report.loss_before_repair > 0.0, "packets were thrown away:\n{table}");
     assert_eq!(report.packets_missing, 0, "all of them were repaired:\n{table}");
-    // A repair of what had come after all has none; those come in numbers on a busy machine.
-    let unmeasured = report.packets.saturating_sub(report.latency.count + report.packets_duplicate);
-    assert!(
-        unmeasured * 200 < report.packets,
-        "repairs have a latency, too: {unmeasured} have none\n{table}"
-    );
+    // On a busy machine many a packet comes by itself after it was asked for: its repair has none.
+    let measured = report.latency.count + report.repairs_needless;
+    assert_eq!(measured, report.packets, "every other repair has a latency, too:\n{table}");
 
     let metrics = server.metrics();
     assert_joins(&metrics);

@@ -4,7 +4,7 @@ use aforo_loadtest::report::Report;
 use aforo_loadtest::scenario::storm::StormReport;
 
 use crate::runs::{Found, Garbage};
-use crate::table::{Table, cpu_us};
+use crate::table::{Table, cpu_us, grown_kib};
 
 /// Least time between two keyframe requests for one layer.
 const REQUEST_INTERVAL_MS: f64 = 500.0;
@@ -34,27 +34,21 @@ impl Table {
         for (name, layered) in &found.simulcast {
             let Some(plain) = plain(name) else { continue };
             let what = format!("simulcast and estimates, {name}: CPU per packet / plain");
-            self.compare(&what, "us", (cpu_us(Some(layered)), cpu_us(Some(plain))), 1.25);
+            self.compare(&what, "us", (Some(cpu_us(layered)), Some(cpu_us(plain))), 1.25);
             let packets = (packets_per_viewer(plain), packets_per_viewer(layered));
             let what = format!("simulcast, {name}: packets/s of a plain viewer / of one of simulcast");
             self.compare(&what, "", (Some(packets.0), Some(packets.1)), BEST_LAYER_RATIO);
-            let missing = layered.packets_missing as f64;
-            self.single(&format!("simulcast, {name}: packets missing"), "", Some(missing), 0.0);
+            self.served(&format!("simulcast, {name}"), Some(layered));
         }
         let ends = found.simulcast.get("100").zip(found.simulcast.get("2000"));
-        let memory = ends.and_then(|(few, many)| {
-            let grown = many.server?.resident_bytes as f64 - few.server?.resident_bytes as f64;
-            Some(grown / 1_024.0 / (many.viewers as f64 - few.viewers as f64))
-        });
+        let memory = ends.map(|(few, many)| grown_kib(many, few, |report| report.viewers));
         self.single("one viewer of simulcast more: resident memory", "KiB", memory, 40.0);
     }
 
     /// What a stream keeps, from runs with as many viewers: its ring, which is full after three seconds, and its publisher.
     pub fn rings(&mut self, found: &Found) {
-        let grown = found.thirty_by_10.as_ref().zip(found.one_by_300.as_ref()).and_then(|(many, one)| {
-            let grown = many.server?.resident_bytes as f64 - one.server?.resident_bytes as f64;
-            Some(grown / 1_024.0 / (many.publishers as f64 - one.publishers as f64))
-        });
+        let ends = found.thirty_by_10.as_ref().zip(found.one_by_300.as_ref());
+        let grown = ends.map(|(many, one)| grown_kib(many, one, |report| report.publishers));
         self.single(
             "one stream of 1.5 Mbit/s more, ring and publisher: resident memory",
             "KiB",

@@ -61,6 +61,8 @@ pub struct Found {
     pub joins: Option<Report>,
     /// The same viewers at half that pace: the server's threads fall asleep between them.
     pub paced_joins: Option<Report>,
+    /// Viewers who come as fast as in the storm scenario, into pictures.
+    pub picture_joins: Option<Report>,
     pub one_by_100: Option<Report>,
     pub one_by_300: Option<Report>,
     pub thirty_by_10: Option<Report>,
@@ -144,6 +146,8 @@ pub fn all(wanted: &[String]) -> Result<Found> {
         found.joins = Some(load("joins", ClipCodec::Opus, (1, 1_000), STORM_JOINS_PER_SECOND)?);
         let paced = STORM_JOINS_PER_SECOND / 2.0;
         found.paced_joins = Some(load("paced joins", ClipCodec::Opus, (1, 1_000), paced)?);
+        let pictures = load("joins into pictures", ClipCodec::H264, (1, 1_000), STORM_JOINS_PER_SECOND)?;
+        found.picture_joins = Some(pictures);
     }
     if is_wanted("floor") {
         for receivers in FLOOR_RECEIVERS {

@@ -52,7 +52,8 @@ impl Joins {
 struct Shared {
     answered: AtomicU64,
     refused: AtomicU64,
-    outcome: Mutex<(Joins, Vec<SessionUrl>)>,
+    joins: Mutex<Joins>,
+    sessions: Arc<Mutex<Vec<SessionUrl>>>,
 }
 
 /// Joins all viewers of a plan, and ends their sessions.
@@ -61,7 +62,8 @@ pub(super) struct Joiner {
     fleet: Arc<Fleet>,
     signaller: Signaller,
     publishers: Vec<Arc<PublisherCounters>>,
-    sessions: Vec<SessionUrl>,
+    /// Those that the server has made: also known when joining is broken off.
+    sessions: Arc<Mutex<Vec<SessionUrl>>>,
     /// Viewers that came and were not refused.
     let_in: u64,
     came: usize,
@@ -79,7 +81,7 @@ impl Joiner {
             fleet,
             signaller,
             publishers: publishers.to_vec(),
-            sessions: Vec::new(),
+            sessions: Arc::default(),
             let_in: 0,
             came: 0,
         }
@@ -95,7 +97,8 @@ impl Joiner {
         let shared = Arc::new(Shared {
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            outcome: Mutex::new((Joins::none()?, Vec::new())),
+            joins: Mutex::new(Joins::none()?),
+            sessions: self.sessions.clone(),
         });
         let started = tokio::time::Instant::now();
         let mut tasks = JoinSet::new();
@@ -113,9 +116,8 @@ impl Joiner {
         self.came += viewers;
         self.let_in += viewers as u64 - shared.refused.load(Ordering::Relaxed);
         self.wait_until_complete(progress).await?;
-        let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sessions.append(&mut outcome.1);
-        Ok(std::mem::replace(&mut outcome.0, Joins::none()?))
+        let mut joins = shared.joins.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::replace(&mut joins, Joins::none()?))
     }
 
     async fn wait_until_complete(&self, progress: &Progress) -> Result<()> {
@@ -133,7 +135,8 @@ impl Joiner {
     /// Ends all sessions.
     pub(super) async fn delete_all(&mut self) {
         let mut tasks = JoinSet::new();
-        for session in self.sessions.drain(..) {
+        let sessions = std::mem::take(&mut *self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in sessions {
             if tasks.len() >= DELETES_AT_ONCE {
                 tasks.join_next().await;
             }
@@ -157,17 +160,17 @@ async fn join(
     let (posted_at, posted) = signaller.post_until_live(endpoint, &offer).await;
     let answered_after = posted_at.elapsed();
     let answer = posted.and_then(|posted| Ok((Answer::parse(&posted.answer)?, posted.session)));
-    let mut outcome = shared.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-    outcome.0.attempted += 1;
+    let mut joins = shared.joins.lock().unwrap_or_else(PoisonError::into_inner);
+    joins.attempted += 1;
     match answer {
         Ok((answer, session)) => {
             shared.answered.fetch_add(1, Ordering::Relaxed);
-            outcome.0.answer_us.saturating_record(answered_after.as_micros() as u64);
-            outcome.1.push(session);
-            if let Some(address) = answer.candidates.first().filter(|_| outcome.0.doors.len() < KNOWN_DOORS) {
+            joins.answer_us.saturating_record(answered_after.as_micros() as u64);
+            shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            if let Some(address) = answer.candidates.first().filter(|_| joins.doors.len() < KNOWN_DOORS) {
                 let client_ufrag = seat.ice.ufrag.clone();
                 let door = Door { ufrag: answer.ice.ufrag.clone(), client_ufrag, address: *address };
-                outcome.0.doors.push(door);
+                joins.doors.push(door);
             }
             let spec = ViewerSpec { local: seat.ice, answer, posted_at, seed: rand::random(), publisher };
             fleet.add(seat.index, spec);
@@ -175,8 +178,8 @@ async fn join(
         Err(error) => {
             shared.refused.fetch_add(1, Ordering::Relaxed);
             let failure = format!("{error:#}");
-            if outcome.0.failures.len() < SHOWN_FAILURES && !outcome.0.failures.contains(&failure) {
-                outcome.0.failures.push(failure);
+            if joins.failures.len() < SHOWN_FAILURES && !joins.failures.contains(&failure) {
+                joins.failures.push(failure);
             }
         }
     }

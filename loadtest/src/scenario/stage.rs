@@ -25,33 +25,58 @@ pub(super) struct Stage {
     pub(super) server: ServerProcess,
     /// The server before viewers came, but with the publishers.
     pub(super) before: Option<ProcessUsage>,
+    plan: Arc<Plan>,
+    signaller: Signaller,
+    local_ip: IpAddr,
     publishers: Vec<Publisher>,
 }
 
 impl Stage {
-    /// Starts the plan's publishers, and a fleet with room for `viewers`.
-    pub(super) async fn set(plan: &Arc<Plan>, viewers: usize, progress: &Progress) -> Result<Self> {
+    /// A fleet with room for `viewers`, at a server that answers; nobody publishes yet.
+    pub(super) async fn new(plan: &Arc<Plan>, viewers: usize) -> Result<Self> {
         let local_ip = local_ip_towards(&plan.target)?;
         let signaller = Signaller::new()?;
         signaller.reach(&plan.target).await?;
         let before = plan.server_pid.map(process::usage).transpose()?;
         let counters: Vec<Arc<PublisherCounters>> =
             std::iter::repeat_with(Arc::default).take(plan.publishers).collect();
-        let mut publishers = Vec::new();
-        for (index, counters) in counters.iter().enumerate() {
+        let addressing = if local_ip.is_loopback() { Addressing::Loopback } else { Addressing::OwnSockets };
+        let fleet = Fleet::start(addressing, local_ip, viewers, plan.loss)?;
+        let joiner = Joiner::new(plan.clone(), fleet.clone(), signaller.clone(), &counters);
+        Ok(Self {
+            fleet,
+            joiner,
+            counters,
+            server: ServerProcess(plan.server_pid),
+            before,
+            plan: plan.clone(),
+            signaller,
+            local_ip: IpAddr::V4(local_ip),
+            publishers: Vec::new(),
+        })
+    }
+
+    /// Starts the plan's publishers.
+    pub(super) async fn publish(&mut self, progress: &Progress) -> Result<()> {
+        let plan = &self.plan;
+        for (index, counters) in self.counters.iter().enumerate() {
             progress.stage(&format!("starting publisher {} of {}", index + 1, plan.publishers));
             let target = PublishTarget {
                 endpoint: format!("{}/whip/{}", plan.target, plan.stream_path(index)),
-                local_ip: IpAddr::V4(local_ip),
-                signaller: signaller.clone(),
+                local_ip: self.local_ip,
+                signaller: self.signaller.clone(),
             };
-            publishers.push(Publisher::start(target, plan.shape, counters.clone()).await?);
+            self.publishers.push(Publisher::start(target, plan.shape, counters.clone()).await?);
         }
-        let addressing = if local_ip.is_loopback() { Addressing::Loopback } else { Addressing::OwnSockets };
-        let fleet = Fleet::start(addressing, local_ip, viewers, plan.loss)?;
-        let server = ServerProcess(plan.server_pid);
-        let joiner = Joiner::new(plan.clone(), fleet.clone(), signaller, &counters);
-        Ok(Self { fleet, joiner, counters, server, before: server.usage().or(before), publishers })
+        self.before = self.server.usage().or(self.before);
+        Ok(())
+    }
+
+    /// Does both.
+    pub(super) async fn set(plan: &Arc<Plan>, viewers: usize, progress: &Progress) -> Result<Self> {
+        let mut stage = Self::new(plan, viewers).await?;
+        stage.publish(progress).await?;
+        Ok(stage)
     }
 
     /// Publishers that were cut off so far.

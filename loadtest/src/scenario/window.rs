@@ -31,7 +31,7 @@ impl ServerProcess {
 pub(super) struct Window {
     seconds: f64,
     start: Totals,
-    /// Latencies and rates are of the window's end, losses of a repair time later.
+    /// Latencies, rates and needless repairs are of the window's end, losses of a repair time later.
     pub(super) end: Totals,
     server: Option<(ProcessUsage, ProcessUsage)>,
     generator_cpu: Duration,
@@ -102,9 +102,11 @@ impl Window {
         report.packets_per_second = packets as f64 / self.seconds;
         report.bits_per_second = bytes as f64 * 8.0 / self.seconds;
         report.bytes_per_packet = if packets == 0 { 0.0 } else { bytes as f64 / packets as f64 };
+        report.packets_due = due;
         report.loss_before_repair = share(due.saturating_sub(received));
         report.loss_after_repair = share(missing);
         report.packets_missing = missing;
+        report.repairs_needless = end.repairs_needless - start.repairs_needless;
         report.packets_never_announced = end.sequences.untold;
         report.viewers_lost = end.lost;
         report.generator_cpu_seconds = self.generator_cpu.as_secs_f64();
@@ -119,5 +121,27 @@ impl Window {
                 resident_per_viewer_bytes: grown / report.viewers.max(1) as f64,
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn repairs_of_before_the_window_are_not_of_it() {
+        let mut start = Totals::new().unwrap();
+        (start.packets, start.repairs_needless) = (100, 40);
+        let mut end = start.clone();
+        (end.packets, end.repairs_needless) = (150, 43);
+        let window = Window { seconds: 1.0, start, end, server: None, generator_cpu: Duration::ZERO };
+        let mut report = Report::default();
+        window.write(&mut report, 0);
+        assert_eq!((report.packets, report.repairs_needless), (50, 3));
+        assert!(
+            report.table().lines().any(|line| line.starts_with("needless repairs") && line.ends_with(" 3"))
+        );
     }
 }

@@ -28,6 +28,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Repairs (RTX) among them.
     pub repairs: u64,
+    /// Repairs that filled no gap: the packet had come by itself after all, or was given up, or the repair is padding.
+    pub repairs_needless: u64,
     /// Packets that the viewers threw away to simulate loss.
     pub dropped: u64,
     /// Packets that were opened and verified.
@@ -76,6 +78,7 @@ impl Totals {
             packets: 0,
             bytes: 0,
             repairs: 0,
+            repairs_needless: 0,
             dropped: 0,
             opened: 0,
             unopened: 0,

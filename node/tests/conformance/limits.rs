@@ -13,6 +13,9 @@ use crate::server::Server;
 const FULL: &str = "\
 limits:
   sessions: 1
+";
+
+const TURN: &str = "\
 turn:
   urls: [\"stun:relay.example:3478\", \"turn:relay.example:3478?transport=udp\", \"turns:relay.example:443?transport=tcp\"]
   secret: north
@@ -43,49 +46,17 @@ const UNGUESSABLE_CHARACTERS: usize = 22;
 
 /// All of them.
 pub async fn run(report: &mut Report) -> Result<()> {
-    overload_and_turn(report).await?;
+    overload(report).await?;
+    turn(report).await?;
     rate(report).await?;
     output(report).await?;
     secrets(report).await
 }
 
-async fn overload_and_turn(report: &mut Report) -> Result<()> {
+async fn overload(report: &mut Report) -> Result<()> {
     let server = Server::start(FULL)?;
     let client = Client::new(server.base())?;
-    let asked = unix_seconds()?;
     let reply = client.publish(&offers::publish()).await?;
-    let now = unix_seconds()?;
-    let links: Vec<&str> =
-        reply.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).collect();
-    let each = links.len() == 3 && links.iter().all(|link| link.contains("rel=\"ice-server\""));
-    report.line("10.1", "one Link of rel=\"ice-server\" for each server", each, format!("{links:?}"));
-    let credentials = links.iter().filter(|link| link.starts_with("<turn")).all(|link| {
-        ["username=\"", "credential=\"", "credential-type=\"password\""]
-            .iter()
-            .all(|part| link.contains(part))
-    });
-    report.line(
-        "10.2",
-        "TURN servers come with username, credential and their type",
-        credentials,
-        format!("{links:?}"),
-    );
-    let bare = links.iter().filter(|link| link.starts_with("<stun")).all(|link| !link.contains("credential"));
-    report.line("10.3", "STUN servers come without", bare, format!("{links:?}"));
-    let ends = links
-        .iter()
-        .filter_map(|link| link.split("username=\"").nth(1)?.split([':', '"']).next()?.parse::<u64>().ok());
-    let due = asked + CREDENTIAL_SECONDS..=now + CREDENTIAL_SECONDS + 1;
-    let limited = ends.clone().count() == 2 && ends.into_iter().all(|end| due.contains(&end));
-    report.line(
-        "10.4",
-        "the username says when credentials end, which is when it is configured",
-        limited,
-        format!("{links:?}, {due:?}"),
-    );
-    let preflight = client.ask("OPTIONS", "/whip/some").await?;
-    let silent = !preflight.headers.contains_key("link");
-    report.line("10.5", "a preflight has no Link", silent, &preflight);
     let full = client.post("/whip/one-too-many", &offers::publish()).await?;
     let met =
         full.status == 503 && full.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0);
@@ -93,6 +64,51 @@ async fn overload_and_turn(report: &mut Report) -> Result<()> {
     client.ask("DELETE", &reply.session()).await?;
     let free = client.post("/whip/one-too-many", &offers::publish()).await?;
     report.line("9.11", "a session that ended makes room for another", free.status == 201, &free);
+    Ok(())
+}
+
+async fn turn(report: &mut Report) -> Result<()> {
+    let server = Server::start(TURN)?;
+    let client = Client::new(server.base())?;
+    let asked = unix_seconds()?;
+    let reply = client.publish(&offers::publish()).await?;
+    ice_servers(report, ["10.1", "10.2", "10.3", "10.4"], asked, &reply)?;
+    let preflight = client.ask("OPTIONS", "/whip/some").await?;
+    let silent = !preflight.headers.contains_key("link");
+    report.line("10.5", "a preflight has no Link", silent, &preflight);
+    let stream = LiveStream::start(&client).await?;
+    let asked = unix_seconds()?;
+    let reply = client.post(&format!("/whep/{}", stream.room()), &offers::play()).await?;
+    let created = reply.status == 201;
+    report.line("10.6", "a viewer comes in where relays are configured, too", created, &reply);
+    ice_servers(report, ["10.7", "10.8", "10.9", "10.10"], asked, &reply)
+}
+
+/// What a 201 says of relays: WHIP's (RFC 9725 §4.6) and WHEP's alike.
+fn ice_servers(report: &mut Report, ids: [&str; 4], asked: u64, reply: &Reply) -> Result<()> {
+    let now = unix_seconds()?;
+    let links: Vec<&str> =
+        reply.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).collect();
+    let links: Vec<&str> = links.into_iter().filter(|link| link.contains("rel=\"ice-server\"")).collect();
+    let told = format!("{links:?}");
+    let [each, credentials, bare, limited] = ids;
+    report.line(each, "one Link of rel=\"ice-server\" for each server", links.len() == 3, &told);
+    let complete = links.iter().filter(|link| link.starts_with("<turn")).all(|link| {
+        ["username=\"", "credential=\"", "credential-type=\"password\""]
+            .iter()
+            .all(|part| link.contains(part))
+    });
+    report.line(credentials, "TURN servers come with username, credential and their type", complete, &told);
+    let without =
+        links.iter().filter(|link| link.starts_with("<stun")).all(|link| !link.contains("credential"));
+    report.line(bare, "STUN servers come without", without, &told);
+    let ends = links
+        .iter()
+        .filter_map(|link| link.split("username=\"").nth(1)?.split([':', '"']).next()?.parse::<u64>().ok());
+    let due = asked + CREDENTIAL_SECONDS..=now + CREDENTIAL_SECONDS + 1;
+    let in_time = ends.clone().count() == 2 && ends.into_iter().all(|end| due.contains(&end));
+    let met = "the username says when credentials end, which is when it is configured";
+    report.line(limited, met, in_time, format!("{told}, {due:?}"));
     Ok(())
 }
 

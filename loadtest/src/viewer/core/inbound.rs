@@ -72,19 +72,9 @@ impl Viewer {
                 let _ = self.open(number, header, packet, totals);
             }
         } else if media.is_repair(header.payload_type) {
-            totals.repairs += 1;
-            let number = self.repair_sequence.receive(header.sequence);
-            let opened = self.open(number, header, packet, totals).and_then(|p| p.split_first_chunk::<2>());
-            if let Some((original, payload)) = opened {
-                let sequence = u16::from_be_bytes(*original);
-                let number = self.video.tracker.extend(sequence);
-                let codec = media.repaired_codec();
-                let starts_keyframe = codec.is_some_and(|codec| is_keyframe(codec, payload));
-                let missed = self.video.tracker.repair(sequence);
-                if let Some(captured_ns) = captured_ns.filter(|_| missed) {
-                    totals.note_latency(captured_ns, arrival_ns);
-                }
-                self.note_picture(now, (number, starts_keyframe), header, totals);
+            let missed = self.receive_repair(now, header, packet, totals);
+            if let Some(captured_ns) = captured_ns.filter(|_| missed) {
+                totals.note_latency(captured_ns, arrival_ns);
             }
         } else {
             totals.unreadable += 1;
@@ -92,6 +82,30 @@ impl Viewer {
         if !was_complete && self.is_complete() {
             totals.completed_at = Some(now);
         }
+    }
+
+    /// Takes a repair (RFC 4588 §4). Returns whether it filled a gap.
+    fn receive_repair(
+        &mut self,
+        now: Instant,
+        header: RtpHeader,
+        packet: &mut [u8],
+        totals: &mut Totals,
+    ) -> bool {
+        totals.repairs += 1;
+        let number = self.repair_sequence.receive(header.sequence);
+        let opened = self.open(number, header, packet, totals).and_then(|p| p.split_first_chunk::<2>());
+        let missed = opened.is_some_and(|(original, payload)| {
+            let sequence = u16::from_be_bytes(*original);
+            let number = self.video.tracker.extend(sequence);
+            let codec = self.answer.media.repaired_codec();
+            let starts_keyframe = codec.is_some_and(|codec| is_keyframe(codec, payload));
+            let missed = self.video.tracker.repair(sequence);
+            self.note_picture(now, (number, starts_keyframe), header, totals);
+            missed
+        });
+        totals.repairs_needless += u64::from(!missed);
+        missed
     }
 
     /// Takes an SRTCP packet.

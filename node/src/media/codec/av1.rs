@@ -7,7 +7,7 @@ const SEQUENCE_HEADER: u8 = 1;
 pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     let Some((aggregation, elements)) = payload.split_first() else { return false };
     let continues = aggregation & 0x80 != 0;
-    let count = aggregation >> 4 & 0x03;
+    let count = usize::from(aggregation >> 4 & 0x03);
     let begins_sequence = aggregation & 0x08 != 0;
     if continues || elements.is_empty() {
         return false;
@@ -17,8 +17,8 @@ pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
 }
 
 /// Walks the OBU elements; the last of `count` has no length in front, and with a count of 0 every one has.
-fn has_sequence_header(mut rest: &[u8], count: u8) -> bool {
-    let mut index = 0;
+fn has_sequence_header(mut rest: &[u8], count: usize) -> bool {
+    let mut index = 0usize;
     while !rest.is_empty() {
         index += 1;
         let element = if index == count {

@@ -119,6 +119,9 @@ fn av1_starts_with_a_sequence_header() {
     assert!(av1(&[0x20, 1, 0x10, 0x08, 0]), "a sequence header behind a temporal delimiter");
     assert!(!av1(&[0x80 | 0x10, 0x08, 0]), "the rest of an element");
     assert!(!av1(&[0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x08]) && !av1(&[0x08]));
+    let empty_elements = [0; 300];
+    let behind = [&[0x00], empty_elements.as_slice(), &[2, 0x08, 0]].concat();
+    assert!(av1(&behind), "behind more elements than a byte counts");
 }
 
 proptest! {
