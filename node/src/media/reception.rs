@@ -116,7 +116,7 @@ impl Reception {
             epoch: now,
             ssrc: None,
             sequences: None,
-            missing: MissingList::new(config.nack),
+            missing: MissingList::new(config.nack, config.rtx),
             keyframe_index: 0,
             beyond_repair: None,
             newest_at: None,

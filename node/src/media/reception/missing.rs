@@ -12,6 +12,16 @@ const REORDER_PACKETS: u64 = 3;
 /// How long a gap waits for a packet that was merely overtaken. Reordering on paths with load balancing is below 5 ms.
 const REORDER_TIME: Duration = Duration::from_millis(5);
 
+/// The same where the next step is a keyframe, which costs everybody more than one request too many.
+const SILENT_REORDER_TIME: Duration = Duration::from_millis(15);
+
+/// Answers on the stream itself look like packets that were overtaken. What comes so soon after it was asked for may be one:
+/// it does not show that the sender answers.
+const ANSWER_MIN: Duration = REORDER_TIME.saturating_mul(2);
+
+/// How long such an answer speaks for its sender. Where packets are lost more often than that, others follow.
+const ANSWER_SPEAKS_FOR: Duration = Duration::from_secs(10);
+
 /// A request is not repeated sooner, however short the round trip.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -32,8 +42,8 @@ const MAX_SAMPLED_TRIES: u8 = 5;
 /// and wants a keyframe.
 const MAX_AGE: Duration = Duration::from_millis(1_500);
 
-/// Requests of two rounds: a sender that was never heard to answer, and has not by then, is believed not to. A browser on a
-/// round trip of 300 ms, which is not known yet, costs that one keyframe.
+/// Requests of two rounds: a sender of which no answer speaks, and that has not answered by then, is believed not to. A browser on
+/// a round trip of 300 ms, which is not known yet, costs that one keyframe.
 const SILENT_TRIES: u8 = 3;
 
 #[derive(Debug, Clone, Copy)]
@@ -56,22 +66,29 @@ pub(super) struct MissingList {
     round_trip: Option<Duration>,
     /// Whether we may ask at all.
     asks: bool,
+    /// Whether answers come on a stream of their own, so that nothing else is taken for one.
+    distinct: bool,
     /// When something came last that was asked for.
     answered: Option<Instant>,
+    /// When the packet was noticed that was given up since then, if one was: that single one may be lost to its sender too.
+    unanswered: Option<Instant>,
     /// Whether the sender is believed not to answer, whatever it agreed to: OBS does so for the lower layers of simulcast.
     silent: bool,
     given_up: u64,
 }
 
 impl MissingList {
-    pub(super) fn new(asks: bool) -> Self {
+    /// `asks`: whether we may ask at all. `distinct`: whether answers come on a stream of their own.
+    pub(super) fn new(asks: bool, distinct: bool) -> Self {
         Self {
             entries: Vec::with_capacity(MISSING_CAPACITY),
             due: Vec::with_capacity(MISSING_CAPACITY),
             next_due: None,
             round_trip: None,
             asks,
+            distinct,
             answered: None,
+            unanswered: None,
             silent: false,
             given_up: 0,
         }
@@ -116,15 +133,18 @@ impl MissingList {
 
     /// A sender that began anew may answer.
     pub(super) fn forget_sender(&mut self) {
-        (self.answered, self.silent) = (None, false);
+        (self.answered, self.unanswered, self.silent) = (None, None, false);
     }
 
-    /// The packet of `index` came. `repaired` says that it came as an answer to us, which measures the round trip.
+    /// The packet of `index` came. `repaired` says that it came as an answer to us, which measures the round trip, or may have.
     pub(super) fn remove(&mut self, now: Instant, index: u64, highest: u64, repaired: bool) {
         let Ok(place) = self.entries.binary_search_by_key(&index, |missing| missing.index) else { return };
         let missing = self.entries.remove(place);
         if repaired && missing.tries > 0 {
-            self.answered = Some(now);
+            let took = missing.first_asked.map(|asked| now.saturating_duration_since(asked));
+            if self.distinct || took.is_some_and(|took| took >= ANSWER_MIN) {
+                (self.answered, self.unanswered) = (Some(now), None);
+            }
             if std::mem::take(&mut self.silent) {
                 // The other answers are on their way.
                 self.entries.iter_mut().for_each(|missing| missing.asked = missing.asked.map(|_| now));
@@ -152,7 +172,9 @@ impl MissingList {
         if self.next_due.is_some_and(|due| due <= now) {
             let (asks, round_trip) = (self.asks, self.believed_round_trip());
             let (due, given_up) = (&mut self.due, &mut self.given_up);
-            let (answered, silent) = (self.answered, &mut self.silent);
+            let (answered, unanswered, silent) = (self.answered, &mut self.unanswered, &mut self.silent);
+            let speaks = |at: Instant| now.saturating_duration_since(at) < ANSWER_SPEAKS_FOR;
+            let answers = answered.is_some_and(|at| self.distinct || speaks(at));
             self.entries.retain_mut(|missing| {
                 if missing.due(highest, round_trip, *silent) > now {
                     return true;
@@ -163,10 +185,12 @@ impl MissingList {
                 {
                     lost = Some(missing.index);
                     *given_up += 1;
-                    *silent |= asks && answered.is_none_or(|at| at <= missing.noticed);
+                    if asks && answered.is_none_or(|at| at <= missing.noticed) {
+                        *silent |= *unanswered.get_or_insert(missing.noticed) != missing.noticed;
+                    }
                     return false;
                 }
-                *silent |= missing.tries >= SILENT_TRIES && answered.is_none();
+                *silent |= missing.tries >= SILENT_TRIES && !answers;
                 if *silent {
                     lost = Some(missing.index);
                     if missing.tries > 0 {
@@ -196,7 +220,8 @@ impl Missing {
     fn due(&self, highest: u64, round_trip: Duration, silent: bool) -> Instant {
         let Some(asked) = self.asked else {
             let lost = highest >= self.index + REORDER_PACKETS;
-            return if lost { self.noticed } else { self.noticed + REORDER_TIME };
+            let reordering = if silent { SILENT_REORDER_TIME } else { REORDER_TIME };
+            return if lost { self.noticed } else { self.noticed + reordering };
         };
         if silent {
             return self.noticed + MAX_AGE;

@@ -122,13 +122,13 @@ fn a_sender_that_never_answers_is_asked_for_a_keyframe_after_two_rounds_and_then
     let next = s.receive(13).index;
     s.reception.keyframe_started(next);
     s.receive(15);
-    assert_eq!(s.after(5).asked(), [14], "it may answer yet");
+    assert_eq!(s.after(15).asked(), [14], "it may answer yet");
     assert!(s.reception.take_keyframe_wanted(), "but nobody waits for it");
     assert_eq!(s.run(), [], "it is asked for once");
     assert_eq!(s.reception.totals().lost_packets, 2);
     s.reception.take_keyframe_wanted();
     s.receive(17);
-    assert_eq!(s.after(5).asked(), [16]);
+    assert_eq!(s.after(15).asked(), [16]);
     s.reception.take_keyframe_wanted();
     assert!(s.reception.receive_repaired(s.now, 16).is_some(), "an answer");
     s.receive(19);
@@ -137,16 +137,85 @@ fn a_sender_that_never_answers_is_asked_for_a_keyframe_after_two_rounds_and_then
 }
 
 #[test]
-fn one_that_falls_silent_after_it_answered_is_found_out_when_a_packet_is_given_up() {
+fn one_that_falls_silent_after_it_answered_is_found_out_when_the_second_packet_is_given_up() {
+    let mut s = Setup::new(video());
+    s.answers();
+    for (next, asked) in [(12, 11), (14, 13)] {
+        s.receive(next - 2);
+        s.receive(next);
+        let asked_for = s.run();
+        assert!(asked_for.len() > 5 && asked_for.iter().all(|(_, sequence)| *sequence == asked));
+        assert!(s.reception.take_keyframe_wanted());
+    }
+    s.receive(16);
+    assert_eq!(s.after(15).asked(), [15]);
+    assert!(s.reception.take_keyframe_wanted());
+}
+
+#[test]
+fn one_packet_that_its_sender_has_lost_too_does_not_make_it_silent() {
     let mut s = Setup::new(video());
     s.answers();
     s.receive(10);
-    s.receive(12);
-    assert!(s.run().len() > 5);
-    assert!(s.reception.take_keyframe_wanted());
+    // All of one gap.
     s.receive(14);
-    assert_eq!(s.after(5).asked(), [13]);
+    s.run();
     assert!(s.reception.take_keyframe_wanted());
+    s.receive(16);
+    assert_eq!(s.after(5).asked(), [15]);
+    assert!(!s.reception.take_keyframe_wanted(), "it is waited for");
+    s.after(100);
+    assert!(s.reception.receive_repaired(s.now, 15).is_some());
+    s.receive(18);
+    s.run();
+    assert!(s.reception.take_keyframe_wanted());
+    s.receive(20);
+    assert_eq!(s.after(5).asked(), [19]);
+    assert!(!s.reception.take_keyframe_wanted(), "not in a row");
+}
+
+#[test]
+fn a_packet_that_was_overtaken_is_no_answer() {
+    let mut s = Setup::new(ReceptionConfig { rtx: false, ..video() });
+    s.receive(10);
+    s.receive(12);
+    assert_eq!(s.after(5).asked(), [11]);
+    s.after(3).receive(11);
+    s.receive(14);
+    let noticed = s.now;
+    while !s.reception.take_keyframe_wanted() {
+        s.now = s.reception.poll_timeout().unwrap();
+        s.asked();
+    }
+    assert!(
+        (s.now - noticed).as_millis() <= 255,
+        "two rounds, as nobody has answered: {:?}",
+        s.now - noticed
+    );
+    let index = s.receive(15).index;
+    s.reception.keyframe_started(index);
+    s.receive(17);
+    assert_eq!(s.after(14).asked(), [0_u16; 0]);
+    s.receive(16);
+    assert!(!s.reception.take_keyframe_wanted(), "it was overtaken");
+}
+
+#[test]
+fn an_answer_on_the_stream_itself_speaks_for_its_sender_for_some_seconds() {
+    for (later_ms, waits) in [(3_000, true), (30_000, false)] {
+        let mut s = Setup::new(ReceptionConfig { rtx: false, ..video() });
+        s.receive(10);
+        s.receive(12);
+        assert_eq!(s.after(5).asked(), [11]);
+        s.after(60).receive(11);
+        s.after(later_ms).receive(14);
+        let noticed = s.now;
+        while !s.reception.take_keyframe_wanted() {
+            s.now = s.reception.poll_timeout().unwrap();
+            s.asked();
+        }
+        assert_eq!((s.now - noticed).as_millis() > 1_000, waits, "{:?}", s.now - noticed);
+    }
 }
 
 #[test]
