@@ -82,7 +82,7 @@ struct PublisherLayer {
     reception: Reception,
     /// Added to indices, so that those of a publisher that follows another go on above the other's.
     shift: u64,
-    /// Whether a keyframe of it has come.
+    /// Whether a packet of it was taken in.
     has_begun: bool,
     /// Its part in what the track's layer has lost: that of the publishers before goes on.
     lost_packets: u64,
@@ -279,8 +279,9 @@ impl Plane {
         self.events.extend(publisher.pulse.media_came(now, peer));
         let mut keyframe_wanted = false;
         if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
-            keyframe_wanted |= (received.restarted || !layer.has_begun) && track.is_video() && !keyframe;
-            layer.has_begun |= keyframe;
+            // One wish is enough: it is repeated until a keyframe comes, or nobody watches.
+            let begins = received.restarted || !std::mem::replace(&mut layer.has_begun, true);
+            keyframe_wanted |= begins && track.is_video() && !keyframe;
             if keyframe {
                 layer.reception.keyframe_started(received.index.wrapping_sub(layer.shift));
             }
