@@ -278,6 +278,12 @@ impl Leg {
         };
     }
 
+    /// The timestamp that a packet of what is played would have a frame's time after the last one that was sent.
+    pub fn a_frame_later(&self, clock_rate_hz: u32) -> u32 {
+        let next = self.last_timestamp.wrapping_add(clock_rate_hz / 30);
+        next.wrapping_sub(self.mapping.timestamp_offset)
+    }
+
     /// A leg that waits begins with `start`, whose packets lie in the ring, and is behind the others until
     /// [`Self::catch_up_ends`].
     pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze) {

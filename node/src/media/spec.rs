@@ -197,6 +197,8 @@ pub enum ShardMessage {
         layer: u8,
         /// Wall clock and RTP clock at one instant.
         clock: crate::media::plane::SenderClock,
+        /// The highest index of the layer when that was said, by which the publisher is known that said it.
+        newest: u64,
     },
     /// Packets of one track, in the origin's sequence numbers; one allocation for all viewers of the receiving shard.
     Packets(std::sync::Arc<crate::media::batch::PacketBatch>),

@@ -98,7 +98,8 @@ pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<Pack
 pub(super) fn export_clocks(track: &Track, shard: ShardId, messages: &mut VecDeque<(ShardId, ShardMessage)>) {
     for (layer, index) in track.layers.iter().zip(0_u8..) {
         if let Some(clock) = layer.clock {
-            messages.push_back((shard, ShardMessage::Clock { track: track.id, layer: index, clock }));
+            let newest = layer.highest().unwrap_or(0);
+            messages.push_back((shard, ShardMessage::Clock { track: track.id, layer: index, clock, newest }));
         }
     }
 }
@@ -131,11 +132,13 @@ impl Plane {
                 }
             }
             ShardMessage::Packets(batch) => self.receive_batch(now, &batch),
-            ShardMessage::Clock { track, layer, clock } => {
+            ShardMessage::Clock { track, layer, clock, newest } => {
                 let place = self.places.get(&track).copied();
                 let track =
                     place.and_then(|place| self.tracks.get_mut(place)).filter(|track| is_mirror(track));
-                if let Some(layer) = track.and_then(|track| track.layer(now, layer)) {
+                let layer = track.and_then(|track| track.layer(now, layer));
+                // Packets may be quicker than messages: what is said of another numbering is of no use.
+                if let Some(layer) = layer.filter(|layer| !layer.is_of_other_numbering(newest)) {
                     layer.clock = Some(clock);
                 }
             }
@@ -217,11 +220,11 @@ impl Plane {
     pub(super) fn set_clock(&mut self, now: Instant, place: usize, layer: u8, clock: SenderClock) {
         let Some(track) = self.tracks.get_mut(place) else { return };
         let id = track.id;
-        if let Some(known) = track.layer(now, layer) {
-            known.clock = Some(clock);
-        }
+        let Some(known) = track.layer(now, layer) else { return };
+        known.clock = Some(clock);
+        let newest = known.highest().unwrap_or(0);
         for (shard, _) in &track.subscribers {
-            self.shard_messages.push_back((*shard, ShardMessage::Clock { track: id, layer, clock }));
+            self.shard_messages.push_back((*shard, ShardMessage::Clock { track: id, layer, clock, newest }));
         }
     }
 }

@@ -141,7 +141,8 @@ impl Passage {
         let shared = before
             .filter(|_| !waits)
             .and_then(|before| known.timestamp_on_clock_of(before, timestamp, self.clock_rate_hz));
-        let (by_arrival, pause) = by_arrival.unwrap_or((timestamp, Duration::ZERO));
+        let a_frame_later = || (leg.a_frame_later(self.clock_rate_hz), Duration::ZERO);
+        let (by_arrival, pause) = by_arrival.unwrap_or_else(a_frame_later);
         let number = known.place(pick.point, packet.index)?.number;
         let timestamp_before = shared.unwrap_or(by_arrival);
         Some(Start { pick, index: packet.index, number, timestamp, timestamp_before, pause })

@@ -198,6 +198,52 @@ fn a_publisher_without_a_known_ssrc_is_asked_with_its_first_packet() {
     assert_eq!(picture_losses(&second), 1, "once");
 }
 
+/// Until its first keyframe a layer is asked for one as often as any publisher is.
+#[test]
+fn packets_before_the_first_keyframe_are_one_wish() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let throttled = rig.plane.counters().keyframe_requests_throttled;
+    for sequence in 0..60 {
+        let packet = publisher.video(&Sent::frame(sequence, false));
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        rig.wait(Duration::from_millis(20), &mut [&mut publisher], &mut [&mut viewer]);
+    }
+    let counters = rig.plane.counters();
+    assert!(counters.keyframe_requests_throttled <= throttled + 1, "one wish of the layer's first packet");
+    assert_eq!(picture_losses(&publisher), 3, "at 0, 0.5 and 1 s");
+}
+
+#[test]
+fn who_waits_through_more_publishers_than_are_remembered_goes_on_a_frame_later() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    broadcast_video(&mut rig, &mut first, &mut viewer, 500, 10);
+    let last = of(&viewer.client.packets(), viewer.ssrc).pop().unwrap();
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    // Each sends something, and none a keyframe.
+    for index in 5..11 {
+        let mut other = rig.publisher(index, &setup);
+        let sent = Sent { timestamp: 77_000 * index, ..Sent::frame(7, false) };
+        let packet = other.video(&sent);
+        rig.publish(&mut other, &packet, &mut [&mut viewer]);
+        rig.wait(Duration::from_secs(20), &mut [&mut other], &mut [&mut viewer]);
+        rig.plane.remove_peer(rig.now, other.client.peer);
+    }
+    assert_eq!(viewer.client.packets().len(), 0);
+    let mut newest = rig.publisher(20, &setup);
+    // On the clock of the first publisher it would be some seconds later, and those have nothing to do with it.
+    let sent = Sent { timestamp: 510 * 3_000 + 500_000, ..Sent::frame(7, true) };
+    let packet = newest.video(&sent);
+    rig.publish(&mut newest, &packet, &mut [&mut viewer]);
+    let next = of(&viewer.client.packets(), viewer.ssrc)[0];
+    assert_eq!((next.0, next.1.wrapping_sub(last.1)), (last.0.wrapping_add(1), 3_000));
+}
+
 fn broadcast_video(rig: &mut Rig, publisher: &mut Publisher, viewer: &mut Viewer, first: u16, frames: u16) {
     for number in 0..frames {
         let video = publisher.video(&Sent::frame(first + number, number == 0));

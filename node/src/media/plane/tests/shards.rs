@@ -211,3 +211,44 @@ fn a_batch_that_another_shard_did_not_take_is_made_good_by_a_keyframe() {
     assert_eq!(send(&mut near, &mut far, 3, false, false), (2, 0), "at once, and again");
     assert_eq!(send(&mut near, &mut far, 4, true, true), (2, 1));
 }
+
+#[test]
+fn what_the_one_before_said_of_its_clock_is_not_believed_of_the_next() {
+    let setup = Setup::default();
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut viewer = far.viewer(1, &setup);
+    exchange(&mut near, &mut far);
+    let reports = |rig: &mut Rig, publisher: &mut Publisher, ntp: u64| {
+        let info = SenderInfo { ntp, rtp_timestamp: 3, packet_count: 1, octet_count: 1 };
+        let report = publisher.client.rtcp(|writer| {
+            writer.sender_report(PUBLISHER_VIDEO_SSRC, &info, &[]).unwrap();
+        });
+        rig.receive(&publisher.client, report);
+    };
+    let clock = |rig: &Rig| {
+        let track = rig.plane.tracks.get(rig.plane.places[&VIDEO]).unwrap();
+        track.layers[0].clock.map(|clock| clock.ntp >> 32)
+    };
+    let mut first = near.publisher(0, &setup);
+    let packet = first.video(&Sent::frame(7, true));
+    near.publish(&mut first, &packet, &mut []);
+    exchange(&mut near, &mut far);
+    far.flush(&mut [], &mut [&mut viewer]);
+    reports(&mut near, &mut first, 5 << 32);
+    near.plane.remove_peer(near.now, first.client.peer);
+    let mut second = near.publisher(5, &setup);
+    let packet = second.video(&Sent::frame(900, true));
+    near.publish(&mut second, &packet, &mut []);
+    let mut messages: Vec<_> = std::iter::from_fn(|| near.plane.poll_shard()).collect();
+    assert!(messages.iter().any(|(_, message)| matches!(message, ShardMessage::Clock { .. })));
+    // Packets are the quickest.
+    messages.sort_by_key(|(_, message)| !matches!(message, ShardMessage::Packets(_)));
+    for (_, message) in messages {
+        far.plane.receive_shard(far.now, message);
+    }
+    assert_eq!(clock(&far), None);
+    reports(&mut near, &mut second, 9 << 32);
+    exchange(&mut near, &mut far);
+    assert_eq!((clock(&far), clock(&near)), (Some(5), Some(5)), "it goes on from the clock before");
+    assert_eq!(viewer.client.packets().len(), 1);
+}

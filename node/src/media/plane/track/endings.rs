@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::Layer;
+use super::{Layer, NEW_NUMBERING};
 
 /// Endings that are remembered: legs that waited for a keyframe through more publishers than that were shown nothing for
 /// minutes, and go on a frame's time after their last picture.
@@ -35,7 +35,11 @@ pub(in super::super) struct Newest {
 
 /// Of one layer, the latest last.
 #[derive(Debug, Default)]
-pub(super) struct Endings(SmallVec<[Ending; 1]>);
+pub(super) struct Endings {
+    known: SmallVec<[Ending; 1]>,
+    /// Nothing is known any more of numberings below it.
+    forgotten_below: u64,
+}
 
 impl Newest {
     /// How long before `now` it came, as far as that is counted.
@@ -55,12 +59,13 @@ impl Layer {
     pub(super) fn begin_numbering(&mut self, first: u64) {
         let last = self.newest.map(|(at, timestamp)| Newest { at, timestamp });
         // A numbering may be over before the next one's first index is known, and nothing came in between.
-        let known = self.endings.0.last().map(|ending| ending.last);
+        let endings = &mut self.endings;
+        let known = endings.known.last().map(|ending| ending.last);
         if let Some(last) = last.filter(|last| known != Some(*last)) {
-            if self.endings.0.len() == ENDINGS_MAX {
-                self.endings.0.remove(0);
+            if endings.known.len() == ENDINGS_MAX {
+                endings.forgotten_below = endings.known.remove(0).followed_by;
             }
-            self.endings.0.push(Ending { followed_by: first, last });
+            endings.known.push(Ending { followed_by: first, last });
         }
         self.numbering_start = first;
         self.forget_clock();
@@ -71,11 +76,19 @@ impl Layer {
         (self.clock, self.clock_awaited_since) = (None, None);
     }
 
-    /// The newest packet of the numbering that `index` is of.
+    /// The newest packet of the numbering that `index` is of, if it is remembered.
     pub(in super::super) fn newest_beside(&self, index: u64) -> Option<Newest> {
-        let ended = self.endings.0.iter().find(|ending| index < ending.followed_by);
+        if index < self.endings.forgotten_below {
+            return None;
+        }
+        let ended = self.endings.known.iter().find(|ending| index < ending.followed_by);
         let newest = || self.newest.map(|(at, timestamp)| Newest { at, timestamp });
         ended.map(|ending| ending.last).or_else(newest)
+    }
+
+    /// Whether `newest`, which need not have come, is of a numbering before the one that is here.
+    pub(in super::super) fn is_of_other_numbering(&self, newest: u64) -> bool {
+        newest + NEW_NUMBERING < self.numbering_start
     }
 
     /// Whether `index` is of a numbering that has ended.
