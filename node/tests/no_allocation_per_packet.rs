@@ -112,14 +112,22 @@ fn forwarding_allocates_nothing() {
     }
 }
 
-/// Publishes plain sound to viewers that know redundant sound. The first half loses much of it.
+/// Publishes sound to viewers of which some know redundant sound. The first half loses much of it.
 struct Sound {
     plane: Plane,
     now: Instant,
     batch: SendBatch,
     sealer: RtpSealer,
     sequence: u64,
+    /// Whether the publisher sends redundant sound.
+    redundant: bool,
+    /// What the first half of the viewers reports with.
+    reporters: Vec<RtcpSealer>,
+    reported: u32,
 }
+
+/// Bytes of one frame.
+const FRAME: usize = 160;
 
 const SOUND: TrackId = TrackId(1);
 const SOUND_SSRC: u32 = 7;
@@ -144,7 +152,7 @@ impl Sound {
         }
     }
 
-    fn new(profile: SrtpProfile) -> Self {
+    fn new(profile: SrtpProfile, redundant: bool) -> Self {
         let now = Instant::now();
         let mut plane = Plane::new(ShardId(0), 1, now);
         let peer = |index| PeerKey { index, generation: 1 };
@@ -154,27 +162,37 @@ impl Sound {
             local: master(profile, index, 0x10),
             remote: master(profile, index, 0x60),
         };
-        let tracks = vec![IngestTrack { id: SOUND, media: Self::media(SOUND_SSRC, 111, false) }];
+        let tracks = vec![IngestTrack { id: SOUND, media: Self::media(SOUND_SSRC, 111, redundant) }];
         plane.add_ingest(now, IngestSpec { peer: peer(0), path: path(0), keys: keys(0), tracks }).unwrap();
         for index in 1..=SOUND_VIEWERS {
-            // Some number Opus otherwise, and their frames are numbered anew.
-            let media = Self::media(SOUND_SSRC + index, if index % 3 == 0 { 96 } else { 111 }, true);
+            // Some number Opus otherwise, and their frames are numbered anew. Some have a publisher's redundancy taken off.
+            let knows = !redundant || index % 2 == 0;
+            let media = Self::media(SOUND_SSRC + index, if index % 3 == 0 { 96 } else { 111 }, knows);
             let tracks = vec![EgressTrack { id: SOUND, origin: ShardId(0), media }];
             let (path, keys, wish) = (path(index), keys(index), LayerWish::Best);
             plane.add_egress(now, EgressSpec { peer: peer(index), path, keys, tracks, wish }).unwrap();
         }
-        for index in 1..=SOUND_VIEWERS / 2 {
-            let mut sealer = RtcpSealer::new(profile, &master(profile, index, 0x60)).unwrap();
+        let sealer = |index| RtcpSealer::new(profile, &master(profile, index, 0x60)).unwrap();
+        let reporters = (1..=SOUND_VIEWERS / 2).map(sealer).collect();
+        let sealer = RtpSealer::new(profile, &master(profile, 0, 0x60)).unwrap();
+        let batch = SendBatch::new();
+        Self { plane, now, batch, sealer, sequence: 0, redundant, reporters, reported: 1 }
+    }
+
+    /// The first half reports this loss, in 256ths, of as much as is looked at.
+    fn report(&mut self, fraction_lost: u8) {
+        self.reported += 500;
+        let highest_sequence = self.reported;
+        for (sealer, index) in self.reporters.iter_mut().zip(1..) {
             let mut packet = [0; 200];
             let mut writer = Writer::new(&mut packet);
-            let block = ReportBlock { ssrc: SOUND_SSRC + index, fraction_lost: 20, ..ReportBlock::default() };
+            let ssrc = SOUND_SSRC + index;
+            let block = ReportBlock { ssrc, fraction_lost, highest_sequence, ..ReportBlock::default() };
             writer.receiver_report(1, &[block]).unwrap();
             let len = writer.len() + sealer.overhead_bytes();
             sealer.seal(&mut packet[..len]).unwrap();
-            plane.receive(now, now, peer(index), &mut packet[..len]);
+            self.plane.receive(self.now, self.now, PeerKey { index, generation: 1 }, &mut packet[..len]);
         }
-        let sealer = RtpSealer::new(profile, &master(profile, 0, 0x60)).unwrap();
-        Self { plane, now, batch: SendBatch::new(), sealer, sequence: 0 }
     }
 
     fn datagram(&mut self) -> Vec<u8> {
@@ -182,21 +200,34 @@ impl Sound {
         let fields = HeaderFields {
             marker: false,
             padding: false,
-            payload_type: 111,
+            payload_type: if self.redundant { 63 } else { 111 },
             sequence: self.sequence as u16,
             timestamp: self.sequence as u32 * 960,
             ssrc: SOUND_SSRC,
         };
         let mut packet = vec![0; 64];
         let header = write_header(&mut packet, &fields, &[]).unwrap().len;
-        packet.resize(header + 160 + self.sealer.overhead_bytes(), 0);
-        self.sealer.seal((SOUND_SSRC, self.sequence), &mut packet, header, &[9; 160]).unwrap();
+        let mut payload = Vec::new();
+        if self.redundant {
+            // The frame before, 960 units ago, and the packet's own.
+            let [_, age_and_length @ ..] = (960_u32 << 10 | FRAME as u32).to_be_bytes();
+            payload.push(0x80 | 111);
+            payload.extend([&age_and_length[..], &[111], &[8; FRAME]].concat());
+        }
+        payload.extend([9; FRAME]);
+        packet.resize(header + payload.len() + self.sealer.overhead_bytes(), 0);
+        self.sealer.seal((SOUND_SSRC, self.sequence), &mut packet, header, &payload).unwrap();
         packet
     }
 
-    /// Forwards so many packets. How often something was allocated.
-    fn forward(&mut self, packets: usize, bytes: &mut Bytes) -> u64 {
+    /// Forwards so many packets, of which every `lost`th does not come. How often something was allocated.
+    fn forward(&mut self, packets: usize, lost: usize, bytes: &mut Bytes) -> u64 {
         let mut datagrams: Vec<_> = (0..packets).map(|_| self.datagram()).collect();
+        let mut number = 0;
+        datagrams.retain(|_| {
+            number += 1;
+            number % lost != 0
+        });
         let before = ALLOCATIONS.with(Cell::get);
         for datagram in &mut datagrams {
             self.now += Duration::from_millis(20);
@@ -217,16 +248,62 @@ impl Transmit for Bytes {
     }
 }
 
+/// Never lost.
+const NONE_LOST: usize = usize::MAX;
+
 #[test]
 fn adding_redundancy_allocates_nothing() {
     for profile in SrtpProfile::PREFERRED {
-        let mut sound = Sound::new(profile);
+        let mut sound = Sound::new(profile, false);
         let mut bytes = Bytes::default();
-        sound.forward(100, &mut bytes);
+        sound.report(20);
+        sound.report(20);
+        sound.forward(100, NONE_LOST, &mut bytes);
         bytes.0 = 0;
-        assert_eq!(sound.forward(1_000, &mut bytes), 0, "{profile:?}");
+        assert_eq!(sound.forward(1_000, NONE_LOST, &mut bytes), 0, "{profile:?}");
         let per_packet = bytes.0 / 1_000 / SOUND_VIEWERS as usize;
         assert!((320..400).contains(&per_packet), "half of them get each frame three times: {per_packet}");
         assert_eq!(sound.plane.counters().seal_failed, 0);
     }
+}
+
+#[test]
+fn taking_redundancy_off_and_recovering_by_it_allocates_nothing() {
+    for profile in SrtpProfile::PREFERRED {
+        let mut sound = Sound::new(profile, true);
+        let mut bytes = Bytes::default();
+        sound.forward(101, 5, &mut bytes);
+        bytes.0 = 0;
+        let before = *sound.plane.counters();
+        assert_eq!(sound.forward(1_001, 5, &mut bytes), 0, "{profile:?}");
+        let counters = sound.plane.counters();
+        let forwarded = counters.rtp_sent_packets - before.rtp_sent_packets;
+        assert_eq!(forwarded, 1_001 * u64::from(SOUND_VIEWERS), "what was lost was repeated");
+        let per_packet = bytes.0 / 1_001 / SOUND_VIEWERS as usize;
+        assert!((220..320).contains(&per_packet), "half of them get each frame twice: {per_packet}");
+        assert_eq!((counters.seal_failed, counters.rtp_lost_packets), (0, 0));
+    }
+}
+
+#[test]
+fn beginning_and_ending_to_add_redundancy_allocates_nothing() {
+    let mut sound = Sound::new(SrtpProfile::PREFERRED[0], false);
+    let mut bytes = Bytes::default();
+    sound.report(0);
+    let mut round = |sound: &mut Sound| {
+        let mut allocations = 0;
+        for fraction_lost in [20, 0, 0, 0] {
+            let before = ALLOCATIONS.with(Cell::get);
+            sound.report(fraction_lost);
+            allocations += ALLOCATIONS.with(Cell::get) - before;
+            allocations += sound.forward(300, NONE_LOST, &mut bytes);
+        }
+        allocations
+    };
+    round(&mut sound);
+    let changes = sound.plane.counters().redundancy_changes;
+    assert_eq!((changes.on, changes.off), (10, 10), "of each that reports");
+    assert_eq!((0..4).map(|_| round(&mut sound)).sum::<u64>(), 0);
+    let changes = sound.plane.counters().redundancy_changes;
+    assert_eq!((changes.on, changes.off), (50, 50));
 }

@@ -28,7 +28,7 @@ const BACK_OFF_MAX_MS: u32 = 480_000;
 /// How long it must be calm, in ms: bursts on radio links come every few seconds.
 const CALM_FOR_MS: u32 = 10_000;
 
-/// Time and packets that one look at feedback covers: with fewer packets a single one would be 2 %.
+/// Time that one look at feedback covers, and packets that any look does: with fewer a single one would be 2 %.
 const LOOK_MS: u32 = 1_000;
 const LOOK_PACKETS: u32 = 100;
 
@@ -41,31 +41,60 @@ pub struct LossWatch {
     worse_looks: u32,
     /// When it was turned off for that the last time, and for how long.
     backed_off: Option<(u32, u32)>,
-    /// Of feedback since the last look; `None` before the first.
+    /// When feedback was looked at last; `None` before the first.
     since_ms: Option<u32>,
+    /// Since the last look.
     packets: u32,
-    lost: u32,
+    lost: f64,
+    /// The highest sequence number of the last report.
+    reported: Option<u32>,
     calm_since_ms: Option<u32>,
 }
 
 impl LossWatch {
     /// Transport-wide feedback on `packets`, of which `lost` have not come. `Some` if the answer is another from now on.
     pub fn feedback(&mut self, now_ms: u32, packets: u32, lost: u32) -> Option<bool> {
-        let since_ms = *self.since_ms.get_or_insert(now_ms);
-        self.packets = self.packets.saturating_add(packets);
-        self.lost = self.lost.saturating_add(lost);
-        if now_ms.wrapping_sub(since_ms) < LOOK_MS || self.packets < LOOK_PACKETS {
+        let Some(since_ms) = self.since_ms else {
+            (self.packets, self.lost) = (0, 0.0);
+            self.since_ms = Some(now_ms);
+            return self.feedback(now_ms, packets, lost);
+        };
+        self.note(packets, f64::from(lost));
+        if now_ms.wrapping_sub(since_ms) < LOOK_MS {
             return None;
         }
-        let ratio = f64::from(self.lost) / f64::from(self.packets);
-        (self.since_ms, self.packets, self.lost) = (Some(now_ms), 0, 0);
+        let ratio = self.take_ratio()?;
+        self.since_ms = Some(now_ms);
         self.look(now_ms, ratio)
     }
 
-    /// A receiver report on the sound (RFC 3550 §6.4.1): `ratio` of it has not come since the last one. Who sends feedback is
-    /// judged by that, which comes sooner.
-    pub fn report(&mut self, now_ms: u32, ratio: f64) -> Option<bool> {
-        if self.since_ms.is_some() { None } else { self.look(now_ms, ratio) }
+    /// A receiver report on the sound (RFC 3550 §6.4.1): `ratio` of it has not come since the last one, and this is the highest
+    /// sequence number now. Who sends feedback is judged by that, which comes sooner.
+    pub fn report(&mut self, now_ms: u32, highest_sequence: u32, ratio: f64) -> Option<bool> {
+        if self.since_ms.is_some() {
+            return None;
+        }
+        let before = self.reported.replace(highest_sequence).unwrap_or(highest_sequence);
+        // Below zero where somebody's numbers went back.
+        let packets = highest_sequence.wrapping_sub(before).cast_signed().max(0).cast_unsigned();
+        self.note(packets, ratio * f64::from(packets));
+        let ratio = self.take_ratio()?;
+        self.look(now_ms, ratio)
+    }
+
+    fn note(&mut self, packets: u32, lost: f64) {
+        self.packets = self.packets.saturating_add(packets);
+        self.lost += lost;
+    }
+
+    /// What part was lost since the last look, if there was enough to look at.
+    fn take_ratio(&mut self) -> Option<f64> {
+        let (packets, lost) = (self.packets, self.lost);
+        if packets < LOOK_PACKETS {
+            return None;
+        }
+        (self.packets, self.lost) = (0, 0.0);
+        Some(lost / f64::from(packets))
     }
 
     fn look(&mut self, now_ms: u32, ratio: f64) -> Option<bool> {
@@ -103,6 +132,14 @@ impl LossWatch {
 mod tests {
     use super::*;
 
+    impl LossWatch {
+        /// As [`Self::report`], once a second and 250 packets later than the one before.
+        fn reports(&mut self, now_ms: u32, ratio: f64) -> Option<bool> {
+            let before = *self.reported.get_or_insert(7);
+            self.report(now_ms, before + 250, ratio)
+        }
+    }
+
     #[test]
     fn two_percent_turn_it_on_and_ten_calm_seconds_off() {
         let mut watch = LossWatch::default();
@@ -121,26 +158,26 @@ mod tests {
     #[test]
     fn what_is_neither_begins_the_calm_anew() {
         let mut watch = LossWatch::default();
-        assert_eq!(watch.report(0, 0.03), Some(true));
-        assert_eq!(watch.report(5_000, 0.0), None);
-        assert_eq!(watch.report(10_000, 0.015), None);
-        assert_eq!(watch.report(15_000, 0.0), None);
-        assert_eq!(watch.report(20_000, 0.0), None);
-        assert_eq!(watch.report(25_000, 0.0), Some(false));
+        assert_eq!(watch.reports(0, 0.03), Some(true));
+        assert_eq!(watch.reports(5_000, 0.0), None);
+        assert_eq!(watch.reports(10_000, 0.015), None);
+        assert_eq!(watch.reports(15_000, 0.0), None);
+        assert_eq!(watch.reports(20_000, 0.0), None);
+        assert_eq!(watch.reports(25_000, 0.0), Some(false));
     }
 
     #[test]
     fn feedback_counts_where_there_is_some() {
         let mut watch = LossWatch::default();
         assert_eq!(watch.feedback(0, 1, 0), None);
-        assert_eq!(watch.report(100, 0.5), None);
+        assert_eq!(watch.reports(100, 0.5), None);
     }
 
     #[test]
     fn a_path_that_is_full_is_not_made_fuller() {
         let mut watch = LossWatch::default();
         for second in 0..10 {
-            assert_eq!(watch.report(second * 1_000, 0.3), None, "as many are lost as a full path loses");
+            assert_eq!(watch.reports(second * 1_000, 0.3), None, "as many are lost as a full path loses");
         }
         // A burst turns it on, three times the sound is more than fits, and so nothing would ever turn it off.
         let (mut on, mut changes) = (false, 0);
@@ -152,7 +189,7 @@ mod tests {
             } else {
                 0.0
             };
-            if let Some(change) = watch.report(second * 1_000, loss) {
+            if let Some(change) = watch.reports(second * 1_000, loss) {
                 (on, changes) = (change, changes + 1);
             }
         }
@@ -160,11 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn one_packet_of_a_few_is_no_loss_to_speak_of() {
+        let mut watch = LossWatch::default();
+        let mut said: Vec<bool> = Vec::new();
+        for second in 0..60 {
+            let one_in_forty = if second % 10 == 3 { 1.0 / 40.0 } else { 0.0 };
+            said.extend(watch.report(second * 1_000, 65_000 + second * 40, one_in_forty));
+        }
+        assert!(said.is_empty(), "{said:?}");
+        for second in 60..70 {
+            said.extend(watch.report(second * 1_000, 65_000 + second * 40, 1.0 / 40.0));
+        }
+        assert_eq!(said, [true]);
+        assert_eq!(watch.report(71_000, 12, 0.0), None, "numbers that went back say nothing");
+    }
+
+    #[test]
     fn chance_does_not_turn_it_off() {
         let mut watch = LossWatch::default();
-        assert_eq!(watch.report(0, 0.05), Some(true));
+        assert_eq!(watch.reports(0, 0.05), Some(true));
         for (second, loss) in (1..).zip([0.03, 0.09, 0.05, 0.15, 0.02, 0.07, 0.14, 0.1]) {
-            assert_eq!(watch.report(second * 1_000, loss), None, "{loss}");
+            assert_eq!(watch.reports(second * 1_000, loss), None, "{loss}");
         }
     }
 }

@@ -77,11 +77,12 @@ impl LegClass {
         self.takes_added
     }
 
-    fn takes(&self, form: PayloadForm) -> bool {
+    /// Whether its viewers get what is redundant in packets of this form.
+    pub fn takes(&self, form: PayloadForm) -> bool {
         match form {
             PayloadForm::Plain => false,
-            PayloadForm::Redundant => true,
-            PayloadForm::Added => self.takes_added,
+            PayloadForm::Redundant => self.red_payload_type.is_some(),
+            PayloadForm::Added => self.red_payload_type.is_some() && self.takes_added,
         }
     }
 

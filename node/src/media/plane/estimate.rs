@@ -176,10 +176,13 @@ impl Plane {
     }
 
     /// Bits per second of the sound that `peer` gets.
-    fn audio_bps(&self, now: Instant, peer: PeerKey) -> u64 {
-        let tracks = self.legs_of(peer).filter_map(|place| self.tracks.get(place.track));
-        let layers = tracks.filter(|track| !track.is_video()).filter_map(|track| track.layers.first());
-        layers.map(|layer| layer.bitrate_bps(now)).sum()
+    pub(super) fn audio_bps(&self, now: Instant, peer: PeerKey) -> u64 {
+        let sent_bps = |place: LegPlace| {
+            let track = self.tracks.get(place.track).filter(|track| !track.is_video())?;
+            let class = track.classes.get(usize::from(track.legs.get(place.leg)?.class))?;
+            Some(track.layers.first()?.sent_bps(now, &class.class))
+        };
+        self.legs_of(peer).filter_map(sent_bps).sum()
     }
 
     /// Begins a probe if a better layer would be played, were it known to fit.

@@ -18,7 +18,8 @@ impl Plane {
     /// What a viewer reports of its sound.
     pub(super) fn watch_report(&mut self, now: Instant, peer: PeerKey, block: &ReportBlock) {
         let now_ms = self.since_epoch_ms(now);
-        self.watch(peer, |watch| watch.report(now_ms, super::quality::ratio(block.fraction_lost)));
+        let (highest, ratio) = (block.highest_sequence, super::quality::ratio(block.fraction_lost));
+        self.watch(peer, |watch| watch.report(now_ms, highest, ratio));
     }
 
     fn watch(&mut self, peer: PeerKey, look: impl FnOnce(&mut LossWatch) -> Option<bool>) {

@@ -203,6 +203,7 @@ impl Track {
         let flows = header.padding_len == 0;
         let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
         let position = layer.position(now, codec, packet, &header, starts_keyframe);
+        let redundancy = redundancy(&header, payload);
         layer.window.push(WindowPacket {
             index,
             header,
@@ -213,16 +214,14 @@ impl Track {
             begins_picture,
             position,
             picture: picture_numbers(codec, payload),
-            redundancy: redundancy(&header, payload),
+            redundancy,
         });
         if flows && !late {
             layer.newest = Some((now, header.timestamp));
         }
         layer.first_at.get_or_insert(now);
         layer.clock_awaited_since.get_or_insert(now);
-        layer.packets += 1;
-        layer.bytes += packet.len() as u64;
-        layer.bytes_rate.add(now, packet.len() as u64);
+        layer.count(now, packet.len(), &header, redundancy);
         let video = codec.kind() == MediaKind::Video;
         let keyframe = video
             && starts_keyframe

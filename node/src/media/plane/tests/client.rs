@@ -330,12 +330,20 @@ pub(super) struct Viewer {
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
     pub(super) audio_ssrc: u32,
+    /// The highest sequence number of sound that it has reported.
+    pub(super) reported: u32,
 }
 
 impl Viewer {
     pub(super) fn new(index: u32, setup: &Setup) -> Self {
         let ssrc = 0xB000_0000 + index * 16;
-        Self { client: Client::new(index, setup), ssrc, rtx_ssrc: ssrc + 1, audio_ssrc: ssrc + 2 }
+        Self {
+            client: Client::new(index, setup),
+            ssrc,
+            rtx_ssrc: ssrc + 1,
+            audio_ssrc: ssrc + 2,
+            reported: 1,
+        }
     }
 
     pub(super) fn spec(&self, setup: &Setup) -> EgressSpec {

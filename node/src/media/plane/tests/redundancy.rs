@@ -168,14 +168,93 @@ fn who_did_not_agree_on_it_does_not_send_it() {
     assert_eq!((header.payload_type, got), (109, &frame(2)), "sound without redundancy is sound");
 }
 
-/// A viewer reports this loss of its sound, in 256ths.
+/// A viewer reports this loss of its sound, in 256ths, of as much as is looked at.
 fn report(rig: &mut Rig, viewer: &mut Viewer, fraction_lost: u8) {
-    let block = ReportBlock { ssrc: viewer.audio_ssrc, fraction_lost, ..ReportBlock::default() };
-    let datagram = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
-    rig.receive(&viewer.client, datagram);
+    for packets in [0, 250] {
+        viewer.reported += packets;
+        let (ssrc, highest_sequence) = (viewer.audio_ssrc, viewer.reported);
+        let block = ReportBlock { ssrc, fraction_lost, highest_sequence, ..ReportBlock::default() };
+        let datagram = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+        rig.receive(&viewer.client, datagram);
+    }
 }
 
 const FIVE_PERCENT: u8 = 13;
+
+/// Frames whose ages do not fall are not in the order of the packets that are missing.
+#[test]
+fn frames_out_of_order_are_not_taken_for_lost_packets() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &with_red(OPUS));
+    let mut viewer = rig.viewer(1, &plain());
+    let redundant = |ages: [u16; 2]| {
+        let frames = ages.map(|age| frame(4 - age));
+        let mut payload = Vec::new();
+        for (age, frame) in ages.iter().zip(&frames) {
+            let word = (u32::from(*age) * 960) << 10 | frame.len() as u32;
+            payload.extend([&[0x80 | OPUS], &word.to_be_bytes()[1..]].concat());
+        }
+        [&payload[..], &[OPUS], &frames[0], &frames[1], &frame(4)].concat()
+    };
+    let first = publisher.audio(1, &frame(1));
+    rig.publish(&mut publisher, &first, &mut [&mut viewer]);
+    let packet = publisher.sound(RED, 4, &redundant([1, 2]));
+    rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    let heard = frames(&sound(&mut viewer));
+    assert_eq!(heard.into_keys().collect::<Vec<_>>(), [960, 4 * 960]);
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &with_red(OPUS));
+    let mut viewer = rig.viewer(1, &plain());
+    rig.publish(&mut publisher, &first, &mut [&mut viewer]);
+    let packet = publisher.sound(RED, 4, &redundant([2, 1]));
+    rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    let heard = sound(&mut viewer);
+    assert!(
+        heard
+            .iter()
+            .zip(1..)
+            .all(|((header, got), n)| (header.timestamp, got) == (u32::from(n) * 960, &frame(n)))
+    );
+    assert_eq!(heard.len(), 4);
+}
+
+/// What one viewer gets more of is no business of the others', nor of what the publisher sends.
+#[test]
+fn each_viewers_sound_is_counted_as_it_gets_it() {
+    for redundant in [false, true] {
+        let mut rig = Rig::new();
+        let mut publisher = rig.publisher(0, &if redundant { with_red(OPUS) } else { plain() });
+        let mut lossy = rig.viewer(1, &with_red(OPUS));
+        let (mut calm, mut without) = (rig.viewer(2, &with_red(OPUS)), rig.viewer(3, &plain()));
+        let mut got = [0_usize; 3];
+        let mut came = 0;
+        for sequence in 1..400_u16 {
+            if sequence == 10 {
+                report(&mut rig, &mut lossy, FIVE_PERCENT);
+            }
+            let packet = match redundant {
+                true => publisher.sound(RED, sequence, &payload(sequence)),
+                false => publisher.audio(sequence, &frame(sequence)),
+            };
+            came += packet.len();
+            rig.publish(&mut publisher, &packet, &mut [&mut lossy, &mut calm, &mut without]);
+            for (viewer, got) in [&mut lossy, &mut calm, &mut without].into_iter().zip(&mut got) {
+                let packets = viewer.client.packets();
+                *got += packets.iter().map(|(_, packet)| packet.len()).sum::<usize>();
+            }
+            rig.now += Duration::from_millis(20);
+        }
+        let per_second = |bytes: usize| (bytes * 8 * 50 / 399) as i64;
+        for (viewer, got) in [lossy, calm, without].into_iter().zip(got) {
+            let counted = rig.plane.audio_bps(rig.now, viewer.client.peer) as i64;
+            // Headers are longer by some bytes here and there.
+            assert!((counted - per_second(got)).abs() < 8_000, "{redundant}: {counted} {}", per_second(got));
+        }
+        let report = rig.plane.track_report(rig.now, AUDIO).unwrap();
+        assert!((report.bitrate_bps as i64 - per_second(came)).abs() < 8_000, "{redundant}: {report:?}");
+        assert!((report.bytes as i64 - came as i64).abs() < 8_000, "{redundant}: {report:?}");
+    }
+}
 
 #[test]
 fn a_publishers_loss_is_made_good_for_who_did_not_agree() {

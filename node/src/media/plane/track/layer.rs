@@ -86,6 +86,10 @@ pub(in super::super) struct Layer {
     /// What had come before it.
     bytes_before: u64,
     pub(super) bytes_rate: RateMeter,
+    /// The part of it that is redundancy of its publisher's.
+    pub(super) redundant_rate: RateMeter,
+    /// What this node adds to it.
+    pub(super) added_rate: RateMeter,
     /// The newest keyframe: what a viewer that joins may begin with.
     pub(in super::super) newest_keyframe: Option<Keyframe>,
     pub(in super::super) requests: KeyframeRequests,
@@ -127,6 +131,8 @@ impl Layer {
             clock_awaited_since: None,
             bytes_before: 0,
             bytes_rate: RateMeter::new(now),
+            redundant_rate: RateMeter::new(now),
+            added_rate: RateMeter::new(now),
             newest_keyframe: None,
             requests: KeyframeRequests::default(),
             behind_frames: 0,
@@ -177,7 +183,7 @@ impl Layer {
         Some(timestamp.wrapping_sub(own.1).wrapping_add(others.1).wrapping_add(ahead as u32))
     }
 
-    /// Bits per second, headers included.
+    /// Bits per second that come, headers included.
     pub(in super::super) fn bitrate_bps(&self, now: Instant) -> u64 {
         (self.bytes_rate.per_second(now) * 8.0) as u64
     }

@@ -35,7 +35,7 @@ impl Track {
         index: u64,
         packet: &mut [u8],
     ) -> Arrived {
-        let header = RtpHeader::parse(packet).ok().filter(|_| !self.is_video());
+        let header = (!self.is_video()).then(|| RtpHeader::parse(packet).ok()).flatten();
         match header.map(|header| (PayloadForm::of(&header), header)) {
             Some((PayloadForm::Redundant, header)) => self.recover(now, layer, index, packet, &header),
             Some((PayloadForm::Plain, header)) if self.adds_redundancy() => {
@@ -117,7 +117,8 @@ impl Track {
         // Each frame was some packet's own, so between the newest packet and this there are no more of them than are missing.
         let lies_between = |age: u16| (1..passed).contains(&age.into()) && passed.cast_signed() > 0;
         let between = redundancy.older_frames(payload).filter(|older| lies_between(older.age));
-        if between.clone().count() as u64 != missing {
+        let in_order = between.clone().is_sorted_by(|older, newer| older.age > newer.age);
+        if !in_order || between.clone().count() as u64 != missing {
             return;
         }
         self.recovered = newest + 1..index;
@@ -136,6 +137,40 @@ impl Track {
             packet.get_mut(written.len..).into_iter().for_each(|place| place.copy_from_slice(older.frame));
             self.take(now, layer, index, packet);
         }
+    }
+}
+
+impl Layer {
+    /// Counts a packet that was taken in, of so many bytes. What this node has added to it did not come.
+    pub(super) fn count(
+        &mut self,
+        now: Instant,
+        len: usize,
+        header: &RtpHeader,
+        redundancy: Option<Redundancy>,
+    ) {
+        let redundant = redundancy.map_or(0, |redundancy| u64::from(redundancy.bytes));
+        let mut bytes = len as u64;
+        match PayloadForm::of(header) {
+            PayloadForm::Added => {
+                self.added_rate.add(now, redundant);
+                bytes -= redundant;
+            }
+            PayloadForm::Redundant => self.redundant_rate.add(now, redundant),
+            PayloadForm::Plain => {}
+        }
+        self.packets += 1;
+        self.bytes += bytes;
+        self.bytes_rate.add(now, bytes);
+    }
+
+    /// Bits per second that viewers of `class` get of it, headers included.
+    pub(in super::super) fn sent_bps(&self, now: Instant, class: &LegClass) -> u64 {
+        let came = self.bytes_rate.per_second(now);
+        let left_out = self.redundant_rate.per_second(now);
+        let left_out = if class.takes(PayloadForm::Redundant) { 0.0 } else { left_out };
+        let added = if class.takes(PayloadForm::Added) { self.added_rate.per_second(now) } else { 0.0 };
+        ((came - left_out + added).max(0.0) * 8.0) as u64
     }
 }
 
