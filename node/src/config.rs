@@ -9,6 +9,7 @@ mod layer;
 mod listen;
 mod load;
 mod log;
+mod network;
 mod rooms;
 mod secret;
 mod show;
@@ -28,6 +29,7 @@ pub use auth::Auth;
 pub use layer::{Layer, Origin};
 pub use load::{ConfigError, Loaded, Problem, Sources, stack};
 pub use log::{Log, LogFormat};
+pub use network::Network;
 pub use rooms::Rooms;
 pub use secret::Secret;
 pub use telemetry::Telemetry;
@@ -101,8 +103,14 @@ pub struct Http {
     /// Threads that serve HTTP; 0 means one per core, at most 4.
     #[garde(range(max = 64))]
     pub workers: u16,
-    /// Whether a proxy in front sets `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` (or `Forwarded`), so that
-    /// rate limits count its clients instead of the proxy, and session addresses are those that its clients can reach.
+    /// Networks of the proxies in front, such as `10.0.0.0/8`. They set `X-Forwarded-For`, `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host` (or `Forwarded`, and then take the others off), so that rate limits count their clients instead of them, and
+    /// session addresses are those that clients can reach. From anybody else these headers are nothing. With several proxies in
+    /// a row, name all of them: the client is the last one that none of them is.
+    #[garde(skip)]
+    pub trusted_proxies: Vec<Network>,
+    /// Whether whoever connects is such a proxy, where `trusted_proxies` names none: for one proxy that alone can reach the
+    /// listener.
     #[garde(skip)]
     pub trust_forwarded: bool,
     /// Origins whose pages may use the API; `*` is every origin.
@@ -185,7 +193,8 @@ pub struct Limits {
     pub request_burst: u32,
     /// Connections to the public listener that one address may have open (an IPv6 network of 64 bits counts as one); more
     /// are closed at once. Some hundred people behind one address fit; a balancer that hides its clients' addresses does not.
-    /// 0 means no limit, and so does `http.trust_forwarded`.
+    /// 0 means no limit, and so does a trusted
+    /// proxy for its own.
     #[garde(skip)]
     pub connections_per_address: u32,
     /// Whether loopback addresses are free of these limits, as load tests on the same machine need.
@@ -213,9 +222,17 @@ impl Default for Http {
             tls_certificate: None,
             tls_key: None,
             workers: 0,
+            trusted_proxies: Vec::new(),
             trust_forwarded: false,
             cors_origins: vec!["*".to_owned()],
         }
+    }
+}
+
+impl Http {
+    /// Whether a proxy stands in front whose headers are believed.
+    pub fn is_behind_proxy(&self) -> bool {
+        self.trust_forwarded || !self.trusted_proxies.is_empty()
     }
 }
 

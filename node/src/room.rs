@@ -34,8 +34,8 @@ pub use error::RoomError;
 pub use events::{EventFeed, EventKind, EventKinds, LayerState, StreamNumber, StreamState};
 pub(crate) use journal::protocol;
 pub use message::{
-    Admit, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession, Patched,
-    Place, Play, Publish, SelectLayer, TellToLeave,
+    Admit, CloseAll, CloseEvents, EndSession, GetReport, IsBearer, ListenToEvents, OpenEvents, PatchSession,
+    Patched, Place, Play, Publish, SelectLayer, TellToLeave,
 };
 pub use report::{LayerReport, RoomReport, StreamReport, TrackReport};
 pub use rooms::{GetRooms, InRoom, Ping, RoomMessage, RoomRules, Rooms};

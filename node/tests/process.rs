@@ -260,6 +260,7 @@ fn who_was_refused_and_what_is_used_is_in_the_metrics() {
     for line in [
         "aforo_auth_failures_total{reason=\"no_token\"} 1",
         "aforo_auth_failures_total{reason=\"unknown_token\"} 1",
+        "aforo_session_attempts_total{protocol=\"whip\",result=\"unauthorized\",role=\"publisher\"} 2",
         "aforo_node_limit{resource=\"sessions\"} 7",
         "aforo_node_limit{resource=\"packets_per_second\"} 1000",
         "aforo_node_usage{resource=\"packets_per_second\"} 0",
@@ -334,7 +335,7 @@ fn one_address_cannot_hold_all_connections() {
     }
     let metrics = node.metrics_with("aforo_http_connections_total{result=\"refused\"} 20");
     assert!(
-        !metrics.contains("aforo_session_attempts_total{role=\"publisher\",protocol=\"whip\",result=\"ok\"}")
+        !metrics.contains("aforo_session_attempts_total{protocol=\"whip\",result=\"ok\",role=\"publisher\"}")
     );
     assert!(metrics.contains("aforo_streams 0"), "{metrics}");
     drop(held.pop());

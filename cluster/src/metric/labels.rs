@@ -142,7 +142,21 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_sessions", &[&[ROLES, PROTOCOLS]]),
     (
         "aforo_session_attempts_total",
-        &[&[ROLES, PROTOCOLS, &["ok", "not_live", "taken", "no_common_codec", "unavailable", "bad_request"]]],
+        &[&[
+            ROLES,
+            PROTOCOLS,
+            &[
+                "ok",
+                "not_live",
+                "taken",
+                "no_common_codec",
+                "unauthorized",
+                "limited",
+                "draining",
+                "unavailable",
+                "bad_request",
+            ],
+        ]],
     ),
     (
         "aforo_join_duration_seconds",

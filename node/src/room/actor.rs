@@ -22,8 +22,8 @@ use super::events::EventStreams;
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::message::{
-    Admit, CheckFree, CloseAll, CloseEvents, EndSession, GetReport, ListenToEvents, OpenEvents, PatchSession,
-    Publish, SelectLayer, TellToLeave,
+    Admit, CheckFree, CloseAll, CloseEvents, EndSession, GetReport, IsBearer, ListenToEvents, OpenEvents,
+    PatchSession, Publish, SelectLayer, TellToLeave,
 };
 use super::rooms::{End, RoomEmptied};
 use super::seats::Seats;
@@ -133,8 +133,8 @@ pub struct Room {
 
 instrumented! {
     Room in instruments:
-        Admit, CheckFree, CloseAll, CloseEvents, End, EndSession, GetReport, ListenToEvents, OpenEvents,
-        PatchSession, PeerNotices, Publish, SelectLayer, TellToLeave,
+        Admit, CheckFree, CloseAll, CloseEvents, End, EndSession, GetReport, IsBearer, ListenToEvents,
+        OpenEvents, PatchSession, PeerNotices, Publish, SelectLayer, TellToLeave,
 }
 
 impl Room {

@@ -1,4 +1,5 @@
-//! What a publisher brought with it that decides whether it may take a stream over from another.
+//! Who a session belongs to, by the token that it came with: what decides whether a publisher may take a stream over from
+//! another, and whether a request about a session is its own client's.
 
 use subtle::ConstantTimeEq;
 
@@ -10,6 +11,11 @@ impl TokenDigest {
     /// Of these 32 bytes.
     pub fn new(sha256: [u8; 32]) -> Self {
         Self(sha256)
+    }
+
+    /// Whether it is of the same text. The time that this takes does not tell how much of it is alike.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -24,19 +30,22 @@ impl std::fmt::Debug for TokenDigest {
 pub struct Claimant {
     /// Of the token that the request carried; `None` without one.
     pub token: Option<TokenDigest>,
+    /// Of the person whom a checked token names (`sub`), if it names one: each of their tokens is as good as the first.
+    pub subject: Option<TokenDigest>,
     /// Who has a higher one takes over from who has a lower one; 0 unless a grant says otherwise.
     pub priority: u32,
 }
 
 impl Claimant {
-    /// Whether it may take a stream over from `holder`: the same token is the same person, and a higher priority is
-    /// meant to win. Who showed no token is nobody we know.
+    /// Whether it may take a stream over from `holder`: the same token or the same subject is the same person, and a higher
+    /// priority is meant to win. Who showed no token is nobody we know.
     pub(super) fn may_replace(&self, holder: &Self) -> bool {
-        let same = match (&self.token, &holder.token) {
-            (Some(own), Some(other)) => bool::from(own.0.ct_eq(&other.0)),
+        let same = |own: &Option<TokenDigest>, other: &Option<TokenDigest>| match (own, other) {
+            (Some(own), Some(other)) => own.is(other),
             _ => false,
         };
-        same || self.priority > holder.priority
+        let is_holder = same(&self.token, &holder.token) || same(&self.subject, &holder.subject);
+        is_holder || self.priority > holder.priority
     }
 }
 
@@ -45,7 +54,7 @@ mod tests {
     use super::*;
 
     fn claimant(token: Option<u8>, priority: u32) -> Claimant {
-        Claimant { token: token.map(|byte| TokenDigest::new([byte; 32])), priority }
+        Claimant { token: token.map(|byte| TokenDigest::new([byte; 32])), subject: None, priority }
     }
 
     #[test]
@@ -56,6 +65,12 @@ mod tests {
         for other in [claimant(Some(2), 5), claimant(None, 5), claimant(None, 0)] {
             assert!(!other.may_replace(&holder), "{other:?}");
         }
+        let of = |subject, token| Claimant {
+            subject: Some(TokenDigest::new([subject; 32])),
+            ..claimant(Some(token), 0)
+        };
+        assert!(of(7, 2).may_replace(&of(7, 1)), "a new token of the same person");
+        assert!(!of(8, 2).may_replace(&of(7, 1)) && !of(1, 2).may_replace(&claimant(Some(1), 0)));
         let nobody = Claimant::default();
         assert!(!nobody.may_replace(&nobody), "two without a token are two strangers");
     }

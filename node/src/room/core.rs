@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{SessionId, StreamName};
 
+use super::claimant::TokenDigest;
 use super::error::RoomError;
 use super::events::Facts;
 use crate::media::codec::MediaKind;
@@ -43,6 +44,8 @@ pub(super) struct Entrant {
     pub media: Vec<NegotiatedMedia>,
     /// The place of a viewer's video among the sections of its answer.
     pub video_section: Option<usize>,
+    /// Of the token that it was let in with.
+    pub token: Option<TokenDigest>,
 }
 
 /// What the room wants done, and what happened in it.
@@ -98,6 +101,7 @@ struct Session {
     former_ufrags: VecDeque<String>,
     media: Vec<NegotiatedMedia>,
     video_section: Option<usize>,
+    token: Option<TokenDigest>,
     entered: Instant,
     connected: bool,
     /// What its peer is to be told once the room knows its key.
@@ -146,6 +150,7 @@ impl RoomCore {
             former_ufrags: VecDeque::new(),
             media: entrant.media,
             video_section: entrant.video_section,
+            token: entrant.token,
             entered: now,
             connected: false,
             untold: None,
@@ -216,6 +221,12 @@ impl RoomCore {
         let session = self.sessions.get(&session);
         let meant = session.filter(|session| session.role == role && session.stream == *stream);
         meant.map(|_| ()).ok_or(RoomError::NoSession)
+    }
+
+    /// Whether the session was let in with this token. Its key may be gone by now, and the session goes on.
+    pub fn is_bearer(&self, session: SessionId, token: &TokenDigest) -> bool {
+        let session = self.sessions.get(&session);
+        session.and_then(|session| session.token.as_ref()).is_some_and(|own| own.is(token))
     }
 
     /// The place of a viewer's video among the sections of its answer.

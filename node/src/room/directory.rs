@@ -86,6 +86,12 @@ impl Directory {
         live.get(room).and_then(|streams| streams.get(stream)).cloned().ok_or(RoomError::NotLive)
     }
 
+    /// Whether any stream of the room is live.
+    pub fn is_live(&self, room: &RoomName) -> bool {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.get(room).is_some_and(|streams| !streams.is_empty())
+    }
+
     /// Takes a viewer's place on the shard with the fewest sessions.
     ///
     /// # Errors

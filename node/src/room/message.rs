@@ -5,7 +5,7 @@ use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 use tokio::sync::oneshot;
 
-use super::claimant::Claimant;
+use super::claimant::{Claimant, TokenDigest};
 use super::core::{IfMatch, LayerRequest};
 use super::directory::Reservation;
 use super::error::RoomError;
@@ -78,6 +78,8 @@ pub struct Play {
     pub video_section: Option<usize>,
     /// Its place.
     pub place: Reservation,
+    /// Of the token that it was let in with, if there was one.
+    pub token: Option<TokenDigest>,
     /// The entity tag of the answer.
     pub etag: u64,
     /// What was negotiated.
@@ -130,6 +132,20 @@ pub enum Patched {
         /// What the session's answer agreed on.
         media: Vec<NegotiatedMedia>,
     },
+}
+
+/// Was the session let in with this token? Asked for a token that lets nobody in any more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<bool, RoomError>")]
+pub struct IsBearer {
+    /// Which session.
+    pub session: SessionId,
+    /// As in [`PatchSession`].
+    pub stream: StreamName,
+    /// As in [`PatchSession`].
+    pub role: Role,
+    /// Of the token.
+    pub token: TokenDigest,
 }
 
 /// The client sent DELETE.

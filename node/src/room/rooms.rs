@@ -24,8 +24,8 @@ use super::directory::{Directory, Reservation};
 use super::error::RoomError;
 use super::ledger::Ledger;
 use super::message::{
-    CheckFree, CloseAll, CloseEvents, EndSession, GetReport, Home, ListenToEvents, OpenEvents, PatchSession,
-    Place, Publish, SelectLayer, TellToLeave,
+    CheckFree, CloseAll, CloseEvents, EndSession, GetReport, Home, IsBearer, ListenToEvents, OpenEvents,
+    PatchSession, Place, Publish, SelectLayer, TellToLeave,
 };
 use super::report::RoomReport;
 use crate::actor::instruments::{Handler, Instruments, instrumented, measure};
@@ -84,6 +84,7 @@ macro_rules! room_message {
 
 room_message!(Publish, enters: true, opens: true, missing: RoomError::Closed);
 room_message!(PatchSession, enters: false, opens: false, missing: RoomError::NoSession);
+room_message!(IsBearer, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(EndSession, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(OpenEvents, enters: false, opens: false, missing: RoomError::NoSession);
 room_message!(ListenToEvents, enters: false, opens: false, missing: RoomError::NoSession);

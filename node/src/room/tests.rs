@@ -170,8 +170,17 @@ fn a_full_node_takes_no_publisher_but_viewers_of_what_is_live() {
         let place = rig.directory.reserve().unwrap();
         let (session, stream) = (SessionId::random(), StreamName::default());
         let config = published(&rig, publisher).message.config;
-        let play =
-            Play { session, stream, publisher, video_section: Some(1), place, etag: 1, config, trace: None };
+        let play = Play {
+            session,
+            stream,
+            publisher,
+            video_section: Some(1),
+            place,
+            token: None,
+            etag: 1,
+            config,
+            trace: None,
+        };
         rig.play(room(), play).await.expect("a viewer comes in");
     });
 }
@@ -328,6 +337,7 @@ fn viewer(rig: &Rig, publisher: SessionId) -> Play {
         publisher,
         video_section: Some(1),
         place,
+        token: None,
         etag: 1,
         config,
         trace: None,
@@ -441,6 +451,7 @@ fn every_viewer_of_a_crowd_is_told_that_the_stream_ended() {
                 publisher,
                 video_section: None,
                 place,
+                token: None,
                 etag: 1,
                 config: config.clone(),
                 trace: None,

@@ -10,30 +10,34 @@ use actix::{Context, Handler, Message};
 use actix_rt::time::timeout;
 use actix_web::http::header::HeaderMap;
 use aforo_cluster::control::Role;
-use aforo_cluster::id::RoomName;
+use aforo_cluster::id::{RoomName, SessionId};
 use aforo_cluster::metric::Metrics;
 use rand::RngExt;
 use tokio::sync::oneshot;
 
-use super::authorization::Tokens;
+use super::authorization::{self, Tokens};
 use super::body::BodyLimits;
 use super::endpoint::Target;
 use super::events::OpenStreams;
+use super::forwarded::Proxies;
 use super::listener;
 use super::location::Origin;
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
-use super::room_list::RoomList;
+use super::room_reports::RoomReports;
 use super::sdp::{Candidate, CandidateProtocol, LocalTransport};
+use super::view::View;
 use crate::actor::lane::{AskError, ask, hand_over};
 use crate::config::{Config, Turn};
 use crate::lifecycle::Lifecycle;
 use crate::media::negotiated::{Fingerprint, IceCredentials};
 use crate::media::path::ShardId;
 use crate::peer::ice;
-use crate::room::{Admit, Claimant, Directory, InRoom, Play, Room, RoomError, RoomMessage, Rooms};
+use crate::room::{
+    Admit, Claimant, Directory, InRoom, IsBearer, Play, Room, RoomError, RoomMessage, Rooms, TokenDigest,
+};
 use crate::telemetry::JoinTracer;
-use crate::token::{KeyRing, Names};
+use crate::token::KeyRing;
 
 /// How long a request may wait for rooms, shards and cluster together: longer than each of them may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -70,8 +74,8 @@ pub struct App {
     pub origin: Origin,
     /// Origins that may use the API.
     pub cors_origins: Vec<String>,
-    /// The list of rooms, for many who look.
-    pub room_list: RoomList,
+    /// What is in rooms, for many who look.
+    pub room_reports: RoomReports,
     /// Makes traces of joins, if there is a collector for them.
     pub tracer: Option<JoinTracer>,
     /// Who listens to events.
@@ -130,10 +134,10 @@ impl App {
             turn: config.turn.clone(),
             origin: Origin {
                 public_url: config.http.public_url.clone(),
-                trust_forwarded: config.http.trust_forwarded,
+                proxies: Proxies::new(&config.http),
             },
             cors_origins: config.http.cors_origins.clone(),
-            room_list: RoomList::default(),
+            room_reports: RoomReports::default(),
             event_streams,
         }
     }
@@ -143,9 +147,32 @@ impl App {
         self.tokens.check(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
     }
 
-    /// Whether a request with these headers may change or end a running session of `role` with the stream `target`.
-    pub fn authorize_begun(&self, role: Role, target: &Target, headers: &HeaderMap) -> Result<(), Problem> {
-        self.tokens.check_begun(role, target, headers).inspect_err(|problem| self.count_refusal(problem))
+    /// Whether a request with these headers may change or end a running session of `role` with the stream `target`. The token
+    /// that the session was let in with may, also when its key has been taken out since: else the first change of
+    /// network would end each session that is older than the rotation.
+    pub async fn authorize_begun(
+        &self,
+        role: Role,
+        target: &Target,
+        session: Option<SessionId>,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        let Err(problem) = self.tokens.check_begun(role, target, headers) else { return Ok(()) };
+        let unknown = matches!(problem, Problem::UnknownToken | Problem::InvalidToken(_));
+        if let (true, Some(session), Some(token)) = (unknown, session, self.token_digest(headers)) {
+            let question = IsBearer { session, stream: target.stream.clone(), role, token };
+            // Where there is no such session, the token is what is wrong: whoever guesses learns nothing.
+            if matches!(self.ask_room(&target.room, question).await, Ok(true)) {
+                return Ok(());
+            }
+        }
+        self.count_refusal(&problem);
+        Err(problem)
+    }
+
+    /// Of the token that a request carries.
+    pub fn token_digest(&self, headers: &HeaderMap) -> Option<TokenDigest> {
+        authorization::token_digest(headers)
     }
 
     /// What a publisher's request, which was let in, says about which streams it may take over.
@@ -153,15 +180,15 @@ impl App {
         self.tokens.claimant(headers)
     }
 
-    /// The rooms that a request with these headers may know of.
-    pub fn authorize_rooms(&self, headers: &HeaderMap) -> Result<Names<RoomName>, Problem> {
-        self.tokens.rooms(headers).inspect_err(|problem| self.count_refusal(problem))
+    /// What a request with these headers may know of.
+    pub fn view(&self, headers: &HeaderMap) -> Result<View, Problem> {
+        self.tokens.view(headers).inspect_err(|problem| self.count_refusal(problem))
     }
 
-    /// Whether a request with these headers may know what is in `room`.
-    pub fn authorize_room(&self, room: &RoomName, headers: &HeaderMap) -> Result<(), Problem> {
-        let known = self.authorize_rooms(headers)?.cover(room);
-        known.then_some(()).ok_or(Problem::OtherRoom).inspect_err(|problem| self.count_refusal(problem))
+    /// The same, if `room` is part of it.
+    pub fn view_with(&self, room: &RoomName, headers: &HeaderMap) -> Result<View, Problem> {
+        let view = Some(self.view(headers)?).filter(|view| view.has(room));
+        view.ok_or(Problem::OtherRoom).inspect_err(|problem| self.count_refusal(problem))
     }
 
     fn count_refusal(&self, problem: &Problem) {

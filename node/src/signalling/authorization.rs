@@ -6,15 +6,15 @@
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use aforo_cluster::control::Role;
-use aforo_cluster::id::RoomName;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::endpoint::Target;
 use super::problem::Problem;
+use super::view::View;
 use crate::config::{Auth, Secret};
 use crate::room::{Claimant, TokenDigest};
-use crate::token::{Grants, KeyRing, Names, TokenError};
+use crate::token::{Grants, KeyRing, TokenError};
 
 /// The listed tokens of both sides, as digests: comparing those tells neither where a wrong token differs nor how long a
 /// right one is. And the keys of all others.
@@ -79,17 +79,17 @@ impl Tokens {
         }
     }
 
-    /// The rooms that a request with these headers may know of. Whoever may do anything in a room may know of it.
-    pub fn rooms(&self, headers: &HeaderMap) -> Result<Names<RoomName>, Problem> {
+    /// What a request with these headers may know of. Whoever may do anything with a stream may know of it.
+    pub fn view(&self, headers: &HeaderMap) -> Result<View, Problem> {
         if !self.guards_playing {
-            return Ok(Names::Every);
+            return Ok(View::of_all());
         }
         let token = bearer(headers).ok_or(Problem::NoToken)?;
         let digest = digest_of(token);
         if lists(&self.play, &digest) | lists(&self.publish, &digest) {
-            return Ok(Names::Every);
+            return Ok(View::of_all());
         }
-        self.grants(token)?.rooms().cloned().ok_or(Problem::OtherRoom)
+        View::of(self.grants(token)?).ok_or(Problem::OtherRoom)
     }
 
     /// What a publisher's request, which was let in, says about which streams it may take over.
@@ -97,14 +97,21 @@ impl Tokens {
         let Some(token) = bearer(headers) else { return Claimant::default() };
         // Listed tokens have no grants, and so no priority; neither has one that nobody checks.
         let granted = self.guards_publishing.then(|| self.grants(token).ok()).flatten();
-        let priority = granted.map_or(0, |grants| grants.priority);
-        Claimant { token: Some(TokenDigest::new(digest_of(token))), priority }
+        let priority = granted.as_ref().map_or(0, |grants| grants.priority);
+        let subject = granted.and_then(|grants| grants.subject);
+        let digest = |text: &str| TokenDigest::new(digest_of(text));
+        Claimant { token: Some(digest(token)), subject: subject.as_deref().map(digest), priority }
     }
 
     fn grants(&self, token: &str) -> Result<Grants, Problem> {
         let keys = self.keys.as_ref().ok_or(Problem::UnknownToken)?;
         Ok(keys.verify(token)?)
     }
+}
+
+/// Of the token that a request carries.
+pub fn token_digest(headers: &HeaderMap) -> Option<TokenDigest> {
+    bearer(headers).map(|token| TokenDigest::new(digest_of(token)))
 }
 
 fn digest_of(token: &str) -> Digest {
@@ -210,7 +217,7 @@ mod tests {
         assert_eq!(check(&required, Role::Viewer, &["Bearer north"]), "no grant");
         assert_eq!(check(&required, Role::Viewer, &["Bearer west"]), "unknown");
         assert_eq!(check(&required, Role::Viewer, &[]), "none");
-        assert_eq!(word(required.rooms(&headers(&[]))), "none");
+        assert_eq!(word(required.view(&headers(&[]))), "none");
     }
 
     #[test]
@@ -222,11 +229,11 @@ mod tests {
             ("Bearer west", "unknown"),
             ("Basic east", "none"),
         ] {
-            assert_eq!(word(both.rooms(&headers(&[value]))), expected, "{value}");
+            assert_eq!(word(both.view(&headers(&[value]))), expected, "{value}");
         }
-        assert_eq!(word(both.rooms(&headers(&[]))), "none");
+        assert_eq!(word(both.view(&headers(&[]))), "none");
         for open in [tokens(&[], &[]), tokens(&["north"], &[])] {
-            assert_eq!(word(open.rooms(&headers(&[]))), "ok", "everybody may play");
+            assert_eq!(word(open.view(&headers(&[]))), "ok", "everybody may play");
         }
     }
 }

@@ -15,6 +15,7 @@ use actix_web::dev::{Extensions, ServiceRequest};
 use aforo_cluster::metric::Metrics;
 use socket2::SockRef;
 
+use super::forwarded::Proxies;
 use super::rate_limit::subject;
 use crate::config::Config;
 
@@ -25,6 +26,7 @@ const REFUSED: &str = "refused";
 pub struct Connections {
     /// Of one address; without, each may have all.
     limit: Option<u32>,
+    proxies: Proxies,
     loopback_exempt: bool,
     of_address: Mutex<HashMap<IpAddr, u32>>,
     metrics: Arc<Metrics>,
@@ -38,11 +40,12 @@ struct Connection {
 }
 
 impl Connections {
-    /// None yet, with the configured limit. Behind a trusted proxy there is none, as all come from the proxy.
+    /// None yet, with the configured limit. A trusted proxy has none, as it brings many.
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let limit = config.limits.connections_per_address;
         Self {
-            limit: (limit > 0 && !config.http.trust_forwarded).then_some(limit),
+            limit: (limit > 0).then_some(limit),
+            proxies: Proxies::new(&config.http),
             loopback_exempt: config.limits.loopback_exempt,
             of_address: Mutex::default(),
             metrics,
@@ -68,7 +71,8 @@ impl Connections {
     /// Whom the connections from `address` are counted for, if they are.
     fn subject(&self, address: IpAddr) -> Option<IpAddr> {
         let subject = subject(address);
-        (self.limit.is_some() && !(self.loopback_exempt && subject.is_loopback())).then_some(subject)
+        let is_free = (self.loopback_exempt && subject.is_loopback()) || self.proxies.has(address);
+        (self.limit.is_some() && !is_free).then_some(subject)
     }
 
     /// Counts a connection. Returns whether it may stay; one that may not is not counted.

@@ -20,7 +20,7 @@ use super::sdp::{self, Answer, Capabilities, PlayTrack};
 use super::{body, entity_tag, extension, location, turn};
 use crate::media::negotiated::SsrcPair;
 use crate::peer::message::PeerConfig;
-use crate::room::{Claimant, LiveStream, Place, Play, Publish, protocol};
+use crate::room::{Claimant, LiveStream, Place, Play, Publish, TokenDigest, protocol};
 use crate::telemetry::RequestTrace;
 
 /// The one content type of offers and answers.
@@ -115,7 +115,10 @@ async fn join(
             let claimant = app.claimant(request.headers());
             publish_on(app, &entry, claimant, &offer, trace).await?
         }
-        Role::Viewer => play_on(app, &entry, &offer, trace).await?,
+        Role::Viewer => {
+            let token = app.token_digest(request.headers());
+            play_on(app, &entry, token, &offer, trace).await?
+        }
     };
     let Target { room, stream } = &entry.target;
     let address = location::of_session(&base, role, room, stream, entry.session);
@@ -178,7 +181,13 @@ async fn publish_on(
 }
 
 /// A viewer of a stream that is here belongs here, whatever the coordinator does: it is not asked.
-async fn play_on(app: &App, entry: &Entry, offer: &str, trace: &RequestTrace) -> Result<Answer, Problem> {
+async fn play_on(
+    app: &App,
+    entry: &Entry,
+    token: Option<TokenDigest>,
+    offer: &str,
+    trace: &RequestTrace,
+) -> Result<Answer, Problem> {
     let Entry { session, etag, target } = entry;
     let step = trace.step("placement");
     let live = app.directory.find(&target.room, &target.stream)?;
@@ -196,6 +205,7 @@ async fn play_on(app: &App, entry: &Entry, offer: &str, trace: &RequestTrace) ->
         publisher: live.publisher,
         video_section: answer.video_section,
         place,
+        token,
         etag: *etag,
         config: PeerConfig { local_ice, negotiated },
         trace: trace.join(),

@@ -43,7 +43,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `POST …/sse`: 201 with the address of a new event stream.
 pub async fn open(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
-    let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app)?;
+    let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app).await?;
     let base = location::base(&app.origin, &request)?;
     let wanted = body::read_text(&request, payload, app.body).await?;
     let kinds = match wanted.trim() {
@@ -101,7 +101,7 @@ pub async fn listen(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
 pub async fn close(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
     let (Target { room, stream }, session, number) = named(&request)?;
     let target = Target { room: room.clone(), stream: stream.clone() };
-    app.authorize_begun(Role::Viewer, &target, request.headers())?;
+    app.authorize_begun(Role::Viewer, &target, Some(session), request.headers()).await?;
     app.ask_room(&room, CloseEvents { session, stream, number }).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY,
     VARY, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
@@ -46,6 +46,12 @@ pub async fn public(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
+    if method == Method::DELETE && response.status() == StatusCode::NOT_FOUND {
+        // A guess, unlike the ends of sessions that there were.
+        if let Err(seconds) = app.rate_limit.count(response.request()) {
+            response = refused(response, limited(&app, seconds));
+        }
+    }
     harden(response.headers_mut());
     cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
     measure(&app.metrics, &method, &response, started);
@@ -54,13 +60,19 @@ pub async fn public(
 
 /// Whether the request is neither one too many nor too long.
 fn admitted(app: &App, request: &ServiceRequest) -> Result<(), Problem> {
-    app.rate_limit.check(request).map_err(|seconds| {
-        app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
-        Problem::RateLimited(seconds)
-    })?;
+    app.rate_limit.check(request).map_err(|seconds| limited(app, seconds))?;
     let lengths = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
     let short = lengths.sum::<usize>() <= app.header_bytes as usize;
     short.then_some(()).ok_or(Problem::HeadersTooLarge(app.header_bytes))
+}
+
+fn limited(app: &App, seconds: u32) -> Problem {
+    app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
+    Problem::RateLimited(seconds)
+}
+
+fn refused(response: ServiceResponse<BoxBody>, problem: Problem) -> ServiceResponse<BoxBody> {
+    response.into_response(problem.error_response())
 }
 
 /// Browsers must not guess types, and must not tell other sites a session's or a room's address.

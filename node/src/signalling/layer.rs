@@ -37,7 +37,7 @@ struct Wish {
 
 /// `POST …/layer`: 200, and the layer comes as soon as the video has a picture to change over at.
 pub async fn select(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, Problem> {
-    let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app)?;
+    let (Target { room, stream }, session) = session::named(Role::Viewer, &request, &app).await?;
     body::require_type(&request, JSON)?;
     let wish = read(&body::read_text(&request, payload, app.body).await?)?;
     app.ask_room(&room, SelectLayer { session, stream, request: wish }).await?;

@@ -5,6 +5,7 @@ use actix_web::http::header::HOST;
 use aforo_cluster::control::Role;
 use aforo_cluster::id::{RoomName, SessionId, StreamName};
 
+use super::forwarded::Proxies;
 use super::problem::Problem;
 
 /// The address of a session: `{base}/whip/{room}/{stream}/{session}`, or with `whep`.
@@ -29,9 +30,8 @@ pub fn of_endpoint(base: &str, role: Role, room: &RoomName, stream: &StreamName)
 pub struct Origin {
     /// Scheme and authority, if they are configured; then nothing else counts.
     pub public_url: Option<String>,
-    /// Whether a proxy in front says which scheme and host the client used. From anybody else these headers are the
-    /// client's own words.
-    pub trust_forwarded: bool,
+    /// Who may say which scheme and host the client used. From anybody else these headers are the client's own words.
+    pub proxies: Proxies,
 }
 
 /// Scheme and authority: as configured, or as the request says, or the trusted proxy in front of us.
@@ -43,7 +43,7 @@ pub fn base(origin: &Origin, request: &HttpRequest) -> Result<String, Problem> {
     if let Some(url) = &origin.public_url {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    if origin.trust_forwarded {
+    if request.peer_addr().is_some_and(|peer| origin.proxies.has(peer.ip())) {
         let connection = request.connection_info();
         return written(connection.scheme(), connection.host());
     }
@@ -72,19 +72,25 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::config::Http;
 
-    const TRUSTING: Origin = Origin { public_url: None, trust_forwarded: true };
-    const DISTRUSTING: Origin = Origin { public_url: None, trust_forwarded: false };
+    fn origin(trust_forwarded: bool) -> Origin {
+        let http = Http { trust_forwarded, ..Http::default() };
+        Origin { public_url: None, proxies: Proxies::new(&http) }
+    }
+
+    fn post() -> TestRequest {
+        TestRequest::post().peer_addr("192.0.2.1:1".parse().unwrap())
+    }
 
     fn of(origin: &Origin, headers: &[(&'static str, &'static str)]) -> Option<String> {
-        let request =
-            headers.iter().fold(TestRequest::post(), |request, header| request.insert_header(*header));
+        let request = headers.iter().fold(post(), |request, header| request.insert_header(*header));
         base(origin, &request.to_http_request()).ok()
     }
 
     #[test]
     fn the_host_of_the_request_is_used() {
-        for origin in [&TRUSTING, &DISTRUSTING] {
+        for origin in [&origin(true), &origin(false)] {
             assert_eq!(of(origin, &[("host", "live.example:8080")]).unwrap(), "http://live.example:8080");
             assert_eq!(of(origin, &[("host", "[::1]:8080")]).unwrap(), "http://[::1]:8080");
             assert_eq!(of(origin, &[]).unwrap(), "http://localhost:8080", "where the listener is");
@@ -97,14 +103,14 @@ mod tests {
             [("host", "10.0.0.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "live.example")];
         let new = [("host", "10.0.0.1"), ("forwarded", "proto=https;host=live.example")];
         for headers in [&old[..], &new] {
-            assert_eq!(of(&TRUSTING, headers).unwrap(), "https://live.example");
-            assert_eq!(of(&DISTRUSTING, headers).unwrap(), "http://10.0.0.1");
+            assert_eq!(of(&origin(true), headers).unwrap(), "https://live.example");
+            assert_eq!(of(&origin(false), headers).unwrap(), "http://10.0.0.1");
         }
     }
 
     #[test]
     fn what_is_configured_wins() {
-        let origin = Origin { public_url: Some("https://b.example/".to_owned()), ..TRUSTING };
+        let origin = Origin { public_url: Some("https://b.example/".to_owned()), ..origin(true) };
         let headers = [("host", "a.example"), ("x-forwarded-host", "c.example")];
         assert_eq!(of(&origin, &headers).unwrap(), "https://b.example");
     }
@@ -112,9 +118,9 @@ mod tests {
     #[test]
     fn odd_hosts_are_refused() {
         for host in ["a b", "a/b", "a\"b", "<a>"] {
-            assert_eq!(of(&TRUSTING, &[("x-forwarded-host", host)]), None, "{host}");
-            assert_eq!(of(&DISTRUSTING, &[("host", host)]), None, "{host}");
+            assert_eq!(of(&origin(true), &[("x-forwarded-host", host)]), None, "{host}");
+            assert_eq!(of(&origin(false), &[("host", host)]), None, "{host}");
         }
-        assert_eq!(of(&TRUSTING, &[("host", "a"), ("x-forwarded-proto", "javascript")]), None);
+        assert_eq!(of(&origin(true), &[("host", "a"), ("x-forwarded-proto", "javascript")]), None);
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use aforo_cluster::control::Role;
+use aforo_cluster::control::{PlacementRefusal, Role};
 use aforo_cluster::id::NameError;
 use serde_json::json;
 
@@ -235,6 +235,21 @@ impl Problem {
             Self::Room(RoomError::NotLive) => "not_live",
             Self::Room(RoomError::Taken) => "taken",
             Self::Offer(Refusal::NoCommonCodec { .. }) => "no_common_codec",
+            // The node waits for keys, and not for this client's.
+            Self::InvalidToken(TokenError::KeysAwaited) => "unavailable",
+            Self::NoToken
+            | Self::UnknownToken
+            | Self::InvalidToken(_)
+            | Self::NoGrant(_)
+            | Self::OtherRoom => "unauthorized",
+            Self::Draining | Self::Room(RoomError::Refused(PlacementRefusal::Draining)) => "draining",
+            Self::Room(
+                RoomError::SessionLimit(_)
+                | RoomError::RoomLimit(_)
+                | RoomError::OutputLimit
+                | RoomError::Crowded
+                | RoomError::Refused(PlacementRefusal::Full),
+            ) => "limited",
             _ if self.status().is_server_error() => "unavailable",
             _ => "bad_request",
         }

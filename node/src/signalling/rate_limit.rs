@@ -1,15 +1,17 @@
 //! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit), and listen to their events:
 //! every such request is a question to a room.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use actix_web::HttpRequest;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use super::forwarded::Proxies;
 use super::routes;
 use crate::config::Config;
 
@@ -21,7 +23,7 @@ const SWEEP_EVERY: u32 = 4_096;
 pub struct RateLimit {
     limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
     loopback_exempt: bool,
-    trust_forwarded: bool,
+    proxies: Proxies,
     since_sweep: AtomicU32,
 }
 
@@ -34,28 +36,32 @@ impl RateLimit {
         Self {
             limiter,
             loopback_exempt: config.limits.loopback_exempt,
-            trust_forwarded: config.http.trust_forwarded,
+            proxies: Proxies::new(&config.http),
             since_sweep: AtomicU32::new(0),
         }
     }
 
-    /// Counts the request. Returns the seconds to wait if it is one too many.
+    /// Counts the request if it asks a room for something. Returns the seconds to wait if it is one too many.
+    ///
+    /// What ends a session is free at first: a crowd that leaves must not keep its places for being many. Only where there was
+    /// nothing to end it is counted, by [`Self::count`].
     pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
-        let changes = matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE);
+        let changes = matches!(*request.method(), Method::POST | Method::PATCH);
         // The path as the router reads it: `%77hep` is `whep` there.
         let path = request.match_info().as_str();
-        let counted = changes || (*request.method() == Method::GET && routes::is_of_session(path));
-        match self.address(request) {
-            Some(address) if counted => self.check_address(address),
-            _ => Ok(()),
-        }
+        let listens = *request.method() == Method::GET && routes::is_of_session(path);
+        if changes || listens { self.count(request.request()) } else { Ok(()) }
     }
 
-    fn check_address(&self, address: IpAddr) -> Result<(), u32> {
+    /// Counts the request, whatever it asks for.
+    pub fn count(&self, request: &HttpRequest) -> Result<(), u32> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Some(peer) = request.peer_addr().map(|address| address.ip()) else { return Ok(()) };
+        let forwarded = self.proxies.has(peer);
+        let address = if forwarded { self.proxies.client(request.headers(), peer) } else { peer };
         let subject = subject(address);
         // Where a proxy says who asks, loopback is where the proxy is, which may have said nothing that can be read.
-        if self.loopback_exempt && !self.trust_forwarded && subject.is_loopback() {
+        if self.loopback_exempt && !forwarded && subject.is_loopback() {
             return Ok(());
         }
         if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
@@ -67,24 +73,6 @@ impl RateLimit {
             u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
         })
     }
-
-    /// The client's address: of the connection, or as the trusted proxy in front says. The last entry is the one that
-    /// this proxy wrote; those before it are the client's own words.
-    fn address(&self, request: &ServiceRequest) -> Option<IpAddr> {
-        let forwarded = || {
-            let header = request.headers().get_all("x-forwarded-for").last()?.to_str().ok()?;
-            address_in(header.rsplit(',').next()?)
-        };
-        let connection = || request.peer_addr().map(|address| address.ip());
-        if self.trust_forwarded { forwarded().or_else(connection) } else { connection() }
-    }
-}
-
-/// The address that a proxy wrote, with a port and brackets or without.
-fn address_in(text: &str) -> Option<IpAddr> {
-    let text = text.trim().trim_matches('"');
-    let plain = || text.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    text.parse().map(|address: SocketAddr| address.ip()).ok().or_else(plain)
 }
 
 /// Whom an address stands for: one IPv6 customer has at least a /64. Loopback addresses stay what they are.

@@ -20,11 +20,15 @@ pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 pub const METHODS: &str = "PATCH, DELETE, OPTIONS";
 
 /// The session that the address names, for those who may. Text that is no session id names no session.
-pub(super) fn named(role: Role, request: &HttpRequest, app: &App) -> Result<(Target, SessionId), Problem> {
+pub(super) async fn named(
+    role: Role,
+    request: &HttpRequest,
+    app: &App,
+) -> Result<(Target, SessionId), Problem> {
     let target = Target::of(request)?;
-    app.authorize_begun(role, &target, request.headers())?;
-    let session = request.match_info().query("session").parse();
-    Ok((target, session.map_err(|_| Problem::Room(RoomError::NoSession))?))
+    let session = request.match_info().query("session").parse().ok();
+    app.authorize_begun(role, &target, session, request.headers()).await?;
+    Ok((target, session.ok_or(Problem::Room(RoomError::NoSession))?))
 }
 
 /// `PATCH`: 204 for candidates, 200 with our new credentials for an ICE restart.
@@ -34,7 +38,7 @@ pub async fn patch(
     payload: Payload,
     app: Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let (Target { room, stream }, session) = named(role, &request, &app)?;
+    let (Target { room, stream }, session) = named(role, &request, &app).await?;
     body::require_type(&request, FRAGMENT)?;
     let if_match = entity_tag::if_match(request.headers())?;
     let text = body::read_text(&request, payload, app.body).await?;
@@ -54,7 +58,7 @@ pub async fn patch(
 
 /// `DELETE`: the session is over, whatever its entity tag.
 pub async fn delete(role: Role, request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    let (Target { room, stream }, session) = named(role, &request, &app)?;
+    let (Target { room, stream }, session) = named(role, &request, &app).await?;
     app.ask_room(&room, EndSession { session, stream, role }).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -395,6 +395,9 @@ fn a_draining_node_takes_no_offer_but_lets_sessions_end() {
         let refused = server.ask("POST", "/whep/demo", &[SDP], PLAY_OFFER).await;
         assert_eq!((refused.status, refused.header("retry-after")), (503, "5"));
         assert_eq!(server.ask("DELETE", &session, &[], "").await.status, 200);
+        let metrics = server.rig.metrics.render().unwrap();
+        let line = "aforo_session_attempts_total{protocol=\"whep\",result=\"draining\",role=\"viewer\"} 1\n";
+        assert!(metrics.contains(line), "{metrics}");
     });
 }
 

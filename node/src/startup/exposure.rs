@@ -6,7 +6,7 @@ use crate::config::Config;
 
 /// What needs no token, where others than this machine's own users come to `public` or to a proxy in front of it.
 pub(super) fn unguarded(config: &Config, public: SocketAddr) -> Option<&'static str> {
-    let behind_proxy = config.http.public_url.is_some() || config.http.trust_forwarded;
+    let behind_proxy = config.http.public_url.is_some() || config.http.is_behind_proxy();
     if public.ip().to_canonical().is_loopback() && !behind_proxy {
         return None;
     }

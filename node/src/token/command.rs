@@ -44,6 +44,9 @@ pub struct Create {
     /// Who publishes with a higher one takes a live stream over from who has a lower one
     #[arg(long, default_value_t = 0)]
     priority: u32,
+    /// Whom it is for: who publishes goes on with a later token of the same name while the earlier session lasts
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
     /// How long it is good: a number of s, m, h or d, such as 90m
     #[arg(long, value_parser = lifetime)]
     ttl: Duration,
@@ -114,11 +117,13 @@ pub fn run(command: TokenCommand) -> Result<String, CommandError> {
 }
 
 fn run_create(create: Create) -> Result<String, CommandError> {
-    let Create { room, stream, publish, subscribe, admin, priority, ttl, audience, key: path, kid } = create;
+    let Create { room, stream, publish, subscribe, admin, priority, .. } = create;
+    let Create { subject, ttl, audience, key: path, kid, .. } = create;
     let text = std::fs::read_to_string(&path).map_err(|error| CommandError::Read(path.clone(), error))?;
     let key =
         key::signing_key(&text, kid.as_deref()).map_err(|error| CommandError::Key(path.clone(), error))?;
-    let grants = Grants { room, stream: stream.unwrap_or_default(), publish, subscribe, admin, priority };
+    let grants =
+        Grants { room, stream: stream.unwrap_or_default(), publish, subscribe, admin, priority, subject };
     issue::sign(&key, grants, audience.as_deref(), ttl, key_ring::seconds_now())
         .map_err(|error| CommandError::Sign(path, error))
 }

@@ -153,6 +153,9 @@ pub struct Grants {
     /// Who publishes with a higher one takes a live stream over from who has a lower one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: u32,
+    /// Whom it was made for, in the words of who made it (RFC 7519 §4.1.2): two tokens of one subject are the same person.
+    #[serde(rename = "sub", default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// What nobody set does not stand in a token.
@@ -170,9 +173,9 @@ impl Grants {
         granted && self.room.cover(room) && self.stream.cover(stream)
     }
 
-    /// The rooms that the bearer may know of; none if it may do nothing at all.
-    pub fn rooms(&self) -> Option<&Names<RoomName>> {
-        (self.publish || self.subscribe || self.admin).then_some(&self.room)
+    /// Whether the bearer may do anything at all with what it names. Then it may know of it, too.
+    pub fn lets_anything(&self) -> bool {
+        self.publish || self.subscribe || self.admin
     }
 }
 

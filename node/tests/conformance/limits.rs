@@ -117,6 +117,12 @@ fn unix_seconds() -> Result<u64> {
 }
 
 async fn rate(report: &mut Report) -> Result<()> {
+    let server = Server::start(SLOW)?;
+    let client = Client::new(server.base())?;
+    let session = client.publish(&offers::publish()).await?.session();
+    while client.ask("POST", "/whip/a").await?.status != 429 {}
+    let gone = client.ask("DELETE", &session).await?;
+    report.line("11.37", "a session is ended however many requests there were", gone.status == 200, &gone);
     for method in ["POST", "PATCH", "DELETE"] {
         let server = Server::start(SLOW)?;
         let client = Client::new(server.base())?;

@@ -85,7 +85,7 @@ fn entrant(
     config: &PeerConfig,
 ) -> Entrant {
     let (ufrag, media) = (config.negotiated.remote_ice.ufrag.clone(), config.negotiated.media.clone());
-    Entrant { session, stream, shard, ufrag, etag, media, video_section: None }
+    Entrant { session, stream, shard, ufrag, etag, media, video_section: None, token: None }
 }
 
 /// The tracks of `live` that a viewer's agreement has.
@@ -104,7 +104,8 @@ impl Handler<Publish> for Room {
     fn handle(&mut self, publish: Publish, context: &mut Context<Self>) -> Self::Result {
         let Publish { session, stream, claimant, place, etag, config, trace } = publish;
         let shard = place.shard();
-        let entrant = entrant(session, stream.clone(), shard, etag, &config);
+        let entrant =
+            Entrant { token: claimant.token, ..entrant(session, stream.clone(), shard, etag, &config) };
         let (tracks, ingest) = self.new_tracks(&stream, shard, &config);
         let publish = |core: &mut RoomCore, now, entrant| core.publish(now, entrant, claimant, tracks);
         let (trace_id, role) = (trace.as_ref().map(JoinTrace::trace_id), Role::Publisher);
@@ -149,14 +150,14 @@ impl Handler<Publish> for Room {
 impl Room {
     /// Lets a viewer in. Returns what its shard is to be told.
     fn admit(&mut self, play: Play, context: &Context<Self>) -> Result<(ShardId, AddPeer), RoomError> {
-        let Play { session, stream, publisher, video_section, place, etag, config, trace } = play;
+        let Play { session, stream, publisher, video_section, place, token, etag, config, trace } = play;
         let shard = place.shard();
         let lanes = self.lanes.get(usize::from(shard.0)).filter(|lanes| !lanes.admit.is_closed());
         if !lanes.ok_or(RoomError::Shard(AddPeerError::Stopping))?.admit.has_room() {
             return Err(RoomError::Unanswered(AskError::Timeout));
         }
         let tracks = self.core.find(&stream).map(|live| played_tracks(live, &config))?;
-        let entrant = Entrant { video_section, ..entrant(session, stream, shard, etag, &config) };
+        let entrant = Entrant { video_section, token, ..entrant(session, stream, shard, etag, &config) };
         let play = |core: &mut RoomCore, now, entrant| core.play(now, entrant, publisher);
         let trace_id = trace.as_ref().map(JoinTrace::trace_id);
         self.enter(entrant, place, Role::Viewer, trace, play)?;

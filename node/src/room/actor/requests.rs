@@ -12,7 +12,7 @@ use crate::peer::ice;
 use crate::room::core::PatchKind;
 use crate::room::error::RoomError;
 use crate::room::message::{
-    CheckFree, CloseAll, EndSession, GetReport, Home, PatchSession, Patched, SelectLayer,
+    CheckFree, CloseAll, EndSession, GetReport, Home, IsBearer, PatchSession, Patched, SelectLayer,
 };
 use crate::room::report::{self, RoomReport};
 use crate::room::rooms::End;
@@ -42,6 +42,16 @@ impl Handler<PatchSession> for Room {
         self.around.metrics.ice_restarts_total.with_label_values(&[result]).inc();
         self.drain(context);
         restarted.map(|media| Patched::Restarted { shard, local, etag, media })
+    }
+}
+
+impl Handler<IsBearer> for Room {
+    type Result = Result<bool, RoomError>;
+
+    fn handle(&mut self, question: IsBearer, _: &mut Context<Self>) -> Self::Result {
+        let IsBearer { session, stream, role, token } = question;
+        self.core.require(session, role, &stream)?;
+        Ok(self.core.is_bearer(session, &token))
     }
 }
 

@@ -39,6 +39,7 @@ fn entrant(session: SessionId, stream: &str) -> Entrant {
         etag: 1,
         media: Vec::new(),
         video_section: None,
+        token: None,
     }
 }
 

@@ -30,7 +30,7 @@ fn track(id: u64, kind: CodecKind, fmtp: &str) -> StreamTrack {
 }
 
 fn claimant(token: u8) -> Claimant {
-    Claimant { token: Some(TokenDigest::new([token; 32])), priority: 0 }
+    Claimant { token: Some(TokenDigest::new([token; 32])), ..Claimant::default() }
 }
 
 /// A room with grace, its publisher at peer 0, and one viewer at peer 1.
@@ -192,7 +192,7 @@ fn a_drain_does_not_wait_for_anybody() {
 
 #[test]
 fn a_live_stream_is_taken_over_by_the_same_token_or_a_higher_priority() {
-    for successor in [claimant(1), Claimant { priority: 1, token: None }] {
+    for successor in [claimant(1), Claimant { priority: 1, ..Claimant::default() }] {
         let mut it = Broadcast::new();
         for stranger in [claimant(2), Claimant::default()] {
             assert!(matches!(it.comes(stranger, tracks()), Err(RoomError::Taken)));
