@@ -11,6 +11,7 @@ export {
   type PublisherOptions,
   type PublisherState,
 } from './publisher/publisher.ts';
+export type { TokenSource } from './session/bearer.ts';
 export { type FailureKind, SessionFailure } from './session/failure.ts';
 export type { TransportChoice } from './session/sdp.ts';
 export { describeHealth, type Health, type HealthLevel } from './stats/health.ts';

@@ -2,6 +2,7 @@
 
 import { DEFAULT_STREAM, endpointUrl } from '../name.ts';
 import { Player } from '../player/player.ts';
+import type { TokenSource } from '../session/bearer.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import type { TransportChoice } from '../session/sdp.ts';
 import type { Flow } from '../stats/stall.ts';
@@ -30,6 +31,7 @@ export class AforoPlayerElement extends HTMLElement {
   #soundWanted = false;
   #inWindow = false;
   #placed = false;
+  #token: TokenSource | null = null;
   #restartQueued = false;
 
   constructor() {
@@ -70,6 +72,16 @@ export class AforoPlayerElement extends HTMLElement {
     return this.#player;
   }
 
+  /** The `token` attribute, or a function that gets one: see {@link Player}. Set, it takes the attribute's place. */
+  get token(): TokenSource | null {
+    return this.#token ?? this.getAttribute('token');
+  }
+
+  set token(token: TokenSource | null) {
+    this.#token = token;
+    this.attributeChangedCallback();
+  }
+
   connectedCallback(): void {
     this.#placed = true;
     this.#restart();
@@ -102,7 +114,7 @@ export class AforoPlayerElement extends HTMLElement {
       this.#render();
       return;
     }
-    const token = this.getAttribute('token');
+    const token = this.#token ?? this.getAttribute('token');
     const player = new Player({ url, transport: this.#transport(), ...(token === null ? {} : { token }) });
     this.#player = player;
     player.on('state', (state) => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Bearer } from '../session/bearer.ts';
 import { LayerChoice, type LayeredSession } from './layer-choice.ts';
 
 beforeEach(() => {
@@ -26,7 +27,7 @@ function sessionAt(host: string, ...answers: Answer[]) {
     return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
   };
   const session = {
-    endpoint: { url: `https://${host}/whep/room`, role: 'whep', fetch },
+    endpoint: { url: `https://${host}/whep/room`, role: 'whep', bearer: new Bearer(), fetch },
     extensions: { events: null, layer: `https://${host}/s/layer` },
   } as unknown as LayeredSession;
   return { session, wishes, signals };

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { Bearer } from '../session/bearer.ts';
 import { OnAir } from './on-air.ts';
 
 const never = new AbortController().signal;
@@ -12,7 +13,7 @@ function server(...answers: Array<() => Response>) {
     if (answer === undefined) throw new TypeError('no network');
     return answer();
   }) as typeof globalThis.fetch;
-  return { asked, of: (url: string) => ({ url, role: 'whep' as const, fetch }) };
+  return { asked, of: (url: string) => ({ url, role: 'whep' as const, bearer: new Bearer(), fetch }) };
 }
 
 const room = (streams: unknown) => () => Response.json({ name: 'room', live: true, streams });
@@ -24,7 +25,7 @@ test('a stream is on air when it is live itself, whatever else is in its room', 
   ];
   const { asked, of } = server(room(streams));
   const onAir = new OnAir();
-  const ask = (url: string) => onAir.ask({ ...of(url), token: 'key' }, never);
+  const ask = (url: string) => onAir.ask({ ...of(url), bearer: new Bearer('key') }, never);
   expect(await ask('https://host/whep/room')).toBe(true);
   expect(await ask('https://host/live/whep/room/side')).toBe(false);
   expect(await ask('https://host/whep/room/other')).toBe(false);

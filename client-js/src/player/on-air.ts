@@ -18,15 +18,13 @@ export class OnAir {
   #answers = true;
 
   /** Whether the stream of this endpoint can be played now; `null` where only an offer can tell. Never throws. */
-  async ask({ url, token, fetch }: Endpoint, signal: AbortSignal): Promise<boolean | null> {
+  async ask({ url, bearer, fetch }: Endpoint, signal: AbortSignal): Promise<boolean | null> {
     const [, server, room, stream = DEFAULT_STREAM] = ENDPOINT.exec(url) ?? [];
     if (!this.#answers || room === undefined) return null;
-    const headers = new Headers({ Accept: 'application/json' });
-    if (token !== undefined) headers.set('Authorization', `Bearer ${token}`);
     try {
       const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
-      const response = await fetch(`${server}/v1/rooms/${room}`, {
-        headers,
+      const response = await bearer.fetch(fetch, `${server}/v1/rooms/${room}`, {
+        headers: { Accept: 'application/json' },
         cache: 'no-store',
         signal: patience,
       });

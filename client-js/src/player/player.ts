@@ -1,6 +1,7 @@
 /** Plays one stream: waits for it to go live, plays it, and comes back by itself after any break. */
 
 import { Emitter, type Unsubscribe } from '../emitter.ts';
+import { Bearer, type TokenSource } from '../session/bearer.ts';
 import type { Endpoint } from '../session/endpoint.ts';
 import { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
@@ -39,7 +40,8 @@ export type PlayerState =
 export interface PlayerOptions {
   /** The WHEP endpoint, e.g. `https://host/whep/room`. */
   readonly url: string;
-  readonly token?: string;
+  /** What the server lets this viewer in with, or a function that gets it, asked again once whenever the server answers 401. */
+  readonly token?: TokenSource;
   readonly iceServers?: readonly RTCIceServer[];
   readonly transport?: TransportChoice;
   readonly fetch?: typeof fetch;
@@ -90,6 +92,7 @@ export class Player extends Emitter<PlayerEvents> {
   #watches: Unsubscribe[] = [];
   /** Where to ask for a session: where the page said, or where the server has sent us since. */
   #url: string;
+  readonly #bearer: Bearer;
   readonly #mediaOf = new WeakMap<WhipWhepSession, MediaStream>();
   #events: ViewerEvents | null = null;
   #noticed = true;
@@ -111,6 +114,7 @@ export class Player extends Emitter<PlayerEvents> {
     super();
     this.#options = options;
     this.#url = options.url;
+    this.#bearer = new Bearer(options.token);
     this.#keeper = new SessionKeeper({ open: (signal) => this.#attempt(signal), judge: judgePlayer });
     this.#keeper.on('session', (session) => this.#adopt(session));
     this.#keeper.on('state', () => this.#update());
@@ -207,9 +211,8 @@ export class Player extends Emitter<PlayerEvents> {
   }
 
   #endpoint(): Endpoint {
-    const { token, fetch = globalThis.fetch } = this.#options;
-    const endpoint = { url: this.#url, role: 'whep' as const, fetch };
-    return token === undefined ? endpoint : { ...endpoint, token };
+    const { fetch = globalThis.fetch } = this.#options;
+    return { url: this.#url, role: 'whep', bearer: this.#bearer, fetch };
   }
 
   async #open(signal: AbortSignal, admitted = async () => {}): Promise<WhipWhepSession> {

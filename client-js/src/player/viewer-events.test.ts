@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Bearer } from '../session/bearer.ts';
 import { EventStreams } from './event-streams.ts';
 import { FakeEventSource } from './fake-event-source.ts';
 import { ViewerEvents } from './viewer-events.ts';
@@ -31,7 +32,10 @@ async function listen(answer: () => Response, streams = new EventStreams(null)) 
   const told: unknown[] = [];
   for (const name of ['open', 'live', 'layers', 'viewers', 'reconnect'] as const)
     events.on(name, (value) => told.push([name, value]));
-  await events.start({ url: 'https://h/whep/a', role: 'whep', fetch }, 'https://h/s/1/sse');
+  await events.start(
+    { url: 'https://h/whep/a', role: 'whep', bearer: new Bearer(), fetch },
+    'https://h/s/1/sse',
+  );
   return { events, asked, sources, told, source: sources[0] };
 }
 

@@ -2,6 +2,7 @@
 
 import { type BackoffBounds, backoffMs, DEFAULT_BACKOFF, politeDelayMs } from '../backoff.ts';
 import { Emitter, type Unsubscribe } from '../emitter.ts';
+import { Bearer, type TokenSource } from '../session/bearer.ts';
 import type { SessionFailure } from '../session/failure.ts';
 import { watchNetwork, watchPage } from '../session/network-watch.ts';
 import type { TransportChoice } from '../session/sdp.ts';
@@ -19,7 +20,8 @@ export type PublisherState = 'idle' | 'connecting' | 'live' | 'reconnecting' | '
 export interface PublisherOptions {
   /** The WHIP endpoint, e.g. `https://host/whip/room`. */
   readonly url: string;
-  readonly token?: string;
+  /** What the server lets us in with, or a function that gets it, asked again once whenever the server answers 401. */
+  readonly token?: TokenSource;
   /** Preferred video codec; H264 unless told otherwise, because every device decodes it. */
   readonly codec?: VideoCodec;
   /** Most that the video may take, in bit/s; 2.5 Mbit/s unless told otherwise. */
@@ -70,6 +72,7 @@ const AUDIO_MAX_BITRATE_BPS = 64_000;
  */
 export class Publisher extends Emitter<PublisherEvents> {
   readonly #options: PublisherOptions;
+  readonly #bearer: Bearer;
   readonly #keeper: SessionKeeper;
   readonly #tracks: Record<'audio' | 'video', MediaStreamTrack | null> = { audio: null, video: null };
   #sampler: StatsSampler<PublishSample> | null = null;
@@ -79,6 +82,7 @@ export class Publisher extends Emitter<PublisherEvents> {
   constructor(options: PublisherOptions) {
     super();
     this.#options = options;
+    this.#bearer = new Bearer(options.token);
     this.#keeper = new SessionKeeper({
       open: (signal) => this.#open(signal),
       judge: judgePublisher(options.resumes),
@@ -122,12 +126,12 @@ export class Publisher extends Emitter<PublisherEvents> {
   }
 
   async #open(signal: AbortSignal): Promise<WhipWhepSession> {
-    const { url, token, transport, iceServers, createConnection } = this.#options;
+    const { url, transport, iceServers, createConnection } = this.#options;
     const maxBitrateBps = this.#options.maxBitrateBps ?? DEFAULT_MAX_BITRATE_BPS;
-    const endpoint = { url, role: 'whip' as const, fetch: this.#options.fetch ?? globalThis.fetch };
+    const { fetch = globalThis.fetch } = this.#options;
     return WhipWhepSession.open(
       {
-        endpoint: token === undefined ? endpoint : { ...endpoint, token },
+        endpoint: { url, role: 'whip', bearer: this.#bearer, fetch },
         transport: transport ?? 'any',
         iceServers: iceServers ?? [],
         startBitrateKbps: Math.round(maxBitrateBps / 2000),

@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest';
+import { Bearer } from './bearer.ts';
 import { deleteSession, type Endpoint, patchSession, postOffer } from './endpoint.ts';
 import { SessionFailure } from './failure.ts';
 
@@ -10,7 +11,7 @@ function endpoint(answer: Response | Error): { endpoint: Endpoint; asked: Return
   const made: Endpoint = {
     url: 'https://host/whep/room',
     role: 'whep',
-    token: 'secret',
+    bearer: new Bearer('secret'),
     fetch: asked as unknown as typeof fetch,
   };
   return { endpoint: made, asked };

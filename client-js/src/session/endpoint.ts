@@ -1,5 +1,6 @@
 /** The HTTP half of WHIP (RFC 9725) and WHEP: one function per request, no state. */
 
+import type { Bearer } from './bearer.ts';
 import { failureKind, parseRetryAfter, SessionFailure } from './failure.ts';
 import { iceServersOf, linkTo } from './link-header.ts';
 
@@ -8,8 +9,7 @@ export interface Endpoint {
   /** The WHIP or WHEP endpoint. */
   readonly url: string;
   readonly role: 'whip' | 'whep';
-  /** Bearer token, when the server wants one. */
-  readonly token?: string;
+  readonly bearer: Bearer;
   readonly fetch: typeof fetch;
 }
 
@@ -145,14 +145,12 @@ export async function deleteSession(endpoint: Endpoint, sessionUrl: string): Pro
 }
 
 async function send(endpoint: Endpoint, url: string, init: RequestInit): Promise<Response> {
-  const headers = new Headers(init.headers);
-  if (endpoint.token !== undefined) headers.set('Authorization', `Bearer ${endpoint.token}`);
   try {
     // Called unbound: browsers reject `fetch` with another `this`.
-    const { fetch } = endpoint;
-    return await fetch(url, { ...init, headers, cache: 'no-store' });
+    const { bearer, fetch } = endpoint;
+    return await bearer.fetch(fetch, url, { ...init, cache: 'no-store' });
   } catch (error) {
-    if (init.signal?.aborted) throw error;
+    if (init.signal?.aborted || error instanceof SessionFailure) throw error;
     throw new SessionFailure('unreachable', 'the server cannot be reached');
   }
 }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { judgePlayer } from '../player/judge.ts';
 import { judgePublisher } from '../publisher/publisher.ts';
+import { Bearer } from './bearer.ts';
 import { created, FakeConnection, FakeServer } from './fake-connection.ts';
 import { type Judge, SessionKeeper } from './session-keeper.ts';
 import { WhipWhepSession } from './whip-whep-session.ts';
@@ -19,7 +20,7 @@ function keep(server: FakeServer, judge: Judge, role: 'whip' | 'whep') {
   const open = (signal: AbortSignal) =>
     WhipWhepSession.open(
       {
-        endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
+        endpoint: { url: `https://host/${role}/room`, role, bearer: new Bearer(), fetch: server.fetch },
         transport: 'any',
         iceServers: [],
         createConnection: () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Bearer } from './bearer.ts';
 import { SessionFailure } from './failure.ts';
 import { created, FakeConnection, FakeServer } from './fake-connection.ts';
 import { WhipWhepSession } from './whip-whep-session.ts';
@@ -13,7 +14,7 @@ afterEach(() => {
 async function open(server: FakeServer, connection = new FakeConnection(), role: 'whip' | 'whep' = 'whep') {
   const session = await WhipWhepSession.open(
     {
-      endpoint: { url: `https://host/${role}/room`, role, fetch: server.fetch },
+      endpoint: { url: `https://host/${role}/room`, role, bearer: new Bearer(), fetch: server.fetch },
       transport: 'any',
       iceServers: [],
       createConnection: () => connection as unknown as RTCPeerConnection,
