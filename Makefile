@@ -59,7 +59,7 @@ bench: build
 	AFORO_BIN=$(CURDIR)/target/release/aforo cargo bench --workspace --bench node
 
 # What viewers in a browser notice, over a path with delay, loss and a bottleneck; each held to its bound.
-figures: build test-packages
+figures: build test-packages $(VENV)/installed
 	cd client-js && AFORO_BIN=../target/release/aforo npm run --silent figures
 
 client: client-js/dist/index.html

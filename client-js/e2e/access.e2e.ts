@@ -2,6 +2,7 @@
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { give, goLiveWith } from './access.ts';
 import { expectMovingPicture, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
 import { type Server, startServer } from './server.ts';
 
@@ -34,21 +35,6 @@ async function openWatched(path: string): Promise<{ page: Page; requested: strin
   page.on('request', (request) => requested.push(request.url()));
   await page.goto(`${server.url}${path}`);
   return { page, requested };
-}
-
-/** Fills the form in. */
-async function give(page: Page, token: string): Promise<void> {
-  await page.getByLabel('Access token', { exact: true }).and(page.locator('input')).fill(token);
-  await page.locator('.tokenform button').click();
-}
-
-/** Goes live in a studio that asks for a token. */
-async function goLiveWith(studio: Page, token: string): Promise<void> {
-  await studio.waitForFunction(() => document.querySelector<HTMLVideoElement>('#preview')?.videoWidth);
-  await studio.check('input[name=codec][value=VP8]');
-  await studio.click('#golive');
-  await give(studio, token);
-  await waitForState(studio, 'live');
 }
 
 const problem = (page: Page, text: string) =>

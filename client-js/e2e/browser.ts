@@ -93,9 +93,13 @@ export async function expectMovingPicture(page: Page): Promise<void> {
   await waitUntil(page, pictureMoves, FRAMES_COMPARED);
 }
 
-/** Whether one of the next `frames` frames that the player shows differs from the first. Runs in the page. */
+/**
+ * Whether one of the next `frames` frames that the player shows, or the page's own video where there is none, differs from the
+ * first. Runs in the page.
+ */
 export async function pictureMoves(frames: number): Promise<boolean> {
-  const video = document.querySelector('aforo-player')?.video;
+  const own = () => [...document.querySelectorAll('video')].find(({ videoWidth }) => videoWidth > 0);
+  const video = document.querySelector('aforo-player')?.video ?? own();
   if (!video) return false;
   const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 36 });
   const context = canvas.getContext('2d', { willReadFrequently: true });

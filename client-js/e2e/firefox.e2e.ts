@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os';
 import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { PlaybackSample } from '../src/stats/playback-sample.ts';
+import { pictureMoves } from './browser.ts';
 import { AES_GCM, keepConnections, newestCipher } from './encryption.ts';
 import { type Server, startServer } from './server.ts';
 
@@ -14,6 +15,9 @@ const PREFERENCES = {
   'media.peerconnection.ice.loopback': true,
   'media.autoplay.default': 0,
 };
+
+/** With how many frames the first one is compared: two seconds, in which the fake camera's colour has changed by far. */
+const FRAMES_COMPARED = 60;
 
 let server: Server;
 let browser: Browser;
@@ -93,6 +97,17 @@ const sampleAfter = (page: Page, frames: number): Promise<PlaybackSample> =>
     frames,
   );
 
+/** Waits until the player shows a picture that moves. Firefox's fake camera goes through all colours. */
+const expectMovingPicture = (page: Page) =>
+  expect.poll(() => page.evaluate(pictureMoves, FRAMES_COMPARED), { timeout: 60_000 }).toBe(true);
+
+/** Sees that sound goes on while pictures are shown. */
+async function expectSound(page: Page): Promise<void> {
+  const { audioEnergy, counters } = await sampleAfter(page, 0);
+  const later = await sampleAfter(page, counters.framesDecoded + FRAMES_COMPARED);
+  expect(later.audioEnergy).toBeGreaterThan(audioEnergy ?? 0);
+}
+
 test('VP8: a studio goes live and a viewer sees and hears', async () => {
   const studio = await open('/studio/firefox');
   await goLive(studio);
@@ -101,8 +116,9 @@ test('VP8: a studio goes live and a viewer sees and hears', async () => {
   const viewer = await open('/watch/firefox');
   await keepSamples(viewer);
   await waitForState(viewer, 'playing');
-  const first = await sampleAfter(viewer, 0);
-  const later = await sampleAfter(viewer, first.counters.framesDecoded + 60);
+  await expectMovingPicture(viewer);
+  await expectSound(viewer);
+  const later = await sampleAfter(viewer, 0);
   expect(later.videoCodec).toBe('VP8');
   expect(later.audioCodec).toBe('opus');
   expect(later.srtpCipher).toMatch(AES_GCM);
@@ -135,8 +151,12 @@ test('VP8 in three sizes: a viewer gets the one that it chooses', async () => {
   await keepSamples(viewer);
   await waitForState(viewer, 'playing');
   await offersThreeSizes(viewer);
+  await expectSound(viewer);
   const small = await choose(viewer, 'q', 0, 360);
+  await expectMovingPicture(viewer);
   const large = await choose(viewer, 'f', 2 * small, 721);
+  await expectMovingPicture(viewer);
   const middle = await choose(viewer, 'h', small, large);
+  await expectMovingPicture(viewer);
   expect(await choose(viewer, 'f', middle, 721)).toBeGreaterThan(middle);
 });

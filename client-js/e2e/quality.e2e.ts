@@ -3,7 +3,16 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { AforoPlayerElement } from '../src/player-element/aforo-player.ts';
-import { goLive, nextSample, openPage, pageErrors, startBrowser, waitForState } from './browser.ts';
+import {
+  expectMovingPicture,
+  expectSound,
+  goLive,
+  nextSample,
+  openPage,
+  pageErrors,
+  startBrowser,
+  waitForState,
+} from './browser.ts';
 import { chooseQuality, FREEZE_MAX_SECONDS } from './quality.ts';
 import { type Server, startServer } from './server.ts';
 
@@ -31,6 +40,7 @@ async function becomes(page: Page, which: 'larger' | 'smaller', lines: number): 
     },
     [which, lines] as const,
   );
+  await expectMovingPicture(page);
   return shown(page);
 }
 
@@ -50,6 +60,7 @@ test.each([
   });
   await chooseQuality(viewer, -1);
   const first = await becomes(viewer, 'smaller', 720);
+  await expectSound(viewer);
   const before = await nextSample(viewer);
   await chooseQuality(viewer, 1);
   const large = await becomes(viewer, 'larger', first);

@@ -3,6 +3,8 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
+  expectMovingPicture,
+  expectSound,
   goLive,
   nextSample,
   openPage,
@@ -78,6 +80,8 @@ test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', asy
   await offersLayers(viewer, 3);
   expect(await offered(viewer)).toEqual([720, 360, 180]);
   await decodes(viewer, 720);
+  await expectMovingPicture(viewer);
+  await expectSound(viewer);
   const before = await nextSample(viewer);
   expect(before.videoCodec).toBe(codec);
   const [up, down] = [await switchesByViewers('up'), await switchesByViewers('down')];
@@ -92,6 +96,7 @@ test.each(['VP9', 'AV1'] as const)('%s: each size can be chosen, and comes', asy
   for (const [choice, lines] of choices) {
     await chooseQuality(viewer, choice);
     await decodes(viewer, lines);
+    await expectMovingPicture(viewer);
   }
   const after = await nextSample(viewer);
   expect(after.counters.framesDecoded).toBeGreaterThan(before.counters.framesDecoded);

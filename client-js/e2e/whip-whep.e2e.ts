@@ -8,7 +8,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { WHEPClient } from 'whip-whep/whep';
 import type { WHIPClient } from 'whip-whep/whip';
-import { openPage, startBrowser, waitUntil } from './browser.ts';
+import { openPage, pictureMoves, startBrowser, waitUntil } from './browser.ts';
 import { type Server, startServer } from './server.ts';
 
 /** What the third party's page keeps between two steps of a test. */
@@ -118,8 +118,11 @@ const play = (page: Page, url: string) =>
     await client.view(own.connection, endpoint);
   }, url);
 
-/** Waits until the page has decoded {@link FRAMES} frames, and hears something. */
-const expectSeenAndHeard = (page: Page) => waitUntil(page, seesAndHears, FRAMES);
+/** Waits until the page has decoded {@link FRAMES} frames that differ, and hears something. */
+async function expectSeenAndHeard(page: Page): Promise<void> {
+  await waitUntil(page, seesAndHears, FRAMES);
+  await waitUntil(page, pictureMoves, FRAMES);
+}
 
 /** Whether so many frames were decoded and something is heard. Runs in the page. */
 async function seesAndHears(frames: number): Promise<boolean> {

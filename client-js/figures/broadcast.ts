@@ -18,9 +18,12 @@ export interface Broadcast {
   end(): Promise<void>;
 }
 
-/** Starts all of it; `seed` decides which datagrams are lost. */
-export async function startBroadcast(seed: number): Promise<Broadcast> {
-  const server = await startServer({}, LINK_ADDRESS, SERVER_ADDRESS);
+/** Starts all of it; `seed` decides which datagrams are lost, `environment` configures the server. */
+export async function startBroadcast(
+  seed: number,
+  environment: Record<string, string> = {},
+): Promise<Broadcast> {
+  const server = await startServer(environment, LINK_ADDRESS, SERVER_ADDRESS);
   const link = await Link.open({ address: LINK_ADDRESS, server: SERVER_ADDRESS, ports: server.ports, seed });
   const browser = await startBrowser();
   return {

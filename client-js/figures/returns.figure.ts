@@ -1,10 +1,10 @@
 /** How soon a picture is back after what interrupts it: a publisher that starts anew, a viewer that changes its address. */
 
-import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectMovingPicture, goLive, waitForState } from '../e2e/browser.ts';
 import { type Broadcast, startBroadcast } from './broadcast.ts';
 import { Passage } from './passage.ts';
+import { describePictures, firstPictureAfter, longestGapMs, recordPictures } from './pictures.ts';
 import { printFigure, quantile } from './table.ts';
 
 const RUNS = 20;
@@ -20,56 +20,6 @@ beforeAll(async () => {
   broadcast = await startBroadcast(7);
 });
 afterAll(() => broadcast?.end());
-
-/** Keeps, on the page, when each picture was shown, in ms of the wall clock, and what is known of it. */
-function recordPictures(): void {
-  const [shown, pictures]: [number[], Picture[]] = [[], []];
-  Object.assign(window, { shown, pictures });
-  const record = () => {
-    document
-      .querySelector('aforo-player')
-      ?.video?.requestVideoFrameCallback((nowMs, { width, receiveTime }) => {
-        const atMs = performance.timeOrigin + nowMs;
-        shown.push(atMs);
-        pictures.push({ atMs, width, receivedMs: performance.timeOrigin + (receiveTime ?? nowMs) });
-        record();
-      });
-  };
-  record();
-}
-
-/** A picture that a viewer was shown; times of the wall clock. */
-interface Picture {
-  readonly atMs: number;
-  /** When its last packet came. */
-  readonly receivedMs: number;
-  readonly width: number;
-}
-
-/** The first picture after `afterMs` and the first of each other width that followed, as ms since then. */
-function describePictures(afterMs: number): string {
-  const { pictures } = window as unknown as { pictures: Picture[] };
-  const since = pictures.filter((picture) => picture.atMs > afterMs);
-  const first = since.filter((picture, place) => picture.width !== since[place - 1]?.width);
-  const ms = (atMs: number) => `+${Math.round(atMs - afterMs)}`;
-  return first.map(({ atMs, receivedMs, width }) => `${width} px ${ms(receivedMs)} ${ms(atMs)}`).join(', ');
-}
-
-/** When the first picture after `afterMs` was shown, once there is one. */
-async function firstPictureAfter(page: Page, afterMs: number): Promise<number> {
-  const handle = await page.waitForFunction(
-    (after) => (window as unknown as { shown: number[] }).shown.find((atMs) => atMs > after),
-    afterMs,
-  );
-  return (await handle.jsonValue()) as number;
-}
-
-/** The longest time without a new picture since `sinceMs`. */
-function longestGapMs(sinceMs: number): number {
-  const { shown } = window as unknown as { shown: number[] };
-  const steps = shown.map((atMs, index) => (atMs < sinceMs ? 0 : atMs - (shown[index - 1] ?? atMs)));
-  return Math.max(...steps);
-}
 
 /** Keeps, on the page, when a connection was up last. */
 function recordConnection(): void {

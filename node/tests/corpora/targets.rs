@@ -8,7 +8,7 @@ use std::time::Instant;
 use aforo_node::config::{self, Layer, Origin};
 use aforo_node::media::canonical;
 use aforo_node::media::codec::red::{self, Redundancy};
-use aforo_node::media::codec::{self, CodecKind};
+use aforo_node::media::codec::{self, CodecKind, Point, Reader};
 use aforo_node::media::demux::unwrap_rtx;
 use aforo_node::media::extension::{ExtensionKind, ExtensionMap};
 use aforo_node::media::negotiated::{
@@ -19,6 +19,7 @@ use aforo_node::media::rtp::RtpHeader;
 use aforo_node::peer::dtls::{Dtls, DtlsIdentity};
 use aforo_node::peer::ice::stun::{Check, integrity_key};
 use aforo_node::peer::ice::{ufrag_of_check, verdict_of_answer};
+use aforo_node::shard::socket::tcp::frame::FrameReader;
 use aforo_node::signalling::sdp::{
     self, Candidate, CandidateProtocol, Capabilities, LocalTransport, PlayTrack,
 };
@@ -31,11 +32,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub type Target = fn(&[u8]);
 
 /// Each parser by its name, which is also its corpus's folder.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("stun", stun),
     ("dtls", dtls),
     ("sdp", sdp_offer),
     ("sdpfrag", sdpfrag),
+    ("frames", frames),
     ("rtp", rtp),
     ("rtcp", rtcp_compound),
     ("payload", payload),
@@ -117,6 +119,34 @@ fn sdpfrag(bytes: &[u8]) {
     }
 }
 
+/// A byte stream of ICE-TCP that comes in pieces: how long each is says the first byte.
+fn frames(bytes: &[u8]) {
+    let Some((piece, stream)) = bytes.split_first() else { return };
+    let [whole, pieces] = [usize::MAX, usize::from(*piece).max(1)].map(|piece| frames_of(stream, piece));
+    assert_eq!(whole, pieces, "where a piece ends is no part of the stream");
+}
+
+/// The frames of a stream that comes so many bytes at a time, and whether it can be read to its end.
+fn frames_of(mut stream: &[u8], piece: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut reader, mut frames) = (FrameReader::new(), Vec::new());
+    loop {
+        match reader.next_frame() {
+            Err(_) => return (frames, false),
+            Ok(Some(frame)) => frames.push(frame.to_vec()),
+            Ok(None) if stream.is_empty() => return (frames, true),
+            Ok(None) => {
+                let space = reader.space();
+                let count = space.len().min(stream.len()).min(piece);
+                assert!(count > 0, "there is room for what is missing of a frame");
+                let (now, later) = stream.split_at(count);
+                space.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+                reader.filled(count);
+                stream = later;
+            }
+        }
+    }
+}
+
 fn rtp(bytes: &[u8]) {
     let _ = RtpHeader::parse_protected(bytes);
     let Ok(header) = RtpHeader::parse(bytes) else { return };
@@ -124,12 +154,7 @@ fn rtp(bytes: &[u8]) {
     let found: usize = header.extensions(bytes).map(|(_, value)| value.len()).sum();
     assert!(found <= bytes.len());
     let mut ids = ExtensionMap::default();
-    for (id, kind) in (1..).zip([
-        ExtensionKind::Mid,
-        ExtensionKind::Rid,
-        ExtensionKind::TransportWideCc,
-        ExtensionKind::DependencyDescriptor,
-    ]) {
+    for (id, kind) in (1..).zip(ExtensionKind::ALL) {
         ids.set(kind, id);
     }
     let mut packet = bytes.to_vec();
@@ -167,6 +192,13 @@ fn payload(bytes: &[u8]) {
     let Some((choice, payload)) = bytes.split_first() else { return };
     let Some(kind) = CodecKind::ALL.get(usize::from(*choice) % CodecKind::ALL.len()).copied() else { return };
     let _ = (codec::starts_keyframe(kind, payload), codec::dimensions(kind, payload));
+    for spatial in 0..4 {
+        let _ = codec::spatial_size(kind, payload, spatial);
+    }
+    if let Some(position) = Reader::default().read(kind, payload, None) {
+        assert!(position.spatial < 8 && position.temporal < 8, "{position:?}");
+        assert!(position.is_part_of(Point::WHOLE), "{position:?}");
+    }
     let Some(numbers) = codec::picture_numbers(kind, payload) else { return };
     let shift = codec::PictureShift { id: 1, base: 1 };
     let mut shifted = payload.to_vec();
@@ -177,13 +209,19 @@ fn payload(bytes: &[u8]) {
 /// Descriptors of one stream, each behind its length in a byte.
 fn dependency(bytes: &[u8]) {
     let (mut structure, mut rest) = (None, bytes);
+    let mut reader = Reader::default();
     while let Some((length, behind)) = rest.split_first() {
         let (value, behind) = behind.split_at(usize::from(*length).min(behind.len()));
         rest = behind;
         let mut known = structure.clone();
         let read = codec::dependency::read(value, &mut structure);
         assert_eq!(read, codec::dependency::read(value, &mut known), "one stream is one story");
+        let position = reader.read(CodecKind::Av1, &[], Some(value));
+        let layers = position.map(|position| (position.spatial, position.temporal));
+        assert_eq!(layers, read.as_ref().ok().map(|frame| (frame.spatial, frame.temporal)));
         let Ok(frame) = read else { continue };
+        assert_eq!(codec::dependency::frame_number(value), Some(frame.frame_number));
+        let _ = (reader.target(Point::WHOLE), reader.largest_size());
         assert!(structure.is_some() && frame.spatial < 8 && frame.temporal < 8);
         assert!(!frame.has_structure || value.len() > 3);
         assert!(
