@@ -6,11 +6,13 @@
 //!
 //! ```text
 //! feedback -+-> DelayTrend: does the queue grow? -+-> RateControl --+
+//!           +-> Collapse: is it far narrower? ----+
 //!           +-> DeliveredRate: what arrives ------+                 +-> Estimator -> limit of the viewer's layers
 //!           +-> LossControl: is much of it lost? -------------------+
 //!           +-> Prober: what arrived of a burst ----> raises -------+
 //! ```
 
+mod collapse;
 mod core;
 mod delay_trend;
 mod delivered;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::collapse::Collapse;
 use super::delay_trend::{DelayTrend, Usage};
 use super::delivered::{DeliveredRate, FullPath};
 use super::loss::LossControl;
@@ -43,6 +44,8 @@ pub struct Reading {
     pub lost: u32,
     /// Whether it ended a probe, and how.
     pub probe: Option<ProbeEnd>,
+    /// Whether it showed, before a queue did, that the path has become far narrower.
+    pub collapsed: bool,
 }
 
 /// How a probe ended.
@@ -58,6 +61,7 @@ pub enum ProbeEnd {
 #[derive(Debug, Clone)]
 pub struct Estimator {
     trend: DelayTrend,
+    collapse: Collapse,
     delivered: DeliveredRate,
     control: RateControl,
     loss: LossControl,
@@ -79,6 +83,7 @@ impl Estimator {
     pub fn new() -> Self {
         Self {
             trend: DelayTrend::default(),
+            collapse: Collapse::default(),
             delivered: DeliveredRate::default(),
             control: RateControl::default(),
             loss: LossControl::default(),
@@ -115,6 +120,8 @@ impl Estimator {
         self.reference = Some(reference);
         let unwrapped_micros = feedback.micros_to(reference);
         let (oldest, known) = log.reach();
+        let known_bps = self.control.bps().unwrap_or_default();
+        let mut last = None;
         for (sequence, arrival) in feedback.packets_within(oldest, known) {
             let received = arrival != Arrival::Lost;
             let Some(packet) = log.report(sequence, received) else { continue };
@@ -128,35 +135,58 @@ impl Estimator {
                 let at_micros = at_micros + unwrapped_micros;
                 arrived = Some(at_micros);
                 self.delivered.add(at_micros, packet.bytes.into());
+                if !packet.was_lost {
+                    self.collapse.arrived(packet.bytes.into(), (sent, at_micros), known_bps);
+                    last = Some((sequence, at_micros));
+                }
                 self.trend.packet(sent, at_micros);
                 full.add(at_micros, packet.bytes.into(), self.trend.newest_queue_micros());
             }
+            if !received {
+                self.collapse.lost(packet.bytes.into());
+            }
             self.prober.reported(sequence, &packet, (sent, arrived));
         }
+        let collapsed_bps = last.and_then(|last| self.collapsed_bps(now_micros, last, log));
         self.loss.add(packets, lost as i32 - late as i32);
         let newest = feedback.base_sequence.wrapping_add(feedback.status_count).wrapping_sub(1);
-        let probe = self.follow(now_micros, newest, full.bps(), conditions);
-        Reading { lost, probe }
+        let probe = self.follow(now_micros, newest, (full.bps(), collapsed_bps), conditions);
+        Reading { lost, probe, collapsed: collapsed_bps.is_some() }
+    }
+
+    /// What the path carries if that is far less than before. `last`: the newest packet that arrived, and when.
+    fn collapsed_bps(&self, now: i64, (sequence, arrived): (u16, i64), log: &SentLog) -> Option<f64> {
+        let known_bps = self.control.bps()?;
+        let shortest = self.trend.shortest_micros()?;
+        // What would have arrived before it on an empty path, had it overtaken it, stands behind it in the queue.
+        let age_micros = now - (arrived - shortest);
+        let waiting = || log.bytes_after(sequence, now as u32, age_micros);
+        self.collapse.bps(known_bps, self.trend.newest_queue_micros(), waiting)
     }
 
     fn follow(
         &mut self,
         now: i64,
         newest: u16,
-        full_bps: Option<f64>,
+        (full_bps, collapsed_bps): (Option<f64>, Option<f64>),
         conditions: Conditions,
     ) -> Option<ProbeEnd> {
         let delivered_bps = self.delivered.bps();
         let (queue_micros, judged) = (self.trend.queue_micros(), self.trend.judge_feedback());
         let disturbed = self.prober.disturbs(now) && queue_micros < PROBE_QUEUE_MICROS;
-        let usage = if disturbed { Usage::Under } else { judged };
+        let usage = match judged {
+            // No probe makes a path look slower than it is.
+            _ if collapsed_bps.is_some() => Usage::Over,
+            _ if disturbed => Usage::Under,
+            judged => judged,
+        };
         let decreased = self.control.update(&Observation {
             now,
             usage,
             queue_micros,
             delivered_bps,
             recent_bps: self.delivered.recent_bps(),
-            full_bps,
+            full_bps: collapsed_bps.or(full_bps),
             limited: self.limited,
             round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
             can_probe: conditions.can_probe,

@@ -138,6 +138,11 @@ impl DelayTrend {
         self.newest_queue_micros
     }
 
+    /// The shortest way of the last seconds, in µs on the clocks that ways are told by.
+    pub(super) fn shortest_micros(&self) -> Option<i64> {
+        Some(self.base.0.min(self.base.1)).filter(|way| *way != i64::MAX)
+    }
+
     /// All packets of a feedback were added: what the queue does now.
     pub(super) fn judge_feedback(&mut self) -> Usage {
         let before = std::mem::replace(&mut self.judged_queue_micros, self.newest_queue_micros);

@@ -77,6 +77,16 @@ impl SentLog {
         self.bytes
     }
 
+    /// Bytes of the packets after `sequence` that were sent at least `age_micros` before `now_micros`.
+    pub(super) fn bytes_after(&self, sequence: u16, now_micros: u32, age_micros: i64) -> u64 {
+        let count = self.next.wrapping_sub(sequence).wrapping_sub(1);
+        let newest = (0..count.min(self.known)).map(|back| self.next.wrapping_sub(1).wrapping_sub(back));
+        let slots =
+            newest.filter_map(|number| self.slots.get(usize::from(number) % SENT_LOG_CAPACITY_PACKETS));
+        let old = slots.filter(|slot| i64::from(now_micros.wrapping_sub(slot.at_micros)) >= age_micros);
+        old.map(|slot| u64::from(slot.bytes)).sum()
+    }
+
     /// A packet was reported: the packet, unless nothing new is said of it.
     pub fn report(&mut self, sequence: u16, received: bool) -> Option<SentPacket> {
         let back = self.next.wrapping_sub(sequence);
@@ -112,6 +122,16 @@ mod tests {
         assert_eq!(log.report(u16::MAX, false), None);
         assert!(log.report(u16::MAX, true).unwrap().was_lost);
         assert_eq!((log.next(), log.bytes()), (1, 1_900));
+    }
+
+    #[test]
+    fn what_was_sent_since_is_counted_by_its_age() {
+        let mut log = SentLog::new(u16::MAX);
+        (1..6).for_each(|step| log.record(step * 1_000, 100 * step as usize));
+        assert_eq!(log.bytes_after(u16::MAX, 10_000, 0), 200 + 300 + 400 + 500);
+        assert_eq!(log.bytes_after(u16::MAX, 10_000, 6_500), 200 + 300);
+        assert_eq!(log.bytes_after(3, 10_000, 0), 0);
+        assert_eq!(SentLog::new(0).bytes_after(9_000, 0, 0), 0);
     }
 
     #[test]

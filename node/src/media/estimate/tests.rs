@@ -3,6 +3,7 @@
 
 mod interceptor;
 mod link;
+mod noise;
 
 use std::time::Duration;
 

@@ -51,18 +51,21 @@ impl Plane {
         self.resends_since.take().filter(|_| self.counters.rtx_sent_packets > sent_before)
     }
 
-    /// Whether the packet is of a layer that the viewer leaves or has left because its path carries far less: repairing it
-    /// would take the room from the layer that fits. Not so with parts of one scalable layer, which need each other.
-    fn is_left_behind(&self, resend: &Resend) -> bool {
+    /// Whether the packet is of a layer that the viewer leaves because its path carries far less, or has left for a lower one
+    /// because it carries less: repairing it would take the room from the layer that fits, and the keyframe that is shown in
+    /// its place is on its way. Not so with parts of one scalable layer, which need each other.
+    pub(super) fn is_left_behind(&self, resend: &Resend) -> bool {
         let Some(Role::Viewer(viewer)) = self.roles.get(resend.peer.index) else { return false };
         let Some(place) = viewer.leg(resend.ssrc) else { return false };
         let Some(track) = self.tracks.get(place.track) else { return false };
         let Some(leg) = track.legs.get(place.leg) else { return false };
         let find = |pick: Pick, number| track.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         let pick = leg.find(resend.sequence, find).map(|(_, mapping, _)| mapping.pick());
-        let left =
-            pick.filter(|pick| pick.layer != leg.wanted.layer).and_then(|pick| track.ladder.rung(pick));
-        left.is_some_and(|rung| leg.selection.is_overrun_by(rung))
+        let Some(pick) = pick.filter(|pick| pick.layer != leg.wanted.layer) else { return false };
+        let played = leg.mapping().pick();
+        let is_over = pick.layer != played.layer && track.ladder.is_better(pick, played);
+        is_over && leg.selection.is_held_down(&track.ladder, leg.chosen)
+            || track.ladder.rung(pick).is_some_and(|rung| leg.selection.is_overrun_by(rung))
     }
 
     /// Sends a packet again. Returns the datagram's bytes; `None` if it is not there any more.

@@ -199,7 +199,10 @@ impl Plane {
         let now_ms = self.since_epoch_ms(now);
         let Some(viewer) = self.viewer(resend.peer) else { return };
         let known = viewer.leg(resend.ssrc).is_some();
-        if !known || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
+        // What is not sent again must not take the place of what is.
+        let left_behind = known && self.is_left_behind(&resend);
+        let Some(viewer) = self.viewer(resend.peer) else { return };
+        if !known || left_behind || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
             self.counters.rtx_suppressed += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);

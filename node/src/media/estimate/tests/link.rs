@@ -16,6 +16,19 @@ use crate::media::twcc::{ArrivalRecorder, MAX_FEEDBACK_BYTES};
 const DATAGRAM_BYTES: usize = 1_200;
 const HEADERS_BYTES: usize = 28;
 
+/// How long a shard gathers what it sends together.
+const GATHER_MS: i64 = 5;
+
+/// Packets of one burst of others on average.
+const CROSS_BURST_PACKETS: f64 = 10.0;
+
+/// How long the last hop stands still, and how long it does not in between at most, in µs.
+const STALL_MICROS: (i64, i64) = (20_000, 80_000);
+const STALL_APART_MICROS: f64 = 1_000_000.0;
+
+/// From this rate on a link's queue holds 50 ms at least.
+const FAST_BPS: f64 = 1e7;
+
 /// What a path is like.
 #[derive(Clone)]
 pub(super) struct Setup {
@@ -29,6 +42,18 @@ pub(super) struct Setup {
     /// Up to how much later a packet arrives at random, in ms; order is kept.
     pub(super) jitter_ms: f64,
     pub(super) feedback_ms: i64,
+    /// By how much later a feedback may come at random, in ms; order is kept.
+    pub(super) late_ms: i64,
+    /// Whether the last hop stands still for 20 to 80 ms now and then, as Wi-Fi does, and then hands over all at once.
+    pub(super) stalls: bool,
+    /// The last hop hands over only at multiples of this, in ms, as LTE does.
+    pub(super) grid_ms: i64,
+    /// What others send through the bottleneck on average, in bursts, in bit/s.
+    pub(super) cross_bps: f64,
+    /// How long the publisher takes to send a frame's packets, in ms.
+    pub(super) spread_ms: f64,
+    /// Whether they leave in runs, as a shard gathers them.
+    pub(super) gathers: bool,
     /// Bits per second of layers to choose from; none: the source sends what is estimated.
     pub(super) layers: Vec<f64>,
     /// Whether frames differ in size as an encoder's do, with sound beside them. If not, all are of one size.
@@ -52,6 +77,12 @@ impl Default for Setup {
             loss: 0.0,
             jitter_ms: 0.0,
             feedback_ms: 100,
+            late_ms: 0,
+            stalls: false,
+            grid_ms: 1,
+            cross_bps: 0.0,
+            spread_ms: 13.0,
+            gathers: false,
             layers: Vec::new(),
             varies: false,
             age_frames: 0,
@@ -98,12 +129,14 @@ pub(super) struct Ours {
     logs: bool,
     probing: bool,
     pub(super) ends: Vec<(i64, ProbeEnd)>,
+    /// When the path was found to have become far narrower, in ms.
+    pub(super) collapses: Vec<i64>,
 }
 
 impl Ours {
     pub(super) fn new() -> Self {
         let (estimator, log) = (Estimator::new(), SentLog::new(0));
-        Self { estimator, log, logs: false, probing: false, ends: Vec::new() }
+        Self { estimator, log, logs: false, probing: false, ends: Vec::new(), collapses: Vec::new() }
     }
 }
 
@@ -120,6 +153,7 @@ impl Subject for Ours {
             return;
         }
         let reading = self.estimator.read(now, &feedback, &mut self.log, conditions);
+        self.collapses.extend(reading.collapsed.then_some(now / 1_000));
         self.ends.extend(reading.probe.map(|end| (now / 1_000, end)));
     }
 
@@ -142,7 +176,8 @@ impl Subject for Ours {
 }
 
 struct Queued {
-    sequence: u16,
+    /// None of a packet of others.
+    sequence: Option<u16>,
     bytes: usize,
     done_at: i64,
 }
@@ -158,6 +193,7 @@ pub(super) fn run(setup: &Setup, subject: &mut dyn Subject, seconds: i64) -> Vec
         let (bits, arrived) = path.deliver(now);
         arrived.into_iter().for_each(|(sequence, at)| path.receive(sequence, at));
         path.feedback(now, subject);
+        path.cross(now, rate);
         let known = if setup.layers.is_empty() { subject.bps() } else { subject.limit_bps() };
         for bytes in source.due(ms, setup, known) {
             subject.sent(now, bytes);
@@ -200,6 +236,8 @@ struct Path<'a> {
     /// On the way back: arrival, message.
     returning: VecDeque<(i64, Vec<u8>)>,
     next_feedback: i64,
+    /// From when to when the last hop stands still.
+    stall: (i64, i64),
 }
 
 impl<'a> Path<'a> {
@@ -216,16 +254,33 @@ impl<'a> Path<'a> {
             recorder: ArrivalRecorder::new(base),
             returning: VecDeque::new(),
             next_feedback: 0,
+            stall: (0, 0),
         }
     }
 
     fn send(&mut self, now: i64, bytes: usize, rate: f64) {
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
+        self.enqueue(now, bytes, rate, Some(sequence));
+    }
+
+    /// What others send: bursts as of a window that grows.
+    fn cross(&mut self, now: i64, rate: f64) {
+        if self.setup.cross_bps == 0.0 {
+            return;
+        }
+        let burst_packets = 1.0 + self.random.random::<f64>() * 2.0 * CROSS_BURST_PACKETS;
+        let bits = CROSS_BURST_PACKETS * (DATAGRAM_BYTES + HEADERS_BYTES) as f64 * 8.0;
+        if self.random.random_bool((self.setup.cross_bps / 1e3 / bits).min(1.0)) {
+            (0..burst_packets as usize).for_each(|_| self.enqueue(now, DATAGRAM_BYTES, rate, None));
+        }
+    }
+
+    fn enqueue(&mut self, now: i64, bytes: usize, rate: f64, sequence: Option<u16>) {
         let waiting: usize = self.queue.iter().map(|packet| packet.bytes).sum();
         let bytes = bytes + HEADERS_BYTES;
-        if self.random.random_bool(self.setup.loss) || (waiting + bytes) as f64 > self.queue_max.max(3_000.0)
-        {
+        let fails = sequence.is_some() && self.random.random_bool(self.setup.loss);
+        if fails || (waiting + bytes) as f64 > self.room(rate) {
             return;
         }
         let start = self.queue.back().map_or(now, |last| last.done_at.max(now));
@@ -233,20 +288,45 @@ impl<'a> Path<'a> {
         self.queue.push_back(Queued { sequence, bytes, done_at });
     }
 
+    /// What the queue holds, in bytes. That of a fast link is never in the way of a burst.
+    fn room(&self, rate: f64) -> f64 {
+        let least = if rate >= FAST_BPS { rate * 0.05 / 8.0 } else { 3_000.0 };
+        self.queue_max.max(least)
+    }
+
     fn deliver(&mut self, now: i64) -> (f64, Vec<(u16, i64)>) {
         let mut bits = 0.0;
         while let Some(packet) = self.queue.front().filter(|packet| packet.done_at <= now) {
+            let Some(sequence) = packet.sequence else {
+                self.queue.pop_front();
+                continue;
+            };
             bits += packet.bytes as f64 * 8.0;
             let jitter = (self.random.random::<f64>() * self.setup.jitter_ms * 1e3) as i64;
             let detour = self.setup.detours.iter().rev().find(|(from, _)| *from * 1_000 <= packet.done_at);
             let detour = detour.map_or(0, |(_, longer_ms)| longer_ms * 1_000);
             let at = packet.done_at + self.setup.round_trip_ms * 500 + detour + jitter;
+            let at = self.handed_over(at);
             let at = self.flying.back().map_or(at, |(_, before)| at.max(*before));
-            self.flying.push_back((packet.sequence, at));
+            self.flying.push_back((sequence, at));
             self.queue.pop_front();
         }
         let count = self.flying.iter().take_while(|(_, at)| *at <= now).count();
         (bits, self.flying.drain(..count).collect())
+    }
+
+    /// When the last hop hands over what came to it `at`.
+    fn handed_over(&mut self, at: i64) -> i64 {
+        let grid = self.setup.grid_ms * 1_000;
+        let at = if grid > 1_000 { (at + grid - 1) / grid * grid } else { at };
+        if !self.setup.stalls {
+            return at;
+        }
+        while at >= self.stall.1 {
+            let from = self.stall.1 + (self.random.random::<f64>() * STALL_APART_MICROS) as i64;
+            self.stall = (from, from + self.random.random_range(STALL_MICROS.0..STALL_MICROS.1));
+        }
+        if at >= self.stall.0 { self.stall.1 } else { at }
     }
 
     fn receive(&mut self, sequence: u16, at: i64) {
@@ -269,7 +349,12 @@ impl<'a> Path<'a> {
             let more = self.recorder.write_feedback(&mut writer, 1, 2).unwrap();
             let len = writer.len();
             if len > 0 {
-                let at = now + self.setup.round_trip_ms * 500;
+                let late = match self.setup.late_ms {
+                    0 => 0,
+                    late_ms => self.random.random_range(0..late_ms * 1_000),
+                };
+                let at = now + self.setup.round_trip_ms * 500 + late;
+                let at = self.returning.back().map_or(at, |(before, _)| at.max(*before));
                 self.returning.push_back((at, buffer[..len].to_vec()));
             }
             if !more {
@@ -343,8 +428,12 @@ impl Source {
         };
         let bytes = (rate / 240.0) as usize;
         let count = bytes.div_ceil(DATAGRAM_BYTES).max(1);
-        let step = 13.0 / count as f64;
-        self.planned.extend((0..count).map(|number| (ms + (number as f64 * step) as i64, bytes / count)));
+        let step = setup.spread_ms / count as f64;
+        let leaves = |after: f64| match setup.gathers {
+            true => (after as i64 / GATHER_MS + 1) * GATHER_MS,
+            false => after as i64,
+        };
+        self.planned.extend((0..count).map(|number| (ms + leaves(number as f64 * step), bytes / count)));
     }
 
     /// Chooses as the plane does. Another layer begins with a keyframe.

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::screen::{Piece, Screen};
 use super::*;
 use crate::media::rtcp::{Packet, packets};
 use crate::media::twcc::ArrivalRecorder;
@@ -29,7 +33,16 @@ const SOUND_BYTES: usize = 80;
 const NACK_REACH: u64 = 500;
 
 /// A keyframe is this much larger than other frames.
-const KEYFRAME_FACTOR: usize = 4;
+const KEYFRAME_FACTOR: f64 = 4.0;
+
+/// How far the sizes of frames lie apart, as the deviation of their logarithms, and the bounds: an encoder that is given
+/// 1.5 Mbit/s for a picture in motion makes frames of 3 to 14 KB.
+const SIZE_DEVIATION: f64 = 0.45;
+const SIZE_FACTORS: (f64, f64) = (0.45, 2.25);
+
+/// Stalls of a busy machine: how long, and how long there is none after one, in ms.
+const STALL_MS: (u64, u64) = (5, 60);
+const UNSTALLED_MS: (u64, u64) = (20, 800);
 
 /// What the viewer says of the packets it gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,10 +56,17 @@ pub(super) struct Scene {
     publisher: Publisher,
     pub(super) viewer: Viewer,
     pub(super) rate_bps: f64,
-    queue_bytes: usize,
+    pub(super) queue_bytes: usize,
     pub(super) round_trip: Duration,
     /// How long the publisher takes for a keyframe that it is asked for.
     pub(super) keyframe_after: Duration,
+    /// How often the viewer says what arrived.
+    pub(super) feedback: Duration,
+    /// What frames' sizes are drawn from; without, all are alike.
+    sizes: Option<StdRng>,
+    /// Of a viewer whose machine has others to serve: what its stalls are drawn from, and from when to when the next lasts.
+    stalls: Option<(StdRng, Instant, Instant)>,
+    pub(super) screen: Screen,
     /// Packets of sound that were sent, if there is any.
     sound: Option<u16>,
     says: Says,
@@ -94,6 +114,10 @@ impl Scene {
             queue_bytes: (rate_bps * 0.15 / 8.0) as usize,
             round_trip: Duration::from_millis(50),
             keyframe_after: Duration::from_millis(50),
+            feedback: FEEDBACK,
+            sizes: None,
+            stalls: None,
+            screen: Screen::default(),
             sound: sound.then_some(0),
             says,
             layers: layers.to_vec(),
@@ -121,6 +145,16 @@ impl Scene {
         let setup = Setup { audio: self.sound.is_some(), ..Setup::default() };
         let spec = self.viewer.spec(&setup);
         self.rig.plane.add_egress(self.rig.now, spec).unwrap();
+    }
+
+    /// Frames differ in size from now on.
+    pub(super) fn vary(&mut self, seed: u64) {
+        self.sizes = Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// The viewer's machine is busy from now on.
+    pub(super) fn stall(&mut self, seed: u64) {
+        self.stalls = Some((StdRng::seed_from_u64(seed), self.rig.now, self.rig.now));
     }
 
     /// The viewer is reached by another path from now on; what is under way on the old one is lost.
@@ -177,7 +211,8 @@ impl Scene {
         self.rig.now += STEP;
         if self.rig.now >= self.next_frame {
             self.next_frame += FRAME;
-            (0..self.layers.len()).for_each(|layer| self.publish(layer));
+            let size = self.frame_size();
+            (0..self.layers.len()).for_each(|layer| self.publish(layer, size));
             self.frames += 1;
         }
         if self.ms().is_multiple_of(SOUND_MS) {
@@ -199,12 +234,22 @@ impl Scene {
         self.rig.receive(&self.publisher.client, sealed);
     }
 
-    fn publish(&mut self, layer: usize) {
+    /// How much larger than the mean the next frame is.
+    fn frame_size(&mut self) -> f64 {
+        let Some(random) = &mut self.sizes else { return 1.0 };
+        // Twelve even ones are close to a normal one.
+        let normal = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
+        let mean = (SIZE_DEVIATION * SIZE_DEVIATION / 2.0).exp();
+        ((SIZE_DEVIATION * normal).exp() / mean).clamp(SIZE_FACTORS.0, SIZE_FACTORS.1)
+    }
+
+    fn publish(&mut self, layer: usize, size: f64) {
         let keyframe = self.keyframes[layer].is_some_and(|at| at <= self.rig.now);
         if keyframe {
             self.keyframes[layer] = None;
         }
-        let frame = (self.layers[layer] / 240.0) as usize * if keyframe { KEYFRAME_FACTOR } else { 1 };
+        let size = if keyframe { KEYFRAME_FACTOR } else { size };
+        let frame = (self.layers[layer] / 240.0 * size) as usize;
         let count = frame.div_ceil(PAYLOAD_BYTES);
         for number in 0..count {
             let head = if number == 0 { 0x10 } else { 0x00 };
@@ -259,8 +304,10 @@ impl Scene {
             let (_, datagram) = self.queue.pop_front().unwrap();
             self.flying.push_back((arrival, datagram));
         }
-        while self.flying.front().is_some_and(|(at, _)| *at <= self.rig.now) {
+        let (stalled, awake) = self.stalls();
+        while self.flying.front().is_some_and(|(at, _)| *at <= self.rig.now && !stalled) {
             let (at, datagram) = self.flying.pop_front().unwrap();
+            let at = at.max(awake);
             self.viewer.client.take(&datagram);
             for (header, packet) in self.viewer.client.packets() {
                 let number = header.extension(&packet, TRANSPORT_ID).unwrap();
@@ -282,7 +329,15 @@ impl Scene {
                 if index > highest {
                     self.layer = layer;
                 }
-                self.got.entry(index).or_insert((at, layer));
+                if self.got.insert(index, (at, layer)).is_none() {
+                    let piece = Piece {
+                        starts: payload[0] & 0x10 != 0,
+                        ends: header.marker,
+                        keyframe: payload[1] & 1 == 0,
+                        layer,
+                    };
+                    self.screen.take(at, index, piece);
+                }
             }
         }
         while self.returning.front().is_some_and(|(at, _)| *at <= self.rig.now) {
@@ -290,6 +345,18 @@ impl Scene {
             self.rig.receive(&self.viewer.client, datagram);
             self.flush();
         }
+    }
+
+    /// Whether the viewer's machine does nothing just now, and when it did last.
+    fn stalls(&mut self) -> (bool, Instant) {
+        let now = self.rig.now;
+        let Some((random, from, until)) = &mut self.stalls else { return (false, self.start) };
+        let awake = (*until).min(now);
+        if now >= *until {
+            *from = *until + Duration::from_millis(random.random_range(UNSTALLED_MS.0..UNSTALLED_MS.1));
+            *until = *from + Duration::from_millis(random.random_range(STALL_MS.0..STALL_MS.1));
+        }
+        (now >= *from && now < *until, awake)
     }
 
     /// Packets that newer ones have overtaken and that were not asked for just before.
@@ -306,6 +373,9 @@ impl Scene {
     /// Feedback and requests of the viewer.
     fn answer(&mut self) {
         let now = self.rig.now;
+        if self.stalls.as_ref().is_some_and(|(_, from, until)| (*from..*until).contains(&now)) {
+            return;
+        }
         let missing = if now < self.next_nack { Vec::new() } else { self.overtaken(now) };
         if !missing.is_empty() {
             self.asked.extend(missing.iter().map(|index| (*index, now)));
@@ -318,7 +388,7 @@ impl Scene {
         }
         let message = match self.says {
             Says::TransportWide => {
-                self.next_feedback += FEEDBACK;
+                self.next_feedback = now + self.feedback;
                 let (recorder, ssrc) = (&mut self.recorder, self.viewer.ssrc);
                 self.viewer.client.rtcp(|writer| assert!(!recorder.write_feedback(writer, 1, ssrc).unwrap()))
             }

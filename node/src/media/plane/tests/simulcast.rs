@@ -219,7 +219,8 @@ fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
             |(header, packet): &(RtpHeader, Vec<u8>)| frame_number(header.extension(packet, 6).unwrap());
         let frames: Vec<_> = packets.iter().map(|packet| frame(packet).unwrap()).collect();
         assert!(frames.windows(2).all(|pair| pair[1] == pair[0] + 1), "{frames:?}");
-        // A repair is the packet that was sent, whichever layer it is of.
+        // A repair is the packet that was sent, whichever layer it is of. What was left for lack of room is not repaired.
+        rig.plane.limit_bitrate(rig.now, viewer.client.peer, None);
         let newest = packets.len() - 1;
         let switch = packets.iter().rposition(|(header, _)| header.payload().len() == 1_000).unwrap();
         for place in [switch, newest] {
@@ -230,6 +231,40 @@ fn picture_numbers_go_on_over_switches_and_repairs_repeat_them() {
             let repair = viewer.client.packets().remove(0);
             assert_eq!(repair.1[repair.0.payload()][2..], packet[header.payload()]);
         }
+    }
+}
+
+#[test]
+fn what_was_left_for_lack_of_room_is_not_sent_again_and_takes_nothing_from_what_is() {
+    // Less than the layer has so that a keyframe is waited for, and so little that it is given up at once.
+    for limit_bps in [200_000, 60_000] {
+        let mut rig = Rig::new();
+        let mut publisher = rig.publisher(0, &setup());
+        let mut viewer = rig.viewer(1, &setup());
+        for step in 0..640 {
+            if step == 600 {
+                rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(limit_bps));
+            }
+            frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
+        }
+        let packets = viewer.client.packets();
+        let of_size = |size: usize| {
+            let all = packets.iter().filter(move |(header, _)| header.payload().len() == size);
+            all.map(|(header, _)| header.sequence).collect::<Vec<_>>()
+        };
+        let (left, played) = (of_size(1_000), of_size(200));
+        assert!(left.len() > 550 && played.len() > 5);
+        for chunk in left[left.len() - 550..].chunks(110) {
+            let nack = viewer.nack(chunk);
+            rig.receive(&viewer.client, nack);
+            rig.flush(&mut [], &mut [&mut viewer]);
+        }
+        assert!(viewer.client.packets().is_empty(), "{limit_bps} bit/s");
+        assert_eq!(rig.plane.counters().rtx_suppressed, 550);
+        let nack = viewer.nack(&played[played.len() - 5..]);
+        rig.receive(&viewer.client, nack);
+        rig.flush(&mut [], &mut [&mut viewer]);
+        assert_eq!(viewer.client.packets().len(), 5, "within a second's budget");
     }
 }
 
