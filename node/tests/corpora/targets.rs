@@ -16,7 +16,7 @@ use aforo_node::media::negotiated::{
 };
 use aforo_node::media::rtcp::{self, Packet};
 use aforo_node::media::rtp::RtpHeader;
-use aforo_node::peer::dtls::{Dtls, DtlsIdentity};
+use aforo_node::peer::dtls::{Dtls, DtlsEvent, DtlsIdentity};
 use aforo_node::peer::ice::stun::{Check, integrity_key};
 use aforo_node::peer::ice::{ufrag_of_check, verdict_of_answer};
 use aforo_node::shard::socket::tcp::frame::FrameReader;
@@ -32,9 +32,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub type Target = fn(&[u8]);
 
 /// Each parser by its name, which is also its corpus's folder.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("stun", stun),
     ("dtls", dtls),
+    ("handshake", handshake),
     ("sdp", sdp_offer),
     ("sdpfrag", sdpfrag),
     ("frames", frames),
@@ -81,6 +82,90 @@ fn dtls(bytes: &[u8]) {
             return;
         }
         while server.poll_transmit().is_some() {}
+    }
+}
+
+/// What an attacker on the way does to one datagram of a handshake: five bytes.
+struct Tampering {
+    /// The datagram's number, counted over both directions; only its lower half counts, which are as many as there are.
+    datagram: u8,
+    deed: u8,
+    place: u16,
+    value: u8,
+}
+
+impl Tampering {
+    /// What arrives in a datagram's place, and whether it goes back to who sent it, too.
+    fn apply(&self, mut datagram: Vec<u8>) -> (Vec<Vec<u8>>, bool) {
+        let place = usize::from(self.place) % datagram.len().max(1);
+        match self.deed % 6 {
+            0 => datagram.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= self.value),
+            1 => datagram.truncate(place),
+            2 => return (Vec::new(), false),
+            3 => return (vec![datagram.clone(), datagram], false),
+            4 => datagram.splice(place..place, [self.value; 16]).for_each(drop),
+            _ => return (vec![datagram], true),
+        }
+        (vec![datagram], false)
+    }
+}
+
+/// A handshake of our two roles, with somebody on the way who does what the bytes say. Whoever is connected in the end has the
+/// keys of the other; if nothing was done, both are.
+fn handshake(bytes: &[u8]) {
+    static IDENTITIES: LazyLock<[Arc<DtlsIdentity>; 2]> =
+        LazyLock::new(|| [(); 2].map(|()| DtlsIdentity::generate().expect("a certificate")));
+    let tampering = bytes.chunks_exact(5).map(|five| match *five {
+        [datagram, deed, high, low, value] => {
+            Tampering { datagram, deed, place: u16::from_be_bytes([high, low]), value }
+        }
+        _ => unreachable!("chunks of five"),
+    });
+    let tampering: Vec<Tampering> = tampering.take(8).collect();
+    let [client, server] = &*IDENTITIES;
+    let ends = [(DtlsRole::Client, client, server), (DtlsRole::Server, server, client)];
+    let mut ends = ends.map(|(role, own, other)| Dtls::new(role, Arc::clone(own), vec![other.fingerprint()]));
+    let mut keys = [None, None];
+    let mut now = Instant::now();
+    ends[0].start(now).expect("a hello");
+    let mut count = 0;
+    'steps: for _ in 0..64 {
+        for from in [0, 1] {
+            while let Some(datagram) = ends[from].poll_transmit() {
+                let (mut arrive, mut back) = (vec![datagram.to_vec()], false);
+                for deed in tampering.iter().filter(|deed| deed.datagram % 16 == count) {
+                    let done = arrive.into_iter().map(|datagram| deed.apply(datagram));
+                    let done: Vec<_> = done.collect();
+                    back |= done.iter().any(|(_, back)| *back);
+                    arrive = done.into_iter().flat_map(|(datagrams, _)| datagrams).collect();
+                }
+                count = count.saturating_add(1);
+                let to = arrive.iter().map(|datagram| (1 - from, datagram));
+                let reflected = arrive.iter().filter(|_| back).map(|datagram| (from, datagram));
+                for (to, datagram) in to.chain(reflected) {
+                    match ends[to].handle(now, datagram) {
+                        Ok(Some(DtlsEvent::Connected(its))) => keys[to] = Some(its),
+                        Ok(Some(DtlsEvent::Closed)) | Err(_) => break 'steps,
+                        Ok(None) => {}
+                    }
+                }
+            }
+        }
+        if keys.iter().all(Option::is_some) {
+            break;
+        }
+        let Some(next) = ends.iter().filter_map(Dtls::poll_timeout).min() else { break };
+        now = now.max(next);
+        ends.iter_mut().for_each(|end| end.handle_timeout(now));
+    }
+    match &keys {
+        [Some(client), Some(server)] => assert!(
+            client.profile == server.profile
+                && client.local == server.remote
+                && client.remote == server.local,
+            "one handshake, two sets of keys"
+        ),
+        _ => assert!(!tampering.is_empty(), "nothing was done to it"),
     }
 }
 
