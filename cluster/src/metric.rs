@@ -226,7 +226,7 @@ metrics! {
     counter probes_total ["result"]: "Times that more was sent to a viewer than there was media, to see whether it arrives: all of it in time (proved) or not (failed).";
     gauge legs ["kind", "layer"]: "Tracks being sent to viewers, by the layer of it that each gets: the best that flows (where there is but one, that), the lowest, one between them (middle), or nothing at the moment (none).";
     counter layer_switches_total ["direction", "reason"]: "Changes of viewers to a better layer (up) or a lower one (down): since their path carries it (network), they asked for it (viewer), the publisher sends others (publisher), or they began with what was there first (start).";
-    counter degraded_session_seconds_total ["reason"]: "Seconds that viewers had less than they should, each by the worst of these: no picture though one is sent (no_picture), 2 % of sound or 10 % of pictures lost before repair (loss), less than the best layer that they want (bandwidth).";
+    counter degraded_session_seconds_total ["reason"]: "Seconds that viewers had less than they should, each by the worst of these: no picture though one is sent (no_picture), none because their path carries none beside the sound (sound_only), 2 % of sound or 10 % of pictures lost before repair (loss), less than the best layer that they want (bandwidth).";
 
     // Traces.
     counter trace_spans_total ["result"]: "Spans of traced joins by what became of them: taken by the collector (exported), refused by it or sent in vain (failed), or not kept because too many waited for it (dropped).";

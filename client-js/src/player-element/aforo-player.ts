@@ -131,6 +131,7 @@ export class AforoPlayerElement extends HTMLElement {
       this.#showQuality();
       this.#announce('aforo-layers', layers);
     });
+    player.on('soundOnly', () => this.#render());
     player.on('viewers', (viewers) => this.#announce('aforo-viewers', viewers));
     player.on('moved', () => this.#announce('aforo-moved', undefined));
     player.on('firstframe', (detail) => this.#announce('aforo-firstframe', detail));
@@ -207,16 +208,20 @@ export class AforoPlayerElement extends HTMLElement {
   #render(): void {
     const state = this.#player?.state ?? 'idle';
     const pictureless = !this.#shown && this.#flow === 'frozen';
+    const soundOnly = this.#player?.soundOnly ?? false;
     const notice = noticeFor({
       state,
       shown: this.#shown,
       everShown: this.#everShown,
       pictureless,
+      soundOnly,
       failure: this.#failure,
     });
-    this.#view.showNotice(notice, this.#shown && (state === 'stalled' || state === 'reconnecting'));
+    const stands = this.#shown && (state === 'stalled' || state === 'reconnecting');
+    // Sound can be muted, too.
+    this.#view.showNotice(notice, stands || soundOnly);
     const hasSound = (this.#player?.stream?.getAudioTracks().length ?? 0) > 0;
-    const playing = notice === null || (state === 'playing' && pictureless);
+    const playing = notice === null || (state === 'playing' && (pictureless || soundOnly));
     this.#view.showLive(playing);
     const offer = playing && hasSound && this.video.muted && !this.#soundWanted;
     this.#view.showSound(this.video.muted, this.video.volume, offer);

@@ -9,6 +9,11 @@ test('a moving picture speaks for itself', () => {
   expect(noticeFor({ ...fresh, state: 'playing', pictureless: true })?.headline).toContain('No picture');
 });
 
+test('a picture that the network does not carry is missed aloud', () => {
+  const notice = noticeFor({ ...fresh, state: 'playing', shown: true, everShown: true, soundOnly: true });
+  expect(notice).toMatchObject({ headline: 'Sound only', mood: 'calm' });
+});
+
 test('waiting before the first picture and after the last are different things', () => {
   expect(noticeFor({ ...fresh, state: 'waiting' })?.headline).toBe('Not live yet');
   expect(noticeFor({ ...fresh, state: 'waiting', everShown: true })?.headline).toBe('Off air for now');

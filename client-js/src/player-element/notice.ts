@@ -19,11 +19,20 @@ export interface NoticeSituation {
   readonly everShown: boolean;
   /** Whether media comes but no picture does. */
   readonly pictureless: boolean;
+  /** Whether the server sends sound alone, as the network here carries no picture. */
+  readonly soundOnly?: boolean;
   readonly failure: { readonly kind: FailureKind; readonly message: string } | null;
 }
 
 /** The notice for a situation, or `null` when the picture speaks for itself. */
-export function noticeFor({ state, shown, everShown, pictureless, failure }: NoticeSituation): Notice | null {
+export function noticeFor({
+  state,
+  shown,
+  everShown,
+  pictureless,
+  soundOnly,
+  failure,
+}: NoticeSituation): Notice | null {
   switch (state) {
     case 'idle':
     case 'closed':
@@ -43,6 +52,12 @@ export function noticeFor({ state, shown, everShown, pictureless, failure }: Not
             mood: 'calm',
           };
     case 'playing':
+      if (soundOnly === true)
+        return {
+          headline: 'Sound only',
+          detail: 'Your network is too slow for the picture. It comes back by itself.',
+          mood: 'calm',
+        };
       if (shown) return null;
       return pictureless
         ? { headline: 'No picture so far', detail: 'It appears here as soon as there is one.', mood: 'calm' }

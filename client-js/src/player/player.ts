@@ -64,6 +64,8 @@ export interface PlayerEvents {
   flow: Flow;
   /** The layers that may be chosen, best first; none where there is no choice. See {@link Player.selectLayer}. */
   layers: readonly VideoLayer[];
+  /** Whether sound comes alone, as the network here carries no picture beside it. */
+  soundOnly: boolean;
   /** How many watch; `null` while the server does not tell by itself. */
   viewers: number | null;
   /** The player plays from another server now, or with another connection, because the server asked it to. */
@@ -97,6 +99,7 @@ export class Player extends Emitter<PlayerEvents> {
   #events: ViewerEvents | null = null;
   #noticed = true;
   #layers: readonly VideoLayer[] = [];
+  #soundOnly = false;
   readonly #choice = new LayerChoice(() => this.emit('layers', this.#layers));
   readonly #onAir = new OnAir();
   #moving = false;
@@ -133,6 +136,11 @@ export class Player extends Emitter<PlayerEvents> {
   /** The media of the present session. */
   get stream(): MediaStream | null {
     return this.#media;
+  }
+
+  /** Whether sound comes alone, as the network here carries no picture beside it. */
+  get soundOnly(): boolean {
+    return this.#soundOnly;
   }
 
   /** The layers that may be chosen, best first. */
@@ -274,6 +282,7 @@ export class Player extends Emitter<PlayerEvents> {
       if (open) return;
       // What it said last may be long past.
       this.#offAir = false;
+      this.#setSoundOnly(false);
       this.emit('viewers', null);
       this.#update();
     });
@@ -282,6 +291,7 @@ export class Player extends Emitter<PlayerEvents> {
       this.#offAir = !live;
       this.#update();
     });
+    events.on('soundOnly', (soundOnly) => this.#setSoundOnly(soundOnly));
     // One layer is no choice.
     if (layer !== null) events.on('layers', (layers) => this.#showLayers(layers.length > 1 ? layers : []));
     events.on('reconnect', (target) => void this.#move(target));
@@ -294,7 +304,14 @@ export class Player extends Emitter<PlayerEvents> {
     this.#events = null;
     this.#offAir = false;
     events.close();
+    this.#setSoundOnly(false);
     this.#showLayers([]);
+  }
+
+  #setSoundOnly(soundOnly: boolean): void {
+    if (soundOnly === this.#soundOnly) return;
+    this.#soundOnly = soundOnly;
+    this.emit('soundOnly', soundOnly);
   }
 
   #showLayers(layers: readonly VideoLayer[]): void {

@@ -38,12 +38,9 @@ export function readWish(id: string): LayerWish {
  * earlier drafts have an `encodingId` and stand one object deeper.
  */
 export function readLayers(data: unknown): VideoLayer[] {
-  const entries = Object.values(data as object).flatMap((section: unknown) => {
-    if (Array.isArray(section)) return section;
-    const { layers: inner } = (section ?? {}) as { layers?: unknown };
-    return Array.isArray(inner) ? inner : [];
-  });
-  const layers = entries.map(readEntry).filter((layer) => layer !== null);
+  const layers = sections(data)
+    .map(readEntry)
+    .filter((layer) => layer !== null);
   const sizes = groupBy(layers, ({ rid, spatial }) => JSON.stringify([rid, spatial]));
   const [only] = sizes;
   const choices =
@@ -57,6 +54,20 @@ export function readLayers(data: unknown): VideoLayer[] {
   // A size that is not known yet is no small one.
   const sized = choices.every(({ height }) => height !== null);
   return choices.sort(sized ? byQuality : byBitrate);
+}
+
+/** Whether the `layers` event says that no layer is sent because this viewer's network carries no picture. */
+export function isSoundOnly(data: unknown): boolean {
+  return sections(data).some((layer) => (layer as { reason?: unknown } | null)?.reason === 'network');
+}
+
+/** What stands in all sections. */
+function sections(data: unknown): unknown[] {
+  return Object.values(data as object).flatMap((section: unknown) => {
+    if (Array.isArray(section)) return section;
+    const { layers: inner } = (section ?? {}) as { layers?: unknown };
+    return Array.isArray(inner) ? inner : [];
+  });
 }
 
 /** One entry of the event. */

@@ -30,7 +30,7 @@ async function listen(answer: () => Response, streams = new EventStreams(null)) 
   };
   const events = new ViewerEvents(true, openSource, streams);
   const told: unknown[] = [];
-  for (const name of ['open', 'live', 'layers', 'viewers', 'reconnect'] as const)
+  for (const name of ['open', 'live', 'soundOnly', 'viewers', 'reconnect'] as const)
     events.on(name, (value) => told.push([name, value]));
   await events.start(
     { url: 'https://h/whep/a', role: 'whep', bearer: new Bearer(), fetch },
@@ -56,6 +56,16 @@ test('asks for events and tells them as values', async () => {
     ['viewers', 3],
     ['live', false],
     ['reconnect', 'https://h/whep/b'],
+  ]);
+});
+
+test('layers that the network does not carry are told apart from those that nobody sends', async () => {
+  const { source, told } = await listen(MADE);
+  source?.say('layers', '{"1":[{"bitrate":0,"active":false,"reason":"network"}]}');
+  source?.say('layers', '{"1":[{"bitrate":0,"active":false}]}');
+  expect(told).toEqual([
+    ['soundOnly', true],
+    ['soundOnly', false],
   ]);
 });
 

@@ -5,7 +5,7 @@ import { Emitter, type Unsubscribe } from '../emitter.ts';
 import { type Endpoint, postEvents } from '../session/endpoint.ts';
 import { SessionFailure } from '../session/failure.ts';
 import { EventStreams } from './event-streams.ts';
-import { readLayers, type VideoLayer } from './video-layer.ts';
+import { isSoundOnly, readLayers, type VideoLayer } from './video-layer.ts';
 
 /** What is told. */
 export interface ViewerEventMap {
@@ -15,6 +15,8 @@ export interface ViewerEventMap {
   live: boolean;
   /** The layers that are being sent and may be chosen, best first. */
   layers: readonly VideoLayer[];
+  /** Whether no picture is sent, as this viewer's network carries none beside the sound. */
+  soundOnly: boolean;
   viewers: number;
   /** The session should move to this WHEP endpoint; `null` is the one that it came from. */
   reconnect: string | null;
@@ -132,7 +134,10 @@ export class ViewerEvents extends Emitter<ViewerEventMap> {
       source.addEventListener(name, (event) => tell(parse((event as MessageEvent).data)));
     on('active', () => this.emit('live', true));
     on('inactive', () => this.emit('live', false));
-    on('layers', (data) => this.emit('layers', readLayers(data)));
+    on('layers', (data) => {
+      this.emit('soundOnly', isSoundOnly(data));
+      this.emit('layers', readLayers(data));
+    });
     on('viewercount', (data) => {
       const { viewercount } = data as { viewercount?: unknown };
       if (typeof viewercount === 'number') this.emit('viewers', viewercount);

@@ -211,7 +211,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_loss_ratio", &[&[WAYS]]),
     ("aforo_legs", &[&[KINDS, &["best", "middle", "lowest", "none"]]]),
     ("aforo_layer_switches_total", &[&[&["up", "down"], &["start", "network", "viewer", "publisher"]]]),
-    ("aforo_degraded_session_seconds_total", &[&[&["no_picture", "loss", "bandwidth"]]]),
+    ("aforo_degraded_session_seconds_total", &[&[&["no_picture", "sound_only", "loss", "bandwidth"]]]),
     ("aforo_trace_spans_total", &[&[&["exported", "failed", "dropped"]]]),
     ("aforo_udp_datagrams_total", &[&[DIRECTIONS]]),
     ("aforo_udp_bytes_total", &[&[DIRECTIONS]]),

@@ -16,14 +16,17 @@ mod collapse;
 mod core;
 mod delay_trend;
 mod delivered;
+mod distress;
 mod loss;
 mod probe;
 mod rate_control;
 mod report_based;
 mod route;
 mod sent_log;
+mod trial;
 
 pub use self::core::{Conditions, Estimator, ProbeEnd, Reading};
+pub use distress::Distress;
 pub use probe::PROBE_STEP;
 pub use report_based::ReportEstimator;
 pub use sent_log::SentLog;

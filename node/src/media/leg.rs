@@ -168,6 +168,8 @@ pub struct Leg {
     pub chosen: Pick,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
+    /// Whether it was told that its picture is held back.
+    pub held_told: bool,
     caught_up: Option<CaughtUp>,
     /// The source index from which on its class says whether it gets redundancy that the node added; before, it may have been
     /// otherwise.
@@ -203,6 +205,7 @@ impl Leg {
             chosen: Pick::whole(0),
             selection: Selection::default(),
             fraction_lost: 0,
+            held_told: false,
             caught_up: None,
             classed_from: 0,
         }

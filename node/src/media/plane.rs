@@ -147,7 +147,7 @@ impl Plane {
     pub fn move_peer(&mut self, now: Instant, peer: PeerKey, path: Path) {
         let Some(transport) = self.transport_mut(peer) else { return };
         if std::mem::replace(&mut transport.path, path) != path {
-            self.forget_estimate(now, peer);
+            self.forget_path(now, peer);
         }
     }
 

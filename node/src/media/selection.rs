@@ -6,11 +6,13 @@
 //! - Out: a layer.
 
 mod ladder;
+mod sound_first;
 mod switch;
 
 use crate::media::codec::Point;
 
 pub use ladder::{LADDER_CAPACITY, Ladder, Place, Rung};
+use sound_first::SoundFirst;
 pub use switch::{Cause, Direction, Switch, Switches};
 
 /// What a viewer plays, or shall play.
@@ -94,6 +96,7 @@ pub struct Selection {
     room_by: Cause,
     /// Why the last choice was another than the one before.
     cause: Cause,
+    sound_first: SoundFirst,
 }
 
 impl Default for Selection {
@@ -109,6 +112,7 @@ impl Default for Selection {
             asked: false,
             room_by: Cause::Start,
             cause: Cause::Start,
+            sound_first: SoundFirst::default(),
         }
     }
 }
@@ -148,10 +152,23 @@ impl Selection {
         self.budget_bps = budget_bps;
     }
 
+    /// Whether the viewer is sent sound, for which its picture gives way.
+    pub fn protect_sound(&mut self, protects: bool) {
+        self.sound_first.protect(protects);
+    }
+
+    /// Whether no picture is to be sent, as the network carries none beside the sound.
+    pub fn holds_picture(&self) -> bool {
+        self.sound_first.holds()
+    }
+
     /// What to play from now on, where `current` is what is played or has been chosen already; `None` while no layer is
     /// known. See [`Self::within_wish`] for what is left of it.
     pub fn choose(&mut self, now_ms: u32, ladder: &Ladder, current: Option<Pick>) -> Option<Pick> {
         let survey = self.survey(ladder, current);
+        if let Some(lowest) = survey.lowest.and_then(|(rank, _)| ladder.rungs().get(rank)) {
+            self.sound_first.look(now_ms, self.budget_bps, lowest.bitrate_bps);
+        }
         let pick = |place: Option<(usize, Pick)>| place.map(|(_, pick)| pick);
         let Some((_, top)) = survey.top else {
             self.room_since_ms = None;
@@ -225,6 +242,19 @@ impl Selection {
     pub fn best<'a>(&self, ladder: &'a Ladder) -> Option<&'a Rung> {
         let (rank, _) = self.survey(ladder, None).top?;
         ladder.rungs().get(rank)
+    }
+
+    /// The least layer that is better than what is played, where `chosen` was chosen, if the wish goes that far.
+    pub fn next<'a>(&self, ladder: &'a Ladder, chosen: Pick) -> Option<&'a Rung> {
+        if self.holds_picture() {
+            return ladder.rungs().iter().find(|rung| rung.active);
+        }
+        let highest = self.highest_rank(ladder);
+        let rank = ladder.rungs().iter().position(|rung| rung.pick() == chosen)?;
+        let better =
+            ladder.rungs().iter().enumerate().filter(|(other, _)| (rank + 1..=highest).contains(other));
+        let more = |rung: &&Rung| self.within_wish(rung.pick()) != self.within_wish(chosen);
+        better.map(|(_, rung)| rung).filter(|rung| rung.active && self.is_within(rung)).find(more)
     }
 
     fn survey(&self, ladder: &Ladder, current: Option<Pick>) -> Survey {

@@ -76,6 +76,15 @@ pub enum PlaneEvent {
     FirstKeyframe(PeerKey),
     /// A keyframe of some publisher came, this long after somebody first needed it.
     KeyframeWaited(Duration),
+    /// A viewer's path carries no picture beside the sound: it is held back from now on, or not any more.
+    PictureHeld {
+        /// The viewer.
+        peer: PeerKey,
+        /// What is held back.
+        track: TrackId,
+        /// Whether it is.
+        held: bool,
+    },
     /// A viewer's video goes on with another layer now, or begins with it.
     LayerPlayed {
         /// The viewer.

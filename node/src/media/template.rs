@@ -61,6 +61,11 @@ impl LegClass {
         }
     }
 
+    /// Whether its packets have transport-wide sequence numbers, so that feedback speaks of them.
+    pub fn counts_transport(&self) -> bool {
+        self.extensions.id(ExtensionKind::TransportWideCc).is_some()
+    }
+
     /// Whether its packets look the same whenever they are sent.
     pub fn is_verbatim(&self) -> bool {
         let sent_anew = [ExtensionKind::TransportWideCc, ExtensionKind::AbsSendTime];
@@ -213,6 +218,12 @@ impl HeaderTemplate {
     #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.len)
+    }
+
+    /// Says that the payload ends with padding (RFC 3550 §5.1).
+    pub fn announce_padding(&mut self) {
+        let [first, ..] = &mut self.bytes;
+        *first |= 0x20;
     }
 
     /// Whether nothing could be written.

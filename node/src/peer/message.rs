@@ -189,6 +189,8 @@ pub enum PeerEvent {
     },
     /// Media comes from it again.
     MediaResumed,
+    /// The viewer's path carries no picture beside the sound: it is held back from now on, or not any more.
+    PictureHeld(bool),
     /// The connection is over; nothing follows.
     Ended(EndReason),
 }

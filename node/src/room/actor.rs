@@ -202,6 +202,7 @@ impl Room {
                     self.seats.left(place.filter(|_| role == Role::Publisher));
                     left.push(session);
                 }
+                RoomOutput::PictureHeld { session, held } => self.events.hold_picture(session, held),
                 RoomOutput::StreamEnded { stream, .. } => self.release(stream, context),
                 RoomOutput::StreamPaused { stream, .. }
                 | RoomOutput::PublisherChanged { stream, goes_on: false, .. } => {

@@ -55,6 +55,8 @@ pub(super) enum RoomOutput {
     TellPeer { shard: ShardId, peer: PeerKey, input: PeerInput },
     /// A viewer asks for a layer.
     WishLayer { shard: ShardId, peer: PeerKey, wish: LayerWish },
+    /// A viewer is sent no picture as its path carries none, or is sent one again.
+    PictureHeld { session: SessionId, held: bool },
     /// Close peers of one shard: all that leave it for the same reason at once.
     ClosePeers { shard: ShardId, peers: Vec<PeerKey>, reason: EndReason },
     /// A session came to a further stage of its join, `elapsed` after it entered.
@@ -184,6 +186,9 @@ impl RoomCore {
             }
             PeerEvent::MediaPaused { since } => return self.publisher_silent(since, id),
             PeerEvent::MediaResumed => return self.publisher_heard(at, id),
+            PeerEvent::PictureHeld(held) => {
+                return self.outputs.push_back(RoomOutput::PictureHeld { session: id, held });
+            }
             PeerEvent::PathFound
             | PeerEvent::Connected
             | PeerEvent::FirstMedia

@@ -37,6 +37,8 @@ pub struct EventFeed {
     pub video_section: Option<usize>,
     /// The stream's state; its end is the end of the session.
     pub state: watch::Receiver<Arc<StreamState>>,
+    /// Whether the session is sent no picture, as its path carries none beside the sound.
+    pub held: watch::Receiver<bool>,
     /// Which request has the event stream now; its end is that of the event stream.
     pub holder: watch::Receiver<u32>,
     /// The holder that this feed is for.
@@ -56,6 +58,7 @@ struct Listener {
     /// Event streams that it made so far.
     made: StreamNumber,
     subscriptions: Vec<Subscription>,
+    held: watch::Sender<bool>,
 }
 
 /// The event streams of one room.
@@ -81,6 +84,7 @@ impl EventStreams {
             video_section,
             made: 0,
             subscriptions: Vec::new(),
+            held: watch::Sender::new(false),
         });
         if listener.subscriptions.len() >= STREAMS_PER_SESSION_CAPACITY {
             return Err(RoomError::EventStreamLimit(STREAMS_PER_SESSION_CAPACITY));
@@ -103,7 +107,15 @@ impl EventStreams {
         let holder = subscription.holder.subscribe();
         let number = *holder.borrow();
         let (kinds, video_section) = (subscription.kinds, listener.video_section);
-        Ok(EventFeed { kinds, video_section, state: state.subscribe(), holder, number })
+        let (state, held) = (state.subscribe(), listener.held.subscribe());
+        Ok(EventFeed { kinds, video_section, state, held, holder, number })
+    }
+
+    /// A session is sent no picture from now on, or is again. Who does not listen is not told.
+    pub fn hold_picture(&mut self, session: SessionId, held: bool) {
+        if let Some(listener) = self.listeners.get(&session) {
+            listener.held.send_replace(held);
+        }
     }
 
     /// The client wants no more of an event stream.

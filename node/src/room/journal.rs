@@ -50,7 +50,10 @@ impl Journal {
     pub fn record(&mut self, output: &RoomOutput, trace: Option<TraceId>) {
         let trace_id = trace.map(display);
         match output {
-            RoomOutput::TellPeer { .. } | RoomOutput::WishLayer { .. } | RoomOutput::ClosePeers { .. } => {}
+            RoomOutput::TellPeer { .. }
+            | RoomOutput::WishLayer { .. }
+            | RoomOutput::PictureHeld { .. }
+            | RoomOutput::ClosePeers { .. } => {}
             RoomOutput::Stage { session, stream, role, event, elapsed } => {
                 let Some(stage) = stage(*event) else { return };
                 let seconds = elapsed.as_secs_f64();
@@ -162,6 +165,7 @@ fn stage(event: PeerEvent) -> Option<&'static str> {
         PeerEvent::Added { .. }
         | PeerEvent::MediaPaused { .. }
         | PeerEvent::MediaResumed
+        | PeerEvent::PictureHeld(_)
         | PeerEvent::Ended(_) => None,
     }
 }

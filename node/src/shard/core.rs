@@ -18,7 +18,7 @@ use crate::media::negotiated::IceCredentials;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::{Forwarded, Plane};
-use crate::media::selection::LayerWish;
+use crate::media::selection::{Cause, Direction, LayerWish, Switch};
 use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
 use crate::peer::ice::{Verdict, ufrag_of_check, verdict_of_answer};
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
@@ -279,6 +279,11 @@ impl ShardCore {
                 PlaneEvent::LayerPlayed { switch, .. } => {
                     switch.into_iter().for_each(|switch| self.counters.layer_switches.count(switch));
                     continue;
+                }
+                PlaneEvent::PictureHeld { peer, held, .. } => {
+                    let direction = if held { Direction::Down } else { Direction::Up };
+                    self.counters.layer_switches.count(Switch { direction, cause: Cause::Network });
+                    (peer, PeerEvent::PictureHeld(held))
                 }
                 PlaneEvent::KeyframeWaited(time) => return Some(ShardOutput::KeyframeWaited(time)),
             };

@@ -115,7 +115,8 @@ fn lines(
     let writer = EventWriter::new(feed.kinds, feed.video_section, endpoint);
     unfold((feed, writer, open, false), async |(mut feed, mut writer, open, mut over)| {
         loop {
-            let news = writer.write(&feed.state.borrow_and_update());
+            let held = *feed.held.borrow_and_update();
+            let news = writer.write(&feed.state.borrow_and_update(), held);
             let text = match (news.is_empty(), over) {
                 (false, _) => Bytes::from(news),
                 (true, true) => return None,
@@ -145,6 +146,7 @@ async fn turn(feed: &mut EventFeed) -> Turn {
     let own = feed.number;
     tokio::select! {
         changed = feed.state.changed() => if changed.is_ok() { Turn::News } else { Turn::Over },
+        Ok(()) = feed.held.changed() => Turn::News,
         _ = feed.holder.wait_for(|holder| *holder != own) => Turn::Over,
         () = tokio::time::sleep(KEEP_ALIVE) => Turn::Silence,
     }

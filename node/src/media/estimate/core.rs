@@ -9,6 +9,7 @@ use super::loss::LossControl;
 use super::probe::Prober;
 use super::rate_control::{Observation, RateControl};
 use super::sent_log::SentLog;
+use super::trial::Trials;
 use super::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS};
 use crate::media::twcc::{Arrival, Feedback};
 
@@ -33,8 +34,10 @@ const ROUTE_LOSS_MAX: f64 = 0.02;
 pub struct Conditions {
     /// To the viewer and back, once a report has told it.
     pub round_trip: Option<Duration>,
-    /// Whether a probe could prove that more arrives than there is media. If not, the estimate grows by itself.
+    /// Whether a probe can prove that more arrives than there is media. If not, a better layer is tried now and then.
     pub can_probe: bool,
+    /// What the next better layer takes with all else, in bits per second, if there is one to try.
+    pub next_bps: Option<u64>,
 }
 
 /// What one feedback said.
@@ -66,6 +69,8 @@ pub struct Estimator {
     control: RateControl,
     loss: LossControl,
     prober: Prober,
+    /// In the place of probes, where there can be none.
+    trials: Trials,
     /// The reference time of the last feedback, without wraps.
     reference: Option<i32>,
     /// Whether anything has said that the path carries no more than is known.
@@ -88,6 +93,7 @@ impl Estimator {
             control: RateControl::default(),
             loss: LossControl::default(),
             prober: Prober::new(),
+            trials: Trials::default(),
             reference: None,
             limited: false,
         }
@@ -189,7 +195,7 @@ impl Estimator {
             full_bps: collapsed_bps.or(full_bps),
             limited: self.limited,
             round_trip_micros: conditions.round_trip.unwrap_or(ROUND_TRIP_GUESS).as_micros() as i64,
-            can_probe: conditions.can_probe,
+            may_grow: conditions.can_probe || !self.trials.pauses(now) || self.trials.has_just_begun(now),
         });
         if decreased {
             self.prober.stop(now);
@@ -206,6 +212,9 @@ impl Estimator {
         if decreased || lost_more {
             self.limited = true;
             self.prober.decreased(now);
+            self.trials.decreased(now);
+        } else if let Some(bps) = conditions.next_bps.filter(|_| !conditions.can_probe) {
+            self.try_more(now, bps);
         }
         if self.loss.ratio() < ROUTE_LOSS_MAX {
             self.trend.follow_route();
@@ -225,11 +234,23 @@ impl Estimator {
     /// Begins a probe if `wanted_bps` is more than what is known to arrive, and it is time. If so, [`Self::probe_step`] wants
     /// to be called every [`super::PROBE_STEP`].
     pub fn begin_probe(&mut self, now_micros: i64, wanted_bps: u64, log: &SentLog) -> bool {
-        let calm = self.trend.usage() != Usage::Over
-            && self.trend.queue_micros() < PROBE_QUEUE_MAX_MICROS
-            && self.loss.ratio() < PROBE_LOSS_MAX;
-        let Some(known) = self.bitrate_bps().filter(|_| calm) else { return false };
+        let Some(known) = self.bitrate_bps().filter(|_| self.is_calm()) else { return false };
         self.prober.begin(now_micros, known as f64, wanted_bps as f64, log)
+    }
+
+    fn is_calm(&self) -> bool {
+        self.trend.usage() != Usage::Over
+            && self.trend.queue_micros() < PROBE_QUEUE_MAX_MICROS
+            && self.loss.ratio() < PROBE_LOSS_MAX
+    }
+
+    /// Lets `next_bps` be sent, if that is more than is known and it is time for a trial.
+    fn try_more(&mut self, now: i64, next_bps: u64) {
+        let more = self.limit_bps().is_some_and(|limit| next_bps > limit);
+        if more && self.is_calm() && self.trials.begin(now) {
+            self.control.raise(now, next_bps as f64);
+            self.loss.raise(next_bps as f64);
+        }
     }
 
     /// How many bytes the probe wants sent now on top of the media; `None` once it is over.

@@ -48,7 +48,8 @@ pub(super) struct Observation {
     /// Whether anything has said yet that the path carries no more than is known.
     pub(super) limited: bool,
     pub(super) round_trip_micros: i64,
-    pub(super) can_probe: bool,
+    /// Whether it may go beyond what arrives.
+    pub(super) may_grow: bool,
 }
 
 /// At which rates the queue grew: their mean, and how far they lie around it in units of its root.
@@ -161,7 +162,7 @@ impl RateControl {
             bps * GROWTH_PER_SECOND.powf(seconds) + 1_000.0 * seconds
         };
         let reach = delivered * BEYOND_DELIVERED + BEYOND_DELIVERED_BPS;
-        let proven = if seen.can_probe { reach } else { ESTIMATE_MAX_BPS };
+        let proven = if seen.may_grow { reach } else { delivered };
         self.bps = Some(grown.min(proven).max(bps).min(ESTIMATE_MAX_BPS));
         self.changed_at = seen.now;
     }

@@ -1,16 +1,26 @@
 //! One viewer's estimate from receiver reports and REMB, for viewers that send no transport-wide feedback.
 //!
 //! Without times of single packets there is only loss, and what the viewer estimates itself. Nothing limits such a viewer
-//! until one of them says so; then the limit grows again by itself, as there is no probe to prove more.
+//! until one of them says so; then the limit follows what arrives, and what lies beyond is found out by [`Trials`].
 
+use super::trial::Trials;
 use super::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS};
 
 /// Loss below which there is room, and above which there is too much (draft-ietf-rmcat-gcc-02 §6).
 const LOSS_LOW: f64 = 0.02;
 const LOSS_HIGH: f64 = 0.10;
 
-/// Growth per second while there is room, as with feedback.
+/// Loss that no radio makes: what arrives is what the path carries.
+const LOSS_EXTREME: f64 = 0.25;
+
+/// What is kept of what arrives: at least, and where loss is extreme.
+const KEPT_OF_ARRIVED: f64 = 0.9;
+const KEPT_AT_EXTREME: f64 = 0.95;
+
+/// Growth per second while there is room, as with feedback, and how far it goes beyond what arrives (the draft's §5.5).
 const GROWTH_PER_SECOND: f64 = 1.08;
+const BEYOND_ARRIVED: f64 = 1.5;
+const BEYOND_ARRIVED_BPS: f64 = 10_000.0;
 
 /// A viewer estimates no more than half again of what it gets (draft-alvestrand-rmcat-remb-03): an estimate this far above
 /// that says that nothing is known of a limit.
@@ -19,6 +29,9 @@ const UNLIMITED_ABOVE_SENT: f64 = 1.3;
 /// Reports farther apart than this grow the limit as if they were not, in seconds.
 const PASSED_MAX_SECONDS: f64 = 5.0;
 
+/// A viewer that has had the best for so long without loss has no limit any more, in µs.
+const CALM_MICROS: i64 = 60_000_000;
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct ReportEstimator {
@@ -26,7 +39,12 @@ pub struct ReportEstimator {
     /// the other way round.
     by_loss: Limit,
     by_viewer: Limit,
+    /// Whether the viewer's last estimate is one of its path, and not only of what it is sent.
+    viewer_knows: bool,
+    trials: Trials,
     reported_at: Option<i64>,
+    /// Since when it has had the best without loss.
+    calm_since: Option<i64>,
 }
 
 /// Bits per second; `None` while nothing limits.
@@ -38,9 +56,15 @@ impl Limit {
         self.0 = (bps < ESTIMATE_MAX_BPS).then_some(bps.max(ESTIMATE_MIN_BPS));
     }
 
-    fn grow(&mut self, seconds: f64) {
+    fn grow(&mut self, seconds: f64, most_bps: f64) {
         if let Some(limit) = self.0 {
-            self.set(limit * GROWTH_PER_SECOND.powf(seconds));
+            self.set((limit * GROWTH_PER_SECOND.powf(seconds)).min(most_bps).max(limit));
+        }
+    }
+
+    fn raise(&mut self, bps: f64) {
+        if let Some(limit) = self.0 {
+            self.set(limit.max(bps));
         }
     }
 }
@@ -53,62 +77,61 @@ impl ReportEstimator {
     }
 
     /// A receiver report (RFC 3550 §6.4.2) says that `loss` (0 to 1) of what was sent, at `sent_bps`, did not arrive.
-    pub fn report(&mut self, now_micros: i64, loss: f64, sent_bps: f64) {
+    /// `wanted_bps`: what the next better layer takes with all else, if there is one to go up to.
+    pub fn report(&mut self, now_micros: i64, loss: f64, sent_bps: f64, wanted_bps: Option<u64>) {
         let since = self.reported_at.replace(now_micros).unwrap_or(now_micros);
         let passed = ((now_micros - since) as f64 / 1e6).clamp(0.0, PASSED_MAX_SECONDS);
+        let arrived = sent_bps * (1.0 - loss);
         if loss > LOSS_HIGH {
             let base = self.bitrate_bps().map_or(sent_bps, |limit| sent_bps.min(limit as f64));
-            self.by_loss.set(base * (1.0 - 0.5 * loss));
+            let less = if loss > LOSS_EXTREME {
+                base.min(arrived * KEPT_AT_EXTREME)
+            } else {
+                (base * (1.0 - 0.5 * loss)).max(arrived * KEPT_OF_ARRIVED)
+            };
+            self.by_loss.set(less);
+            self.trials.decreased(now_micros);
         } else if loss < LOSS_LOW {
-            self.by_loss.grow(passed);
-            self.by_viewer.grow(passed);
+            self.has_room(now_micros, passed, arrived, wanted_bps);
         }
+        let calm = loss < LOSS_LOW && wanted_bps.is_none() && !self.viewer_knows;
+        self.calm_since = calm.then(|| self.calm_since.unwrap_or(now_micros));
+        if self.calm_since.is_some_and(|since| now_micros - since >= CALM_MICROS) {
+            (self.by_loss, self.by_viewer) = Default::default();
+        }
+    }
+
+    /// Nothing is lost of what is sent.
+    fn has_room(&mut self, now: i64, passed: f64, arrived_bps: f64, wanted_bps: Option<u64>) {
+        let Some(limit) = self.bitrate_bps() else { return };
+        if self.trials.pauses(now) && !self.trials.has_just_begun(now) {
+            return;
+        }
+        let wanted = wanted_bps.filter(|wanted| *wanted > limit && !self.viewer_knows);
+        if let Some(wanted) = wanted.filter(|_| self.trials.begin(now)) {
+            self.by_loss.raise(wanted as f64);
+            self.by_viewer.raise(wanted as f64);
+        }
+        let reach = arrived_bps * BEYOND_ARRIVED + BEYOND_ARRIVED_BPS;
+        self.by_loss.grow(passed, reach);
+        self.by_viewer.grow(passed, reach);
     }
 
     /// The viewer estimates `bps` (REMB) while it is sent `sent_bps`. What it says may lower its limit, or raise it: some begin
     /// with little and say more each second.
-    pub fn receiver_estimate(&mut self, bps: f64, sent_bps: f64) {
+    pub fn receiver_estimate(&mut self, now_micros: i64, bps: f64, sent_bps: f64) {
+        self.viewer_knows = bps < sent_bps * UNLIMITED_ABOVE_SENT;
+        if bps < sent_bps {
+            self.trials.decreased(now_micros);
+        }
         match self.by_viewer.0 {
-            Some(limit) if bps > limit => self.by_viewer.set(bps),
-            _ if bps < sent_bps * UNLIMITED_ABOVE_SENT => self.by_viewer.set(bps),
+            _ if self.viewer_knows => self.by_viewer.set(bps),
+            // What it said before the trial that runs says nothing of it.
+            Some(limit) if bps > limit || !self.trials.has_just_begun(now_micros) => self.by_viewer.set(bps),
             _ => {}
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn loss_and_remb_limit_and_time_without_loss_frees() {
-        let mut estimator = ReportEstimator::default();
-        estimator.report(0, 0.05, 2e6);
-        estimator.receiver_estimate(3e6, 2e6);
-        assert_eq!(estimator.bitrate_bps(), None, "no more than usual is lost, and more is said to fit");
-        estimator.report(1_000_000, 0.2, 2e6);
-        assert_eq!(estimator.bitrate_bps(), Some(1_800_000));
-        estimator.receiver_estimate(5e5, 6e5);
-        assert_eq!(estimator.bitrate_bps(), Some(500_000));
-        estimator.report(2_000_000, 0.0, 5e5);
-        assert_eq!(estimator.bitrate_bps(), Some(540_000));
-        (3..25).for_each(|second| estimator.report(second * 1_000_000, 0.01, 5e5));
-        assert!(estimator.bitrate_bps().unwrap() > 2_000_000, "within 20 s back to four times as much");
-        (25..120).for_each(|second| estimator.report(second * 1_000_000, 0.0, 5e5));
-        assert_eq!(estimator.bitrate_bps(), None);
-    }
-
-    #[test]
-    fn a_remb_that_rises_raises_the_limit_and_loss_keeps_its_own() {
-        let mut estimator = ReportEstimator::default();
-        estimator.receiver_estimate(3e5, 2.5e6);
-        assert_eq!(estimator.bitrate_bps(), Some(300_000));
-        estimator.receiver_estimate(1.7e6, 2e5);
-        assert_eq!(estimator.bitrate_bps(), Some(1_700_000));
-        estimator.report(0, 0.2, 1e6);
-        assert_eq!(estimator.bitrate_bps(), Some(900_000));
-        estimator.receiver_estimate(3e6, 1e6);
-        assert_eq!(estimator.bitrate_bps(), Some(900_000), "a fifth was lost just now");
-    }
-}
+mod tests;

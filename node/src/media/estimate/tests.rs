@@ -234,7 +234,7 @@ proptest! {
             packet.truncate(packet.len() / 4 * 4);
             packet[3] = (packet.len() / 4 - 1) as u8;
             if let Some(Ok(Packet::TransportCc(feedback))) = packets(&packet).next() {
-                let conditions = Conditions { round_trip: None, can_probe: body[1] & 1 == 0 };
+                let conditions = Conditions { round_trip: None, can_probe: body[1] & 1 == 0, next_bps: None };
                 estimator.read(now, &feedback, &mut log, conditions);
             }
             if estimator.begin_probe(now, 5_000_000, &log) {

@@ -10,7 +10,7 @@ use crate::media::selection::{Ladder, LayerWish, Pick, Selection};
 use crate::media::spec::{Layers, ShardMessage};
 
 /// How often layers are measured: a layer that its publisher turned off is noticed within this time of being silent.
-const MEASURE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const MEASURE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often the choice of all legs is looked at again. Each look costs some 20 ns per leg.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ impl Plane {
         self.select(now, peer, |selection| selection.limit(video_bps));
     }
 
-    fn select(&mut self, now: Instant, peer: PeerKey, change: impl Fn(&mut Selection)) {
+    pub(super) fn select(&mut self, now: Instant, peer: PeerKey, change: impl Fn(&mut Selection)) {
         if !self.is_known(peer) {
             return;
         }
@@ -120,7 +120,8 @@ impl Track {
         let wanted = leg.selection.within_wish(leg.chosen);
         let played = leg.mapping().pick();
         let overrun = self.ladder.rung(played).is_some_and(|rung| leg.selection.is_overrun_by(rung));
-        if played.layer != wanted.layer && overrun {
+        let held = leg.selection.holds_picture();
+        if held || (played.layer != wanted.layer && overrun) {
             leg.pause();
         }
         let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
@@ -128,7 +129,7 @@ impl Track {
         // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.
         let begins = self.layers.get(usize::from(wanted.layer)).is_some_and(|layer| layer.start().is_some());
         let goes_over = |from: Pick| from.layer == wanted.layer && !wanted.point.is_larger_than(from.point);
-        let needless = begins || playing.is_some_and(goes_over);
+        let needless = begins || held || playing.is_some_and(goes_over);
         if needless { Layers::NONE } else { Layers::of(wanted.layer) }
     }
 }

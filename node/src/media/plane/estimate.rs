@@ -1,16 +1,17 @@
 //! What viewers say of the packets they got, as limits to their video; and probes.
 //!
-//! Only a viewer of a track with several layers is estimated: for the others nothing depends on it, and they pay nothing.
-//! Sound goes first: video gets what it leaves of the estimate.
+//! Only a viewer of a track with several layers is estimated, and one of another that suffers: for the rest nothing depends on
+//! it, and they pay nothing. Sound goes first: video gets what it leaves of the estimate, and waits where that is too little.
 
 use std::time::Instant;
 
+use super::choice::MEASURE_INTERVAL;
 use super::schedule::Task;
-use super::track::Track;
+use super::track::{Layer, Track};
 use super::transport::SendTime;
 use super::viewer::{LegPlace, Resend};
 use super::{Plane, Role};
-use crate::media::estimate::{Conditions, Estimator, PROBE_STEP, ProbeEnd, ReportEstimator};
+use crate::media::estimate::{Conditions, Distress, Estimator, PROBE_STEP, ProbeEnd, ReportEstimator};
 use crate::media::leg::Leg;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
@@ -21,16 +22,20 @@ use crate::media::twcc::Feedback;
 /// encoders overshoot.
 const WANTED_PERCENT: u64 = 125;
 
+/// What a trial allows, in percent of the next layer's rate: just more than its choice asks for.
+const TRIAL_PERCENT: u64 = 120;
+
 /// Packets that one burst of a probe sends again at most; the newest of the leg, over and over if need be.
 const PROBE_BURST_PACKETS: u16 = 64;
 
 /// How many of the newest packets a probe sends again: they are in the ring for sure, and one that was lost is repaired.
 const PROBE_RECENT_PACKETS: u16 = 16;
 
-/// What is known of a viewer's path. Made with the first feedback after a picture of which there is a choice plays, and anew after
-/// each change of path.
+/// What is known of a viewer's path. Made with the first feedback after a picture of which there is a choice plays, or when
+/// there is trouble with another; and anew after each change of path.
 #[derive(Default)]
 pub(super) struct ViewerEstimate {
+    pub(super) distress: Distress,
     by_feedback: Option<Box<Estimator>>,
     by_reports: Option<Box<Reported>>,
 }
@@ -41,6 +46,7 @@ struct Reported {
     estimator: ReportEstimator,
     /// Payload bytes sent on the video leg at the last report, and when that came, in µs.
     sent: Option<(u32, i64)>,
+    /// Of picture and sound.
     sent_bps: f64,
 }
 
@@ -65,15 +71,20 @@ impl ViewerEstimate {
 impl Plane {
     /// A viewer's transport-wide feedback.
     pub(super) fn viewer_feeds_back(&mut self, now: Instant, peer: PeerKey, feedback: &Feedback<'_>) {
-        let chooses = self.plays_choice(peer);
+        let now_ms = self.since_epoch_ms(now);
+        let depends = self.estimate_matters(now_ms, peer, |distress| {
+            distress.feedback(now_ms, feedback.status_count.into(), feedback.lost() as u32);
+        });
+        let is_counted = depends && self.video_is_counted(peer);
         let now_micros = self.since_epoch_micros(now);
         let pads = self.padding_leg(peer).is_some();
+        let next_bps = if pads { None } else { self.next_bps(now, peer) };
         let Some(transport) = self.transports.get_mut(peer.index).filter(|known| known.key == peer) else {
             return;
         };
         let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         let Some(log) = &mut transport.sent_log else {
-            if chooses {
+            if depends && is_counted {
                 transport.keep_log();
                 viewer.estimate.by_feedback = Some(Box::new(Estimator::new()));
                 viewer.estimate.by_reports = None;
@@ -83,12 +94,16 @@ impl Plane {
         };
         let round_trip = viewer.round_trip();
         let Some(estimator) = &mut viewer.estimate.by_feedback else { return };
-        let reading = estimator.read(now_micros, feedback, log, Conditions { round_trip, can_probe: pads });
+        let conditions = Conditions { round_trip, can_probe: pads, next_bps };
+        let reading = estimator.read(now_micros, feedback, log, conditions);
         self.counters.twcc_lost_packets += u64::from(reading.lost);
         match reading.probe {
             Some(ProbeEnd::Proved) => self.counters.probes_proved += 1,
             Some(ProbeEnd::Failed) => self.counters.probes_failed += 1,
             None => {}
+        }
+        if !depends {
+            return self.forget_estimate(now, peer);
         }
         self.limit_video(now, peer);
         if pads {
@@ -98,9 +113,10 @@ impl Plane {
 
     /// A viewer's own estimate (REMB).
     pub(super) fn viewer_estimates(&mut self, now: Instant, peer: PeerKey, bps: u64) {
+        let now_micros = self.since_epoch_micros(now);
         let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         if let Some(reported) = &mut viewer.estimate.by_reports {
-            reported.estimator.receiver_estimate(bps as f64, reported.sent_bps);
+            reported.estimator.receiver_estimate(now_micros, bps as f64, reported.sent_bps);
             self.limit_video(now, peer);
         }
     }
@@ -114,18 +130,24 @@ impl Plane {
         block: &ReportBlock,
     ) {
         let now_micros = self.since_epoch_micros(now);
-        let Some(track) = self.tracks.get(place.track).filter(|track| has_choice(track)) else { return };
-        let Some(leg) = track.legs.get(place.leg) else { return };
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
-        if viewer.estimate.by_feedback.is_some() {
+        let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { return };
+        let Some(octets) = track.legs.get(place.leg).map(|leg| leg.octets) else { return };
+        if self.viewer(peer).is_none_or(|viewer| viewer.estimate.by_feedback.is_some()) {
             return;
         }
+        let now_ms = self.since_epoch_ms(now);
+        if !self.estimate_matters(now_ms, peer, |distress| distress.report(now_ms, block.fraction_lost)) {
+            return self.forget_estimate(now, peer);
+        }
+        let (audio_bps, next_bps) = (self.audio_bps(now, peer), self.next_bps(now, peer));
+        let Some(viewer) = self.viewer(peer) else { return };
         let reported = viewer.estimate.by_reports.get_or_insert_default();
-        if let Some((octets, at)) = reported.sent.replace((leg.octets, now_micros)) {
+        if let Some((before, at)) = reported.sent.replace((octets, now_micros)) {
             let passed = (now_micros - at).max(1) as f64;
-            reported.sent_bps = f64::from(leg.octets.wrapping_sub(octets)) * 8e6 / passed;
+            let video_bps = f64::from(octets.wrapping_sub(before)) * 8e6 / passed;
+            reported.sent_bps = video_bps + audio_bps as f64;
             let loss = super::quality::ratio(block.fraction_lost);
-            reported.estimator.report(now_micros, loss, reported.sent_bps);
+            reported.estimator.report(now_micros, loss, reported.sent_bps, next_bps);
             self.limit_video(now, peer);
         }
     }
@@ -135,26 +157,90 @@ impl Plane {
         let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
         let limit_bps = viewer.estimate.limit_bps();
         let audio_bps = limit_bps.map_or(0, |_| self.audio_bps(now, peer));
-        self.limit_bitrate(now, peer, limit_bps.map(|bps| bps.saturating_sub(audio_bps)));
+        self.measure_single_layers(now, peer);
+        let video_bps = limit_bps.map(|bps| bps.saturating_sub(audio_bps));
+        self.select(now, peer, |selection| {
+            selection.protect_sound(audio_bps > 0);
+            selection.limit(video_bps);
+        });
+    }
+
+    /// A track with one layer is measured only for those who suffer, with what they say.
+    fn measure_single_layers(&mut self, now: Instant, peer: PeerKey) {
+        let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
+        for place in &viewer.legs {
+            let Some(track) = self.tracks.get_mut(place.track).filter(|track| track.is_video()) else {
+                continue;
+            };
+            let single = track.layers.len() == 1 && !track.layers.iter().any(Layer::is_scalable);
+            if single && now >= track.measured_at + MEASURE_INTERVAL {
+                track.measure(now);
+            }
+        }
     }
 
     /// A viewer is reached by another path, of which nothing is known: what it plays goes on, and the estimate begins anew.
     /// What is still said of packets that went the old way is nobody's business any more.
-    pub(super) fn forget_estimate(&mut self, now: Instant, peer: PeerKey) {
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
-        viewer.forget_path();
+    pub(super) fn forget_path(&mut self, now: Instant, peer: PeerKey) {
+        self.forget_estimate(now, peer);
+        if let Some(viewer) = self.viewer(peer) {
+            viewer.forget_path();
+        }
+    }
+
+    /// Nothing depends on the estimate of a viewer any more.
+    fn forget_estimate(&mut self, now: Instant, peer: PeerKey) {
+        let Some(viewer) = self.viewer(peer) else { return };
+        let estimate = &mut viewer.estimate;
+        if estimate.by_feedback.take().is_none() && estimate.by_reports.take().is_none() {
+            return;
+        }
+        estimate.by_reports = None;
         if let Some(transport) = self.transport_mut(peer) {
             transport.sent_log = None;
         }
         self.limit_bitrate(now, peer, None);
     }
 
-    /// Whether anything that `peer` is sent now depends on its estimate. Sound alone says nothing of what a picture needs, and
+    /// Whether anything depends on the estimate of `peer`: there is a choice, or trouble of which `look` takes in the newest
+    /// signs. A picture that is held back is trouble.
+    fn estimate_matters(&mut self, now_ms: u32, peer: PeerKey, look: impl FnOnce(&mut Distress)) -> bool {
+        if self.plays_choice(peer) {
+            return true;
+        }
+        let held = self.legs_of(peer).find_map(|place| {
+            let track = self.tracks.get(place.track).filter(|track| track.is_video())?;
+            let leg = track.legs.get(place.leg).filter(|leg| leg.is_live())?;
+            Some(leg.selection.holds_picture())
+        });
+        let Some(held) = held else { return false };
+        let Some(viewer) = self.viewer(peer) else { return false };
+        let distress = &mut viewer.estimate.distress;
+        look(distress);
+        if held {
+            distress.suffers(now_ms);
+        }
+        distress.is_there(now_ms)
+    }
+
+    /// Whether there is a choice in what `peer` is sent now. Sound alone says nothing of what a picture needs, and
     /// who waits for the first one would be kept from the best.
     fn plays_choice(&self, peer: PeerKey) -> bool {
         self.legs_of(peer).any(|place| {
             let track = self.tracks.get(place.track).filter(|track| has_choice(track));
             track.and_then(|track| track.legs.get(place.leg)).is_some_and(Leg::is_live)
+        })
+    }
+
+    /// Whether feedback speaks of pictures: not to a viewer that wants packets again as they were, who has reports for them.
+    fn video_is_counted(&self, peer: PeerKey) -> bool {
+        self.legs_of(peer).any(|place| {
+            let track = self.tracks.get(place.track).filter(|track| track.is_video());
+            let class = track.and_then(|track| {
+                let leg = track.legs.get(place.leg)?;
+                track.classes.get(usize::from(leg.class))
+            });
+            class.is_some_and(|class| class.class.counts_transport())
         })
     }
 
@@ -207,10 +293,26 @@ impl Plane {
             let Some(best) = leg.selection.best(&track.ladder) else { continue };
             // Of what is chosen, the viewer may want a part.
             let part = leg.selection.within_wish(best.pick());
-            lacks |= leg.is_live() && leg.selection.within_wish(leg.chosen) != part;
+            let less = leg.selection.holds_picture() || leg.selection.within_wish(leg.chosen) != part;
+            lacks |= leg.is_live() && less;
             video_bps += track.ladder.rung(part).unwrap_or(best).bitrate_bps;
         }
         lacks.then(|| video_bps * WANTED_PERCENT / 100 + self.audio_bps(now, peer))
+    }
+
+    /// What `peer` would be sent with the next better layer, with room for its choice; `None` if it has the best.
+    fn next_bps(&self, now: Instant, peer: PeerKey) -> Option<u64> {
+        let mut lacks = false;
+        let mut video_bps = 0;
+        for place in self.legs_of(peer) {
+            let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { continue };
+            let Some(leg) = track.legs.get(place.leg) else { continue };
+            let next = leg.selection.next(&track.ladder, leg.chosen);
+            lacks |= next.is_some();
+            let rung = next.or_else(|| track.ladder.rung(leg.selection.within_wish(leg.chosen)));
+            video_bps += rung.map_or(0, |rung| rung.bitrate_bps);
+        }
+        lacks.then(|| video_bps * TRIAL_PERCENT / 100 + self.audio_bps(now, peer))
     }
 
     /// Sends the bursts of probes that are due. They come behind the media of the same flush, and go on at the next step.
@@ -246,7 +348,10 @@ impl Plane {
         transmit: &mut impl Transmit,
     ) {
         let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
-        let Some(newest) = leg.map(|leg| leg.highest_out() as u16) else { return };
+        let Some((newest, held)) = leg.map(|leg| (leg.highest_out() as u16, leg.selection.holds_picture()))
+        else {
+            return;
+        };
         let mut sent = 0;
         for number in 0..PROBE_BURST_PACKETS {
             if sent >= bytes {
@@ -254,7 +359,12 @@ impl Plane {
             }
             let sequence = newest.wrapping_sub(number % PROBE_RECENT_PACKETS);
             let resend = Resend { peer, ssrc: place.ssrc, sequence };
-            if let Some(len) = self.resend(&resend, send_time, batch, transmit) {
+            let len = if held {
+                self.send_filler(&resend, send_time, batch, transmit)
+            } else {
+                self.resend(&resend, send_time, batch, transmit)
+            };
+            if let Some(len) = len {
                 sent += len;
                 self.counters.probe_sent_packets += 1;
             }

@@ -38,6 +38,8 @@ pub struct Legs {
 pub enum Suffering {
     /// No picture comes, though the publisher sends one: it waits for a keyframe, or its path carries next to nothing.
     NoPicture,
+    /// No picture is sent, as its path carries none beside the sound.
+    SoundOnly,
     /// So many packets are lost that it is noticed, repairs or not.
     Loss,
     /// Its path carries less than the best layer that it wants.
@@ -46,12 +48,13 @@ pub enum Suffering {
 
 impl Suffering {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NoPicture, Self::Loss, Self::Bandwidth];
+    pub const ALL: [Self; 4] = [Self::NoPicture, Self::SoundOnly, Self::Loss, Self::Bandwidth];
 
     /// Its label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoPicture => "no_picture",
+            Self::SoundOnly => "sound_only",
             Self::Loss => "loss",
             Self::Bandwidth => "bandwidth",
         }
@@ -70,6 +73,9 @@ impl Track {
     fn suffering(&self, now: Instant, leg: &Leg) -> Option<Suffering> {
         let video = self.is_video();
         let flows = || self.source != Source::Absent && self.layers.iter().any(|layer| layer.is_active(now));
+        if video && leg.selection.holds_picture() {
+            return flows().then_some(Suffering::SoundOnly);
+        }
         if video && (!leg.is_live() || leg.is_paused()) {
             return flows().then_some(Suffering::NoPicture);
         }

@@ -59,6 +59,9 @@ impl Plane {
         let Some(place) = viewer.leg(resend.ssrc) else { return false };
         let Some(track) = self.tracks.get(place.track) else { return false };
         let Some(leg) = track.legs.get(place.leg) else { return false };
+        if track.is_video() && leg.selection.holds_picture() {
+            return true;
+        }
         let find = |pick: Pick, number| track.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         let pick = leg.find(resend.sequence, find).map(|(_, mapping, _)| mapping.pick());
         let Some(pick) = pick.filter(|pick| pick.layer != leg.wanted.layer) else { return false };
@@ -76,14 +79,38 @@ impl Plane {
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<usize> {
+        self.send_once_more(resend, send_time, batch, transmit, |track, leg, time, scratch| {
+            prepare(track, leg, resend.sequence, time, scratch)
+        })
+    }
+
+    /// Sends a packet of nothing but padding, for a probe of a viewer whose picture is held back: what it was sent last is not
+    /// there any more. Returns the datagram's bytes; `None` without RTX.
+    pub(super) fn send_filler(
+        &mut self,
+        leg: &Resend,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> Option<usize> {
+        self.send_once_more(leg, send_time, batch, transmit, prepare_filler)
+    }
+
+    fn send_once_more(
+        &mut self,
+        resend: &Resend,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+        prepare: impl FnOnce(&mut Track, usize, u32, &mut [u8]) -> Option<Prepared>,
+    ) -> Option<usize> {
         let place = resend.peer.index;
         let transport = self.transports.get_mut(place).filter(|known| known.key == resend.peer)?;
         let Role::Viewer(viewer) = self.roles.get(place)? else { return None };
         let leg = viewer.leg(resend.ssrc)?;
         let track = self.tracks.get_mut(leg.track)?;
         let codec = track.codec?;
-        let prepared =
-            prepare(track, leg.leg, resend.sequence, send_time.fixed_point, self.scratch.as_mut_slice())?;
+        let prepared = prepare(track, leg.leg, send_time.fixed_point, self.scratch.as_mut_slice())?;
         let outgoing = Outgoing {
             header: &prepared.header,
             ssrc: prepared.ssrc,
@@ -102,6 +129,29 @@ impl Plane {
         self.counters.sent.add(codec, 1, bytes as u64);
         Some(bytes)
     }
+}
+
+/// Puts padding into `scratch` (RFC 3550 §5.1), as a retransmission that repairs nothing.
+fn prepare_filler(track: &mut Track, place: usize, send_time: u32, scratch: &mut [u8]) -> Option<Prepared> {
+    let leg = track.legs.get_mut(place)?;
+    let ssrc = leg.rtx_ssrc?;
+    let ring = track.layers.get(usize::from(leg.wanted.layer))?.ring.as_ref()?;
+    let packet = ring.get(ring.highest()?)?;
+    let header = RtpHeader::parse(packet).ok()?;
+    let class = &track.classes.get(usize::from(leg.class))?.class;
+    let mut template = class.rtx_header(packet, &header, send_time)?;
+    template.announce_padding();
+    let payload = scratch.get_mut(..usize::from(u8::MAX))?;
+    payload.fill(0);
+    *payload.last_mut()? = u8::MAX;
+    Some(Prepared {
+        header: template,
+        ssrc,
+        index: leg.take_rtx_index(),
+        timestamp: leg.mapping().timestamp(header.timestamp),
+        payload_bytes: payload.len(),
+        rewrite: Rewrite::default(),
+    })
 }
 
 /// Puts the payload of what the leg at `place` calls `sequence` into `scratch`. With RTX, as a retransmission of its own

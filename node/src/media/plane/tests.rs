@@ -12,6 +12,7 @@ mod feedback;
 mod forwarding;
 mod gathering;
 mod ladder;
+mod narrow;
 mod next_publisher;
 mod redundancy;
 mod republish;

@@ -216,6 +216,9 @@ impl Plane {
         self.counters.keyframe_requests_received += 1;
         let Some(place) = self.viewer(peer).and_then(|viewer| viewer.leg(ssrc)) else { return };
         let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
+        if leg.is_some_and(|leg| leg.selection.holds_picture()) {
+            return;
+        }
         // Of what it plays it gets nothing while it is paused.
         let plays = |leg: &&Leg| leg.is_live() && !leg.is_paused();
         let layer = leg.map(|leg| if plays(&leg) { leg.mapping().layer() } else { leg.wanted.layer });
@@ -236,6 +239,7 @@ impl Plane {
             let held =
                 Duration::from_micros((u64::from(block.delay_since_last_sender_report) * 1_000_000) >> 16);
             viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
+            viewer.estimate.distress.round_trip(now_ms, viewer.rtt_ms);
         }
         self.viewer_reports_loss(now, peer, place, block);
         if self.tracks.get(place.track).is_some_and(|track| !track.is_video()) {
@@ -243,7 +247,7 @@ impl Plane {
         }
     }
 
-    fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {
+    pub(super) fn viewer(&mut self, peer: PeerKey) -> Option<&mut Viewer> {
         match self.roles.get_mut(peer.index) {
             Some(Role::Viewer(viewer)) => Some(viewer),
             _ => None,

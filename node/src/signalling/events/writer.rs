@@ -15,27 +15,38 @@ pub(super) struct EventWriter {
     active: bool,
     viewers: Option<usize>,
     layers: Vec<LayerState>,
+    held: bool,
     left: bool,
 }
 
 impl EventWriter {
     /// A listener that knows nothing. Who comes while the stream is off air is not told so: it asked for changes.
     pub(super) fn new(kinds: EventKinds, video_section: Option<usize>, endpoint: String) -> Self {
-        Self { kinds, video_section, endpoint, active: false, viewers: None, layers: Vec::new(), left: false }
+        Self {
+            kinds,
+            video_section,
+            endpoint,
+            active: false,
+            viewers: None,
+            layers: Vec::new(),
+            held: false,
+            left: false,
+        }
     }
 
-    /// What is news in `state`; empty if nothing is.
-    pub(super) fn write(&mut self, state: &StreamState) -> String {
+    /// What is news in `state`; empty if nothing is. `held`: whether this listener is sent no picture, as its path carries none.
+    pub(super) fn write(&mut self, state: &StreamState, held: bool) -> String {
         let mut lines = String::new();
         if std::mem::replace(&mut self.active, state.active) != state.active {
             let kind = if state.active { EventKind::Active } else { EventKind::Inactive };
             self.event(&mut lines, kind, &json!({}));
         }
         if let Some(section) = self.video_section
-            && self.layers != state.layers
+            && (self.layers != state.layers || self.held != held)
         {
+            self.held = held;
             self.layers.clone_from(&state.layers);
-            let layers: Vec<Layer<'_>> = state.layers.iter().map(Layer::of).collect();
+            let layers: Vec<Layer<'_>> = state.layers.iter().map(|layer| Layer::of(layer, held)).collect();
             self.event(&mut lines, EventKind::Layers, &json!({ section.to_string(): layers }));
         }
         if self.viewers.replace(state.viewers) != Some(state.viewers) {
@@ -56,7 +67,8 @@ impl EventWriter {
 }
 
 /// One layer on the wire: `rid` as the present draft has it, `encodingId` as those before do. By the draft a bitrate of 0
-/// says that the layer is not active; `active` says it to those who read no drafts.
+/// says that the layer is not active; `active` says it to those who read no drafts. To a viewer whose path carries no
+/// picture none is active, and `reason` says that it is the network's doing.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Layer<'a> {
@@ -69,20 +81,24 @@ struct Layer<'a> {
     bitrate: u64,
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u16>,
 }
 
 impl<'a> Layer<'a> {
-    fn of(layer: &'a LayerState) -> Self {
+    fn of(layer: &'a LayerState, held: bool) -> Self {
+        let bitrate = if held { 0 } else { layer.bitrate_bps };
         Self {
             rid: layer.rid.as_deref(),
             encoding_id: layer.rid.as_deref(),
             spatial_layer_id: layer.spatial,
             temporal_layer_id: layer.temporal,
-            bitrate: layer.bitrate_bps,
-            active: layer.bitrate_bps > 0,
+            bitrate,
+            active: bitrate > 0,
+            reason: (bitrate < layer.bitrate_bps).then_some("network"),
             width: layer.width,
             height: layer.height,
         }
@@ -106,21 +122,27 @@ mod tests {
     #[test]
     fn only_news_is_written_and_only_the_last_of_it() {
         let mut writer = writer(EventKinds::every());
-        assert_eq!(writer.write(&state(false, 0)), "event: viewercount\ndata: {\"viewercount\":0}\n\n");
-        assert_eq!(writer.write(&state(false, 0)), "");
+        assert_eq!(
+            writer.write(&state(false, 0), false),
+            "event: viewercount\ndata: {\"viewercount\":0}\n\n"
+        );
+        assert_eq!(writer.write(&state(false, 0), false), "");
         let on_air = "event: active\ndata: {}\n\nevent: viewercount\ndata: {\"viewercount\":3}\n\n";
-        assert_eq!(writer.write(&state(true, 3)), on_air);
-        assert_eq!(writer.write(&state(false, 3)), "event: inactive\ndata: {}\n\n");
+        assert_eq!(writer.write(&state(true, 3), false), on_air);
+        assert_eq!(writer.write(&state(false, 3), false), "event: inactive\ndata: {}\n\n");
         let leaving = StreamState { leaving: true, ..state(false, 3) };
         let url = "event: reconnect\ndata: {\"url\":\"https://a.example/whep/demo/main\"}\n\n";
-        assert_eq!((writer.write(&leaving).as_str(), writer.write(&leaving).as_str()), (url, ""));
+        assert_eq!(
+            (writer.write(&leaving, false).as_str(), writer.write(&leaving, false).as_str()),
+            (url, "")
+        );
     }
 
     #[test]
     fn what_was_not_asked_for_is_not_written() {
         let mut writer = writer([EventKind::Inactive].into_iter().collect());
-        assert_eq!(writer.write(&state(true, 3)), "");
-        assert_eq!(writer.write(&state(false, 4)), "event: inactive\ndata: {}\n\n");
+        assert_eq!(writer.write(&state(true, 3), false), "");
+        assert_eq!(writer.write(&state(false, 4), false), "event: inactive\ndata: {}\n\n");
     }
 
     #[test]
@@ -138,7 +160,7 @@ mod tests {
         ];
         let state = StreamState { layers, ..StreamState::default() };
         let kinds = [EventKind::Layers].into_iter().collect();
-        let text = writer(kinds).write(&state);
+        let text = writer(kinds).write(&state, false);
         let data: Value =
             serde_json::from_str(text.lines().nth(1).unwrap().strip_prefix("data: ").unwrap()).unwrap();
         let expected = json!({ "1": [
@@ -147,7 +169,13 @@ mod tests {
             { "rid": "q", "encodingId": "q", "spatialLayerId": 0, "temporalLayerId": 0, "bitrate": 0, "active": false },
         ] });
         assert_eq!(data, expected);
+        let mut writer = writer(kinds);
+        assert!(!writer.write(&state, false).contains("network"));
+        let held = writer.write(&state, true);
+        assert!(held.contains(r#""reason":"network""#) && !held.contains(r#""active":true"#), "{held}");
+        assert!(!held.contains(r#""bitrate":500000"#) && writer.write(&state, true).is_empty());
+        assert!(writer.write(&state, false).contains(r#""bitrate":500000"#));
         let mut without_video = EventWriter::new(kinds, None, String::new());
-        assert_eq!(without_video.write(&state), "");
+        assert_eq!(without_video.write(&state, false), "");
     }
 }

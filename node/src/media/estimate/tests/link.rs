@@ -147,7 +147,7 @@ impl Subject for Ours {
 
     fn feedback(&mut self, now: i64, message: &[u8], round_trip: Duration) {
         let Some(Ok(Packet::TransportCc(feedback))) = packets(message).next() else { panic!("no feedback") };
-        let conditions = Conditions { round_trip: Some(round_trip), can_probe: true };
+        let conditions = Conditions { round_trip: Some(round_trip), can_probe: true, next_bps: None };
         if !std::mem::replace(&mut self.logs, true) {
             self.log = SentLog::new(self.log.next());
             return;

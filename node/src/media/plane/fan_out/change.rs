@@ -23,6 +23,9 @@ const LOOK_BACK_PACKETS: u64 = 32;
 /// instant are still two frames. As far apart as frames of sound are.
 const FRAME_MIN: Duration = Duration::from_millis(20);
 
+/// The longest time for which a picture may be held back and go on at its own time after it.
+const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
+
 /// The parts of a track that sending to a leg needs beside the leg.
 pub(super) struct Material<'a> {
     pub(super) id: TrackId,
@@ -42,6 +45,10 @@ impl Passage {
         material: &Material<'_>,
         outlet: &mut Outlet<'_, T>,
     ) {
+        self.tell_of_held_picture(leg, material, outlet);
+        if leg.selection.holds_picture() {
+            return;
+        }
         let before = leg.is_live().then(|| leg.mapping().pick());
         let goes_on =
             before.is_some_and(|before| before.layer == leg.wanted.layer && !leg.is_paused() && !cut_off);
@@ -69,6 +76,16 @@ impl Passage {
                 Switch { direction, cause }
             });
             outlet.events.push_back(PlaneEvent::LayerPlayed { peer, track, layer, point, switch });
+        }
+    }
+
+    /// Says that the picture is held back, or not any more.
+    fn tell_of_held_picture<T>(&self, leg: &mut Leg, material: &Material<'_>, outlet: &mut Outlet<'_, T>) {
+        let held = leg.selection.holds_picture();
+        if self.video && std::mem::replace(&mut leg.held_told, held) != held {
+            let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
+            let (peer, track) = (transport.key, material.id);
+            outlet.events.push_back(PlaneEvent::PictureHeld { peer, track, held });
         }
     }
 
@@ -143,6 +160,8 @@ impl Passage {
             .and_then(|before| known.timestamp_on_clock_of(before, timestamp, self.clock_rate_hz));
         let a_frame_later = || (leg.a_frame_later(self.clock_rate_hz), Duration::ZERO);
         let (by_arrival, pause) = by_arrival.unwrap_or_else(a_frame_later);
+        // Nothing was sent, but the layer went on: its time is not that of its newest packet.
+        let pause = if leg.is_paused() { pause.max(HELD_MAX) } else { pause };
         let number = known.place(pick.point, packet.index)?.number;
         let timestamp_before = shared.unwrap_or(by_arrival);
         Some(Start { pick, index: packet.index, number, timestamp, timestamp_before, pause })

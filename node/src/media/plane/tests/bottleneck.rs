@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::screen::{Piece, Screen};
 use super::*;
-use crate::media::rtcp::{Packet, packets};
+use crate::media::rtcp::{Packet, ReportBlock, packets};
 use crate::media::twcc::ArrivalRecorder;
 
 /// Bytes of one packet's payload at most.
@@ -48,7 +48,11 @@ const UNSTALLED_MS: (u64, u64) = (20, 800);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
     TransportWide,
+    /// Both, as browsers do.
+    TransportWideAndReports,
     ReceiverReports,
+    /// Reports, and what it takes its path for (REMB): the truth, but no more than half again of what comes.
+    ReceiverEstimates,
 }
 
 pub(super) struct Scene {
@@ -58,6 +62,19 @@ pub(super) struct Scene {
     pub(super) rate_bps: f64,
     pub(super) queue_bytes: usize,
     pub(super) round_trip: Duration,
+    /// Whether the viewer takes retransmissions with an SSRC of their own.
+    pub(super) rtx: bool,
+    /// Whether it asks for pictures again.
+    pub(super) nack: bool,
+    /// Seconds in which more than a tenth of what was sent did not fit.
+    pub(super) lossy_seconds: u32,
+    /// Datagrams of the second that runs: sent to the viewer, and dropped of them.
+    offered: (u32, u32),
+    /// Bytes that arrived since the last report.
+    arrived_bytes: usize,
+    /// Packets of sound that arrived.
+    pub(super) sound_received: usize,
+    sound_reported: (u64, usize),
     /// How long the publisher takes for a keyframe that it is asked for.
     pub(super) keyframe_after: Duration,
     /// How often the viewer says what arrived.
@@ -81,6 +98,7 @@ pub(super) struct Scene {
     returning: VecDeque<(Instant, Vec<u8>)>,
     recorder: ArrivalRecorder,
     next_feedback: Instant,
+    feedbacks: u32,
     next_nack: Instant,
     got: BTreeMap<u64, (Instant, u8)>,
     asked: BTreeMap<u64, Instant>,
@@ -113,6 +131,13 @@ impl Scene {
             rate_bps,
             queue_bytes: (rate_bps * 0.15 / 8.0) as usize,
             round_trip: Duration::from_millis(50),
+            rtx: true,
+            nack: true,
+            lossy_seconds: 0,
+            offered: (0, 0),
+            arrived_bytes: 0,
+            sound_received: 0,
+            sound_reported: (0, 0),
             keyframe_after: Duration::from_millis(50),
             feedback: FEEDBACK,
             sizes: None,
@@ -130,6 +155,7 @@ impl Scene {
             returning: VecDeque::new(),
             recorder: ArrivalRecorder::new(start),
             next_feedback: start + FEEDBACK,
+            feedbacks: 0,
             next_nack: start,
             got: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -142,7 +168,8 @@ impl Scene {
 
     /// The viewer comes.
     pub(super) fn join(&mut self) {
-        let setup = Setup { audio: self.sound.is_some(), ..Setup::default() };
+        let (rtx, video_nack) = (self.rtx, self.nack);
+        let setup = Setup { audio: self.sound.is_some(), rtx, video_nack, ..Setup::default() };
         let spec = self.viewer.spec(&setup);
         self.rig.plane.add_egress(self.rig.now, spec).unwrap();
     }
@@ -166,6 +193,11 @@ impl Scene {
         self.queue_bytes = (rate_bps * 0.15 / 8.0) as usize;
         (self.queue, self.flying) = Default::default();
         self.rig.plane.move_peer(self.rig.now, self.viewer.client.peer, self.viewer.client.path);
+    }
+
+    /// The path carries this much from now on.
+    pub(super) fn widen(&mut self, rate_bps: f64) {
+        (self.rate_bps, self.queue_bytes) = (rate_bps, (rate_bps * 0.15 / 8.0) as usize);
     }
 
     /// Time since the scene began, in ms.
@@ -224,6 +256,15 @@ impl Scene {
         self.flush();
         self.carry();
         self.answer();
+        if self.ms().is_multiple_of(1_000) {
+            let (sent, dropped) = std::mem::take(&mut self.offered);
+            self.lossy_seconds += u32::from(dropped * 10 > sent);
+        }
+    }
+
+    /// Packets of sound that were sent.
+    pub(super) fn sound_sent(&self) -> usize {
+        self.sound.map_or(0, usize::from)
     }
 
     fn publish_sound(&mut self) {
@@ -290,7 +331,9 @@ impl Scene {
 
     fn send(&mut self, datagram: Vec<u8>) {
         let waiting: usize = self.queue.iter().map(|(_, waiting)| waiting.len() + HEADERS_BYTES).sum();
+        self.offered.0 += 1;
         if waiting + datagram.len() > self.queue_bytes {
+            self.offered.1 += 1;
             return;
         }
         let begin = self.queue.back().map_or(self.rig.now, |(done, _)| (*done).max(self.rig.now));
@@ -310,16 +353,23 @@ impl Scene {
             let at = at.max(awake);
             self.viewer.client.take(&datagram);
             for (header, packet) in self.viewer.client.packets() {
-                let number = header.extension(&packet, TRANSPORT_ID).unwrap();
-                self.recorder.record(u16::from_be_bytes([number[0], number[1]]), at);
+                if let Some(number) = header.extension(&packet, TRANSPORT_ID) {
+                    self.recorder.record(u16::from_be_bytes([number[0], number[1]]), at);
+                }
+                self.arrived_bytes += packet.len();
                 if header.ssrc == self.viewer.audio_ssrc {
+                    self.sound_received += 1;
                     continue;
                 }
-                self.reported.1 += 1;
                 let payload = &packet[header.payload()];
                 let (sequence, payload) = if header.ssrc == self.viewer.rtx_ssrc {
+                    if payload.len() <= 2 {
+                        // Nothing but padding.
+                        continue;
+                    }
                     (u16::from_be_bytes([payload[0], payload[1]]), &payload[2..])
                 } else {
+                    self.reported.1 += 1;
                     (header.sequence, payload)
                 };
                 let highest = self.got.keys().last().copied().unwrap_or(1 << 32);
@@ -376,7 +426,7 @@ impl Scene {
         if self.stalls.as_ref().is_some_and(|(_, from, until)| (*from..*until).contains(&now)) {
             return;
         }
-        let missing = if now < self.next_nack { Vec::new() } else { self.overtaken(now) };
+        let missing = if now < self.next_nack || !self.nack { Vec::new() } else { self.overtaken(now) };
         if !missing.is_empty() {
             self.asked.extend(missing.iter().map(|index| (*index, now)));
             let sequences: Vec<_> = missing.iter().map(|index| *index as u16).collect();
@@ -387,26 +437,57 @@ impl Scene {
             return;
         }
         let message = match self.says {
-            Says::TransportWide => {
+            Says::TransportWideAndReports if self.feedbacks % 11 == 10 => {
+                self.feedbacks = 0;
+                self.report()
+            }
+            Says::TransportWide | Says::TransportWideAndReports => {
                 self.next_feedback = now + self.feedback;
+                self.feedbacks += 1;
                 let (recorder, ssrc) = (&mut self.recorder, self.viewer.ssrc);
                 self.viewer.client.rtcp(|writer| assert!(!recorder.write_feedback(writer, 1, ssrc).unwrap()))
             }
-            Says::ReceiverReports => {
+            Says::ReceiverReports | Says::ReceiverEstimates => {
                 self.next_feedback += FEEDBACK * 10;
-                let highest = self.got.keys().last().copied().unwrap_or(0);
-                let expected = highest.saturating_sub(self.reported.0.max(1 << 32));
-                let lost = expected.saturating_sub(self.reported.1 as u64);
-                self.reported = (highest, 0);
-                let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0) as u8;
-                let block = crate::media::rtcp::ReportBlock {
-                    ssrc: self.viewer.ssrc,
-                    fraction_lost,
-                    ..Default::default()
-                };
-                self.viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap())
+                self.report()
             }
         };
         self.returning.push_back((now + self.round_trip / 2, message));
     }
+
+    /// A receiver report of the last second, with REMB if the viewer sends that.
+    fn report(&mut self) -> Vec<u8> {
+        let highest = self.got.keys().last().copied().unwrap_or(0);
+        let expected = highest.saturating_sub(self.reported.0.max(1 << 32));
+        let video = block(self.viewer.ssrc, expected, self.reported.1);
+        self.reported = (highest, 0);
+        let sent = self.sound_sent() as u64;
+        let sound_expected = sent.saturating_sub(self.sound_reported.0);
+        let sound =
+            block(self.viewer.audio_ssrc, sound_expected, self.sound_received - self.sound_reported.1);
+        self.sound_reported = (sent, self.sound_received);
+        let blocks = [video, sound];
+        let blocks = &blocks[..1 + usize::from(self.sound.is_some())];
+        let bytes = std::mem::take(&mut self.arrived_bytes);
+        let bps = self.rate_bps.min(bytes as f64 * 12.0 + 10_000.0) as u32;
+        let mut buffer = vec![0; 200];
+        let mut writer = crate::media::rtcp::Writer::new(&mut buffer);
+        writer.receiver_report(1, blocks).unwrap();
+        let len = writer.len();
+        buffer.truncate(len);
+        if self.says == Says::ReceiverEstimates {
+            // draft-alvestrand-rmcat-remb-03 §2.2: six bits of exponent, eighteen of mantissa.
+            let exponent = (32 - bps.leading_zeros()).saturating_sub(18);
+            let rate = exponent << 18 | bps >> exponent;
+            let words = [0x8FCE_0005, 1, 0, u32::from_be_bytes(*b"REMB"), 1 << 24 | rate, self.viewer.ssrc];
+            buffer.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+        }
+        self.viewer.client.seal(&buffer)
+    }
+}
+
+fn block(ssrc: u32, expected: u64, received: usize) -> ReportBlock {
+    let lost = expected.saturating_sub(received as u64);
+    let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0).min(255) as u8;
+    ReportBlock { ssrc, fraction_lost, ..Default::default() }
 }

@@ -22,6 +22,8 @@ use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, IngestTrack};
 pub(super) struct Setup {
     pub(super) profile: SrtpProfile,
     pub(super) rtx: bool,
+    /// Whether pictures may be asked for again.
+    pub(super) video_nack: bool,
     pub(super) rids: Vec<String>,
     /// The shard where the tracks enter.
     pub(super) origin: u8,
@@ -43,6 +45,7 @@ impl Default for Setup {
         Self {
             profile: SrtpProfile::AeadAes128Gcm,
             rtx: true,
+            video_nack: true,
             rids: Vec::new(),
             origin: 0,
             audio: false,
@@ -103,7 +106,7 @@ fn media(
         red_payload_type: (!video && setup.red).then_some(RED),
         extensions: extensions(ids),
         feedback: Feedback {
-            nack: video || setup.audio_nack,
+            nack: if video { setup.video_nack } else { setup.audio_nack },
             pli: video,
             transport_cc: true,
             ..Default::default()

@@ -492,7 +492,8 @@ proptest! {
 
 /// What a rig's viewers get, as the metrics tell it: legs at their places, and who suffers.
 fn told(rig: &Rig) -> ([u32; 4], [u32; 3]) {
-    (rig.plane.legs().video, rig.plane.degraded(rig.now).0)
+    let [no_picture, _, loss, bandwidth] = rig.plane.degraded(rig.now).0;
+    (rig.plane.legs().video, [no_picture, loss, bandwidth])
 }
 
 #[test]
