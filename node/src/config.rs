@@ -3,6 +3,7 @@
 //! `layer` reads one source (file, environment, flags) into keys and values, `load` stacks the layers and reports every
 //! problem at once, `show` prints the result. Sections are one level deep: `http.listen` is `AFORO__HTTP__LISTEN`.
 
+mod advice;
 mod auth;
 mod contradictions;
 mod layer;
@@ -173,7 +174,8 @@ pub struct Limits {
     /// its client is slow to read.
     #[garde(range(min = 1))]
     pub tcp_connections: u32,
-    /// Of these, connections of one address, or of one /64 of IPv6.
+    /// Of these, connections of one address, or of one /64 of IPv6, to all shards together. Loopback addresses count too: whatever
+    /// stands on this machine in front of clients without UDP has so many in all.
     #[garde(range(min = 1))]
     pub tcp_connections_per_address: u32,
     /// Bytes of a request's body; longer ones are answered 413.
@@ -197,7 +199,8 @@ pub struct Limits {
     /// proxy for its own.
     #[garde(skip)]
     pub connections_per_address: u32,
-    /// Whether loopback addresses are free of these limits, as load tests on the same machine need.
+    /// Whether loopback addresses are free of the limits of requests and of connections to the public listener, as load tests on
+    /// the same machine need.
     #[garde(skip)]
     pub loopback_exempt: bool,
 }

@@ -1,12 +1,13 @@
 //! Builds the node once, in the order in which its parts need each other, and runs it until it is told to stop.
 //!
 //! `advertise` finds the addresses that clients are told of, `banner` says where everything is, `exposure` what strangers
-//! may do, `open_files` raises the limit of sockets. A node starts whole or not at all: every port is bound before anything is announced.
+//! may do, `open_files` raises the limit of sockets, `roots` starts what must not die and is no actor of ours. A node starts whole or not at all: every port is bound before anything is announced.
 
 mod advertise;
 mod banner;
 mod exposure;
 mod open_files;
+mod roots;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use aforo_cluster::metric::Metrics;
 use rand::RngExt;
 use tracing::{error, info, warn};
 
-use crate::actor::supervise::{Lifeline, Root, first_death, keep_alive_on, lifeline};
+use crate::actor::supervise::{Root, first_death, lifeline};
 use crate::cluster_agent::{ClusterAgent, LoadMeter};
 use crate::config::Config;
 use crate::drain;
@@ -50,13 +51,13 @@ pub enum StartupError {
         source: tracing_subscriber::filter::ParseError,
     },
     /// The public listener.
-    #[error("{0}: {cause}. Stop the other program, or choose another port with --http", cause = cause(.0))]
+    #[error("{0}: {advice} --http", advice = advice(.0))]
     Http(ListenError),
     /// The public listener's certificate.
     #[error(transparent)]
     Tls(TlsError),
     /// The listener for operators.
-    #[error("{0}: {cause}. Stop the other program, or choose another port with --admin", cause = cause(.0))]
+    #[error("{0}: {advice} --admin", advice = advice(.0))]
     Admin(ListenError),
     /// The shards.
     #[error(transparent)]
@@ -93,11 +94,20 @@ impl From<PublicError> for StartupError {
     }
 }
 
-fn cause(error: &ListenError) -> String {
+/// What happened and what to do about it, up to the flag to do it with.
+fn advice(error: &ListenError) -> String {
     match error.source.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's".to_owned(),
-        _ => error.source.to_string(),
+        io::ErrorKind::AddrInUse => {
+            "the port is in use. Stop the other program, or choose another port with".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "the address is not one of this machine's. Choose one that is, or 0.0.0.0 for all of them, with"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not listen there. Choose a port from 1024 on with".to_owned()
+        }
+        _ => format!("{}. Choose another address with", error.source),
     }
 }
 
@@ -122,6 +132,10 @@ pub(crate) struct Node {
 ///
 /// See [`StartupError`]; nothing runs then.
 pub fn one_process(config: &Config) -> Result<(), StartupError> {
+    // Drawn here, as traces name it too.
+    let mut config = config.clone();
+    config.node.name.get_or_insert_with(NodeId::random);
+    let config = &config;
     telemetry::start(&config.log)?;
     open_files::raise_limit();
     let metrics = Arc::new(Metrics::new()?);
@@ -143,7 +157,7 @@ fn in_one_process(
         let stop = drain::StopSignals::new().map_err(StartupError::Signals)?;
         let bus = Arc::new(MemoryBus::new());
         let control = Arbiter::new().handle();
-        let coordinator = start_coordinator(bus.clone(), &metrics, &control);
+        let coordinator = roots::coordinator(bus.clone(), &metrics, &control);
         let mut node = start(config, bus, metrics, tracer, &control)?;
         node.roots.push(coordinator);
         announce(config, &node);
@@ -169,21 +183,6 @@ async fn run(config: &Config, node: Node, mut stop: drain::StopSignals) -> Resul
     died.map_or(Ok(()), |actor| Err(StartupError::Died { actor }))
 }
 
-/// The coordinator beside the node. It has no state of its own, so it is rebuilt whenever it ends.
-fn start_coordinator(bus: Arc<dyn Bus>, metrics: &Arc<Metrics>, control: &ArbiterHandle) -> Root {
-    let build = move |line: Lifeline| {
-        let bus = Arc::clone(&bus);
-        actix_rt::spawn(async move {
-            // In one process nobody else serves: an end without an error is as bad.
-            let ended = aforo_coordinator::service::serve(bus).await;
-            error!(?ended, "the coordinator does not serve any more");
-            drop(line);
-        });
-    };
-    let watch = keep_alive_on(control, "coordinator", Arc::clone(metrics), build);
-    Root { name: "the coordinator".to_owned(), actor: "coordinator", watch }
-}
-
 /// Builds the object graph.
 fn start(
     config: &Config,
@@ -196,6 +195,7 @@ fn start(
     let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&metrics)));
     let identity = DtlsIdentity::generate()?;
     let keys = KeyRing::configured(&config.auth, &metrics)?;
+    let key_server = keys.as_ref().and_then(|keys| roots::key_server(keys, control, &metrics));
     let awaits_keys = keys.as_ref().map(KeyRing::awaits_keys).unwrap_or_default();
     let fingerprint = identity.fingerprint();
     let shards = start_shards(&ShardsConfig {
@@ -215,6 +215,7 @@ fn start(
     let directory = Arc::new(Directory::new(shards.len(), config.limits.sessions));
     let Control { rooms, agent, mut roots } =
         start_control(config, &shards, bus, &metrics, &directory, control);
+    roots.extend(key_server);
     roots.extend(shards.iter().map(|shard| {
         let name = format!("shard {}", shard.id.0);
         Root { name, actor: "shard", watch: shard.watch() }
@@ -245,23 +246,11 @@ fn start(
         signalling::serve_operators(config, Data::new(operations)).map_err(StartupError::Admin)?;
     let (public, public_address) = signalling::serve_public(config, Data::new(App::new(config, parts)))?;
     let http = [public.handle(), admin.handle()];
-    roots.push(serve("the public listener", public));
-    roots.push(serve("the operators' listener", admin));
+    roots.push(roots::serve("the public listener", public));
+    roots.push(roots::serve("the operators' listener", admin));
     lifecycle.set(NodeState::Ready);
     let public = public_address;
     Ok(Node { lifecycle, rooms, directory, agent, shards, http, roots, metrics, public, operators })
-}
-
-/// Runs an HTTP server until it is stopped.
-fn serve(name: &str, server: impl Future<Output = io::Result<()>> + 'static) -> Root {
-    let (line, watch) = lifeline();
-    actix_rt::spawn(async move {
-        match server.await {
-            Ok(()) => line.finish(),
-            Err(error) => error!(%error, "an HTTP server ended"),
-        }
-    });
-    Root { name: name.to_owned(), actor: "listener", watch }
 }
 
 /// The actors of the control arbiter.
@@ -309,7 +298,8 @@ fn start_control(
         agent: agent.clone().recipient(),
         metrics: Arc::clone(metrics),
     };
-    let meter = keep_metering(control, metrics, move || meter.clone().run());
+    let meter =
+        roots::keep_running("the load meter", "load_meter", control, metrics, move || meter.clone().run());
     let (metrics, directory) = (Arc::clone(metrics), Arc::clone(directory));
     let rooms = Rooms::start_in_arbiter(control, move |_| {
         Rooms::new(node, links, asked, metrics, directory, rules, of_rooms)
@@ -320,25 +310,6 @@ fn start_control(
         meter,
     ];
     Control { rooms, agent, roots }
-}
-
-/// The load meter keeps nothing that matters, so it is rebuilt when it dies. It has finished when `run` has.
-fn keep_metering<F>(
-    control: &ArbiterHandle,
-    metrics: &Arc<Metrics>,
-    run: impl Fn() -> F + Send + 'static,
-) -> Root
-where
-    F: Future<Output = ()> + 'static,
-{
-    let watch = keep_alive_on(control, "load_meter", Arc::clone(metrics), move |line| {
-        let running = run();
-        actix_rt::spawn(async move {
-            running.await;
-            line.finish();
-        });
-    });
-    Root { name: "the load meter".to_owned(), actor: "load_meter", watch }
 }
 
 /// Says that the node is ready, and how to use it.

@@ -15,6 +15,7 @@ mod key_ring;
 mod tests;
 
 pub use core::{Grants, KeySet, LEEWAY_SECONDS, Names, TOKEN_MAX_BYTES, TokenError};
+pub use jwks::KeyServer;
 pub use key::KeyError;
 pub use key_files::KeyFileError;
 pub use key_ring::{AwaitsKeys, KeyRing};

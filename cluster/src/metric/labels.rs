@@ -55,6 +55,7 @@ const ROOM_MESSAGES: &[&str] = &[
     "End",
     "EndSession",
     "GetReport",
+    "IsBearer",
     "ListenToEvents",
     "OpenEvents",
     "PatchSession",
@@ -97,8 +98,11 @@ pub const LABELS: &[(&str, &[Product])] = &[
     (
         "aforo_actor_restarts_total",
         &[
-            &[&["peer", "room", "coordinator", "load_meter"], &["panic"]],
-            &[&["shard", "rooms", "cluster_agent", "coordinator", "load_meter", "listener"], &["fatal"]],
+            &[&["peer", "room", "coordinator", "load_meter", "key_server"], &["panic"]],
+            &[
+                &["shard", "rooms", "cluster_agent", "coordinator", "load_meter", "key_server", "listener"],
+                &["fatal"],
+            ],
         ],
     ),
     ("aforo_actor_dropped_messages_total", &[&[&["peer", "room", "shard"], &["full", "closed"]]]),

@@ -29,7 +29,7 @@ pub struct Auth {
     /// `https://id.example/.well-known/jwks.json`. Fetched at the start and again and again; keys that were good stay in use
     /// while the server is down. Use `https://` unless the server is in the same cluster: whoever is on the way of plain `http://`
     /// can let in whom they like.
-    #[garde(pattern(r"^https?://[^ ]+$"))]
+    #[garde(pattern(r"^https?://[^ /@]+(/[^ ]*)?$"))]
     pub jwks_url: Option<String>,
     /// How long fetched keys are used before they are asked for again, at most; the answer's `Cache-Control` may say less.
     #[garde(range(min = 10, max = 86_400))]

@@ -1,5 +1,7 @@
 //! Values that are each good by themselves and make no sense together.
 
+use std::net::SocketAddr;
+
 use super::Config;
 
 impl Config {
@@ -14,6 +16,13 @@ impl Config {
                 format!("{count} shards from port {port} on go beyond port 65535, start lower"),
             ));
         }
+        let outside = self.media.advertise.iter().find(|address| !address.to_canonical().is_loopback());
+        if let (true, Some(address)) = (self.media.udp.ip().to_canonical().is_loopback(), outside) {
+            let (udp, any) = (self.media.udp, self.media.udp.port());
+            let text =
+                format!("{address} does not lead to media.udp, which is {udp}: make that 0.0.0.0:{any}");
+            found.push(("media.advertise", text));
+        }
         if let Some(address) = self.media.advertise.iter().find(|address| address.is_unspecified()) {
             found.push((
                 "media.advertise",
@@ -22,9 +31,7 @@ impl Config {
         }
         found.extend(self.log.contradiction());
         found.extend(self.telemetry.contradiction());
-        if self.http.listen == self.admin.listen && self.http.listen.port() != 0 {
-            found.push(("admin.listen", "is the same as http.listen, give it another port".to_owned()));
-        }
+        found.extend(self.collisions());
         if self.http.tls_certificate.is_some() != self.http.tls_key.is_some() {
             let missing = if self.http.tls_key.is_none() { "http.tls_key" } else { "http.tls_certificate" };
             found.push((missing, "is missing: HTTPS needs certificate and key".to_owned()));
@@ -60,6 +67,36 @@ impl Config {
         }
         found
     }
+
+    /// Listeners that want the same TCP port. ICE over TCP has that of each shard's UDP.
+    fn collisions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let (http, admin) = (self.http.listen, self.admin.listen);
+        if meet(http, admin) {
+            found.push(("admin.listen", format!("is {admin}, where http.listen is, give it another port")));
+        }
+        let first = self.media.udp.port();
+        if self.media.tcp && first != 0 {
+            for (key, address) in [("http.listen", http), ("admin.listen", admin)] {
+                let taken = (first..=first.saturating_add(self.shard_count().saturating_sub(1)))
+                    .any(|port| meet(address, SocketAddr::new(self.media.udp.ip(), port)));
+                if taken {
+                    let udp = self.media.udp;
+                    let text = format!(
+                        "is {address}, where ICE over TCP is by media.udp ({udp}), give it another port"
+                    );
+                    found.push((key, text));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether no two sockets can have these two addresses.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_host
 }
 
 /// Whether clients can send it as it is (`b64token`, RFC 6750 §2.1).

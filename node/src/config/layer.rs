@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::advice;
 use super::load::Problem;
 
 /// Environment variables that configure: `AFORO__SECTION__KEY`.
@@ -88,7 +89,7 @@ impl Layer {
                 layer
             }
             Ok(_) => Self::broken(origin, "is not a list of sections such as `http:`".to_owned()),
-            Err(error) => Self::broken(origin, format!("is not YAML: {error}")),
+            Err(error) => Self::broken(origin, advice::of_no_yaml(&error.to_string())),
         }
     }
 
@@ -109,8 +110,9 @@ impl Layer {
     /// Takes the variables of an environment that configure us.
     pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         // Sorted, so that reports do not depend on the order of the environment.
-        let sorted: BTreeMap<String, String> =
-            variables.into_iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+        let (sorted, others): (BTreeMap<String, String>, BTreeMap<String, String>) =
+            variables.into_iter().partition(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+        let problems = others.into_keys().filter_map(misspelt).collect();
         let settings = sorted
             .into_iter()
             .map(|(name, value)| Setting {
@@ -119,7 +121,7 @@ impl Layer {
                 origin: Origin::Environment(name),
             })
             .collect();
-        Self { settings, problems: Vec::new() }
+        Self { settings, problems }
     }
 
     /// Adds a flag's value; `None` if it was not given.
@@ -135,4 +137,11 @@ impl Layer {
         let problem = Problem { key: None, origin, text };
         Self { settings: Vec::new(), problems: vec![problem] }
     }
+}
+
+/// A variable that is ours by all but one underscore: passed over in silence it would leave the default in use.
+fn misspelt(name: String) -> Option<Problem> {
+    let rest = name.strip_prefix("AFORO_").filter(|rest| rest.contains("__"))?;
+    let text = format!("is none of ours, did you mean {ENVIRONMENT_PREFIX}{rest}?");
+    Some(Problem { key: None, origin: Origin::Environment(name), text })
 }

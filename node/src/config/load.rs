@@ -8,7 +8,7 @@ use garde::Validate;
 use serde_json::{Number, Value};
 
 use super::layer::{Layer, Origin, Setting};
-use super::{Config, Secret};
+use super::{Config, advice};
 
 /// The least likeness (0 to 1, Jaro-Winkler) at which a known key is suggested for an unknown one: below it, names
 /// are merely as long as each other.
@@ -114,12 +114,14 @@ pub fn stack(layers: impl IntoIterator<Item = Layer>) -> Result<Loaded, ConfigEr
 fn invalid(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<Problem> {
     let origin = |key: &str| origins.get(key).cloned().unwrap_or(Origin::Default);
     let mut problems = Vec::new();
+    let values = serde_json::to_value(config).unwrap_or_default();
     if let Err(report) = config.validate() {
         for (path, error) in report.iter() {
             let path = path.to_string();
             // `http.cors_origins[1]` is a problem of `http.cors_origins`.
             let key = path.split('[').next().unwrap_or(&path);
-            let text = format!("is not good: {error}");
+            let value = values.pointer(&format!("/{}", key.replace('.', "/"))).unwrap_or(&Value::Null);
+            let text = advice::of_broken_rule(key, value, &error.to_string());
             problems.push(Problem { key: Some(path.clone()), origin: origin(key), text });
         }
     }
@@ -161,10 +163,7 @@ impl Known {
         match serde_json::from_value::<Config>(alone) {
             Ok(_) => Ok(Setting { value, ..setting }),
             Err(error) => {
-                // An error names the value; a secret's must not be named.
-                let secret = ["secret", "tokens", "headers"].iter().any(|end| setting.key.ends_with(end));
-                let reason = if secret { Secret::MASK.to_owned() } else { error.to_string() };
-                Err(problem(format!("cannot be read: {reason}")))
+                Err(problem(advice::of_unreadable(&setting.key, &setting.value, &error.to_string())))
             }
         }
     }

@@ -180,6 +180,32 @@ fn shards_that_do_not_fit_the_ports_are_refused() {
 }
 
 #[test]
+fn listeners_that_want_one_port_and_addresses_that_lead_nowhere_are_refused() {
+    for (text, key) in [
+        ("http: { listen: 30500 }\nmedia: { udp: 30500, shards: 1 }", "http.listen"),
+        ("admin: { listen: 30501 }\nmedia: { udp: 30500, shards: 2 }", "admin.listen"),
+        ("http: { listen: \"0.0.0.0:9000\" }\nadmin: { listen: \"127.0.0.1:9000\" }", "admin.listen"),
+        ("media: { udp: \"127.0.0.1:9000\", advertise: [192.0.2.2] }", "media.advertise"),
+    ] {
+        let found = problems(stack([yaml(text)]));
+        assert!(found.len() == 1 && found[0].starts_with(key), "{text}: {found:?}");
+    }
+    for good in [
+        "http: { listen: 30500 }\nmedia: { udp: 30500, shards: 1, tcp: false }",
+        "http: { listen: 0 }\nadmin: { listen: 0 }\nmedia: { udp: \"127.0.0.1:0\", advertise: [127.0.0.1] }",
+        "http: { listen: \"127.0.0.2:9000\" }\nadmin: { listen: \"127.0.0.1:9000\" }",
+    ] {
+        assert!(stack([yaml(good)]).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn a_variable_that_lacks_an_underscore_is_not_passed_over() {
+    let found = problems(stack([environment(&[("AFORO_HTTP__LISTEN", "1"), ("AFORO_CONFIG", "a")])]));
+    assert_eq!(found, ["environment AFORO_HTTP__LISTEN is none of ours, did you mean AFORO__HTTP__LISTEN?"]);
+}
+
+#[test]
 fn a_bare_log_level_is_a_level_and_nothing_else() {
     for good in
         ["info", "WARN", "off", "aforo_node=debug", "warn,aforo_node=trace", "info,[room{name=a}]=debug"]

@@ -56,6 +56,13 @@ pub async fn metrics(request: HttpRequest, operations: Data<Operations>) -> Http
     }
 }
 
+/// `GET /`: what there is.
+pub async fn index() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::plaintext())
+        .body("/metrics\n/livez\n/readyz (?verbose)\n/startupz\n")
+}
+
 /// `GET /livez`: every arbiter runs its tasks. It costs the same however many rooms and sessions there are, and does not
 /// depend on the bus: a node without it serves on.
 pub async fn live(operations: Data<Operations>) -> HttpResponse {

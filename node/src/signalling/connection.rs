@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_rt::net::TcpStream;
@@ -14,6 +15,7 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Extensions, ServiceRequest};
 use aforo_cluster::metric::Metrics;
 use socket2::SockRef;
+use tracing::warn;
 
 use super::forwarded::Proxies;
 use super::rate_limit::subject;
@@ -28,6 +30,8 @@ pub struct Connections {
     limit: Option<u32>,
     proxies: Proxies,
     loopback_exempt: bool,
+    /// Whether the log has it that some address has had too many.
+    told: AtomicBool,
     of_address: Mutex<HashMap<IpAddr, u32>>,
     metrics: Arc<Metrics>,
 }
@@ -47,6 +51,7 @@ impl Connections {
             limit: (limit > 0).then_some(limit),
             proxies: Proxies::new(&config.http),
             loopback_exempt: config.limits.loopback_exempt,
+            told: AtomicBool::new(false),
             of_address: Mutex::default(),
             metrics,
         }
@@ -60,6 +65,13 @@ impl Connections {
         let address = stream.and_then(|stream| stream.peer_addr().ok()).map(|address| address.ip());
         let counted = address.and_then(|address| self.subject(address));
         let admitted = counted.is_none_or(|subject| self.admit(subject));
+        if !admitted && !self.told.swap(true, Ordering::Relaxed) {
+            warn!(
+                limit = self.limit,
+                "an address has all its connections and more are closed (told once): if it is a balancer's, name it in \
+                 http.trusted_proxies or raise limits.connections_per_address"
+            );
+        }
         if let (false, Some(stream)) = (admitted, stream) {
             // If that fails, the client has closed it already.
             let _ = SockRef::from(stream).shutdown(Shutdown::Both);

@@ -54,12 +54,8 @@ fn page_of_room(request: &HttpRequest, name: &str) -> Result<HttpResponse, Probl
         Ok(_) => Ok(page(request, name)),
         Err(problem) if !wants_page(request) => Err(problem),
         Err(_) => {
-            let mut response = page(request, name);
-            if response.status() == StatusCode::OK {
-                *response.status_mut() = StatusCode::BAD_REQUEST;
-                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-            Ok(response)
+            let page = page(request, name);
+            Ok(if page.status() == StatusCode::OK { unkept(page, StatusCode::BAD_REQUEST) } else { page })
         }
     }
 }
@@ -73,8 +69,22 @@ fn wants_page(request: &HttpRequest) -> bool {
 /// Any other file of the pages.
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let path = request.path().trim_start_matches('/').to_owned();
-    let found = Pages::get(&path).filter(|_| !path.ends_with(".html"));
-    found.map(|found| serve(&request, &path, &found)).ok_or(Problem::NotFound)
+    match Pages::get(&path).filter(|_| !path.ends_with(".html")) {
+        Some(found) => Ok(serve(&request, &path, &found)),
+        // Whoever types an address of ours half or wrong gets the page from which they go on.
+        None if wants_page(&request) && Pages::get("index.html").is_some() => {
+            Ok(unkept(page(&request, "index.html"), StatusCode::NOT_FOUND))
+        }
+        None => Err(Problem::NotFound),
+    }
+}
+
+/// The page with another status than its own. It is none that may be kept for that address.
+fn unkept(mut page: HttpResponse, status: StatusCode) -> HttpResponse {
+    *page.status_mut() = status;
+    page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page.headers_mut().remove(ETAG);
+    page
 }
 
 fn page(request: &HttpRequest, name: &str) -> HttpResponse {

@@ -114,6 +114,7 @@ fn whip_endpoint(path: &str) -> Resource {
 /// The listener for operators.
 pub fn operators(config: &mut ServiceConfig) {
     config
+        .service(reads("/", web::get().to(admin::index), web::head().to(admin::index)))
         .service(reads("/metrics", web::get().to(admin::metrics), web::head().to(admin::metrics)))
         .service(reads("/livez", web::get().to(admin::live), web::head().to(admin::live)))
         .service(reads("/readyz", web::get().to(admin::ready), web::head().to(admin::ready)))

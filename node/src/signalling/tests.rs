@@ -436,6 +436,15 @@ fn pages_come_with_a_policy_and_can_be_kept() {
             let again = server.ask("GET", path, &[("if-none-match", page.header("etag"))], "").await;
             assert_eq!((again.status, again.body.as_str()), (304, ""));
         }
+        for path in ["/studio", "/studio/", "/watch", "/nowhere", "/v1/nothing"] {
+            let for_people = server.ask("GET", path, &[("accept", "text/html,*/*")], "").await;
+            let for_programs = server.ask("GET", path, &[], "").await;
+            assert_eq!((for_people.status, for_programs.status), (404, 404), "{path}");
+            assert!(for_programs.body.starts_with('{'), "{path}: {}", for_programs.body);
+            let built = server.ask("GET", "/", &[], "").await.status == 200;
+            assert_eq!(for_people.body.starts_with("<!doctype html>"), built, "{path}");
+            assert_eq!(for_people.header("etag"), "");
+        }
         assert_eq!(server.ask("GET", "/studio/.x", &[], "").await.status, 400);
         assert_eq!(server.ask("GET", "/assets/missing.js", &[], "").await.status, 404);
         assert_eq!(server.ask("GET", "/../Cargo.toml", &[], "").await.status, 404);

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aforo_cluster::metric::Metrics;
 use arc_swap::ArcSwap;
@@ -49,6 +50,9 @@ pub enum TlsError {
     Setup(rustls::Error),
 }
 
+/// How long the second of two renewed files may come after the first.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Hands the certificate of now to each new connection.
 #[derive(Debug)]
 struct Current {
@@ -88,7 +92,13 @@ pub fn server_config(http: &Http, metrics: Arc<Metrics>) -> Result<Option<Server
 }
 
 fn reload(current: &ArcSwap<CertifiedKey>, metrics: &Metrics, certificate: &Path, key: &Path) {
-    let result = match read(certificate, key) {
+    let read = || read(certificate, key);
+    // Whoever renews them writes one after the other. This thread has nothing else to do.
+    let renewed = read().or_else(|_| {
+        std::thread::sleep(RENEWED_WITHIN);
+        read()
+    });
+    let result = match renewed {
         Ok(new) => {
             show_expiry(metrics, &new);
             current.store(Arc::new(new));

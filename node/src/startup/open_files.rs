@@ -7,13 +7,17 @@ pub(super) fn raise_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live `rlimit` of ours, which is all that the call writes to.
     let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if read != 0 {
+        warn!("limit of open files cannot be read");
+        return;
+    }
     let before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
+    if limit.rlim_cur == before {
+        return;
+    }
     // SAFETY: the pointer is to a live `rlimit` of ours, which is all that the call reads.
-    let written =
-        if read == 0 { unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } } else { read };
-    match written {
-        0 if limit.rlim_cur == before => {}
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
         0 => info!(before, now = limit.rlim_cur, "limit of open files raised"),
         _ => warn!(before, "limit of open files stays as it is"),
     }

@@ -71,7 +71,8 @@ async fn a_node_that_loses_its_cluster_agent_drains_and_names_it() {
 async fn a_node_that_loses_a_listener_drains_and_names_it() {
     let (config, mut node) = started();
     let metrics = Arc::clone(&node.metrics);
-    node.roots.push(serve("the third listener", async { Err(io::Error::other("a fault for the test")) }));
+    node.roots
+        .push(roots::serve("the third listener", async { Err(io::Error::other("a fault for the test")) }));
     let ended = timeout(PATIENCE, run(&config, node, drain::StopSignals::new().unwrap())).await;
     let ended = ended.expect("the node ends");
     assert!(
@@ -85,7 +86,10 @@ async fn a_node_that_loses_a_listener_drains_and_names_it() {
 fn a_load_meter_that_dies_is_rebuilt_until_its_budget_is_used() {
     virtual_time::run(async {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let root = keep_metering(&Arbiter::current(), &metrics, || async { panic!("a fault for the test") });
+        let root =
+            roots::keep_running("the load meter", "load_meter", &Arbiter::current(), &metrics, || async {
+                panic!("a fault for the test")
+            });
         assert_eq!(first_death([root]).await.name, "the load meter");
         let rebuilt = metrics.actor_restarts_total.with_label_values(&["load_meter", "panic"]).get();
         assert_eq!(rebuilt, RESTART_BUDGET as u64);
@@ -131,7 +135,7 @@ fn a_process_that_loses_a_shard_says_so_in_its_log_and_ends_with_70() {
 fn a_coordinator_that_ends_is_rebuilt_until_its_budget_is_used() {
     virtual_time::run(async {
         let (bus, metrics) = (Arc::new(MemoryBus::new()), Arc::new(Metrics::new().unwrap()));
-        let root = start_coordinator(bus.clone(), &metrics, &Arbiter::current());
+        let root = roots::coordinator(bus.clone(), &metrics, &Arbiter::current());
         let (room, stream) = ("demo".parse().unwrap(), "main".parse().unwrap());
         let question = PlacementRequest { room, stream, role: Role::Publisher };
         let question = Bytes::from(serde_json::to_vec(&question).unwrap());

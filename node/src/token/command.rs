@@ -73,6 +73,9 @@ pub struct Keygen {
     /// Name of the key, for rotation [default: a random one]
     #[arg(long)]
     kid: Option<String>,
+    /// Also adds what nodes need of it to this file of keys. A node that has the file in auth.key_files takes it up at once
+    #[arg(long, value_name = "FILE")]
+    add_to: Option<PathBuf>,
 }
 
 /// Algorithms of tokens.
@@ -129,19 +132,41 @@ fn run_create(create: Create) -> Result<String, CommandError> {
 }
 
 fn run_keygen(keygen: Keygen) -> Result<String, CommandError> {
-    let Keygen { algorithm, key: path, kid } = keygen;
-    let (key, said) = match algorithm {
+    let Keygen { algorithm, key: path, kid, add_to } = keygen;
+    let (key, of_nodes, said) = match algorithm {
         KeyKind::Hs256 => {
             let key = issue::new_secret(kid).map_err(CommandError::Make)?;
-            (key, format!("a secret for nodes and for who signs is in {}", path.display()))
+            (key.clone(), key, format!("a secret for nodes and for who signs is in {}", path.display()))
         }
         KeyKind::Eddsa => {
             let (whole, public) = issue::new_pair(kid).map_err(CommandError::Make)?;
-            (whole, public.to_string())
+            let said = public.to_string();
+            (whole, public, said)
         }
     };
+    // Read first: a file that is none must not leave a key behind that nobody knows.
+    let set = add_to.as_deref().map(|file| with_key(file, of_nodes)).transpose()?;
     write(&path, &key).map_err(|error| CommandError::Write(path, error))?;
+    if let (Some(file), Some(set)) = (add_to, set) {
+        replace(&file, &set).map_err(|error| CommandError::Write(file, error))?;
+    }
     Ok(said)
+}
+
+/// The keys of the file and one more.
+fn with_key(file: &Path, key: Value) -> Result<Value, CommandError> {
+    let text = std::fs::read_to_string(file).map_err(|error| CommandError::Read(file.to_owned(), error))?;
+    issue::with_key(&text, key).map_err(|error| CommandError::Key(file.to_owned(), error))
+}
+
+/// Puts another text into the file, for the same readers, so that nobody ever reads half of it.
+fn replace(file: &Path, set: &Value) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    write(&beside, set)?;
+    std::fs::set_permissions(&beside, std::fs::metadata(file)?.permissions())?;
+    std::fs::rename(&beside, file)
 }
 
 /// Writes a new file that only its owner can read.

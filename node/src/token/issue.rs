@@ -59,6 +59,21 @@ pub(super) fn new_pair(kid: Option<String>) -> Result<(Value, Value), KeyError> 
     Ok((whole, public))
 }
 
+/// A set of the keys of this text, a JWK or a set of them, and of `key`.
+pub(super) fn with_key(text: &str, key: Value) -> Result<Value, KeyError> {
+    // What a node would not take must not grow.
+    super::key::verifying_keys(text)?;
+    let mut keys = match serde_json::from_str(text) {
+        Ok(Value::Object(mut set)) => match set.remove("keys") {
+            Some(Value::Array(keys)) => keys,
+            _ => vec![Value::Object(set)],
+        },
+        _ => Vec::new(),
+    };
+    keys.push(key);
+    Ok(json!({ "keys": keys }))
+}
+
 fn name(kid: Option<String>) -> Result<String, KeyError> {
     kid.map_or_else(|| random(KID_BYTES), Ok)
 }

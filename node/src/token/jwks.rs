@@ -68,7 +68,8 @@ impl RemoteKeys {
 }
 
 /// Asks the server, for as long as it runs.
-pub(super) struct KeyServer {
+#[derive(Debug, Clone)]
+pub struct KeyServer {
     http: Client,
     url: String,
     audience: Option<String>,
@@ -94,7 +95,7 @@ impl KeyServer {
     }
 
     /// Where its keys are found.
-    pub fn keys(&self) -> RemoteKeys {
+    pub(super) fn keys(&self) -> RemoteKeys {
         self.keys.clone()
     }
 

@@ -18,13 +18,15 @@ use arc_swap::ArcSwap;
 #[derive(Debug)]
 pub struct KeyRing {
     current: Arc<ArcSwap<KeySet>>,
+    server: Option<KeyServer>,
     remote: Option<RemoteKeys>,
     /// Ends with the ring.
     _watch: Option<FileWatch>,
 }
 
 impl KeyRing {
-    /// The keys that are configured: of files, of a server, or both. `None` without any.
+    /// The keys that are configured: of files, of a server, or both. `None` without any. Those of a server come as long as
+    /// its [`KeyServer`] runs.
     ///
     /// # Errors
     ///
@@ -37,7 +39,7 @@ impl KeyRing {
         if let Some(url) = &auth.jwks_url {
             let server = KeyServer::new(url, auth, Arc::clone(metrics)).map_err(KeyFileError::Client)?;
             ring.remote = Some(server.keys());
-            actix_rt::spawn(server.run());
+            ring.server = Some(server);
         }
         Ok(Some(ring))
     }
@@ -74,7 +76,12 @@ impl KeyRing {
         let watch = (!files.is_empty()).then(watch).transpose()?;
         // Once more, for a change between the first reading and the watch.
         again();
-        Ok(Self { current, remote: None, _watch: watch })
+        Ok(Self { current, server: None, remote: None, _watch: watch })
+    }
+
+    /// Who asks the server of keys, if there is one. To be run once; another time only if that run has died.
+    pub fn server(&self) -> Option<&KeyServer> {
+        self.server.as_ref()
     }
 
     /// Whether good tokens are refused for now, as nobody has told the only keys there are.

@@ -100,9 +100,29 @@ fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
         );
         assert!(get_with(&node.http, "/v1/rooms/other", &bearer).0.contains("403"));
     }
+    let (second, third) = (path("second.json"), path("third.json"));
+    let add = |key: &str| run(&["token", "keygen", "--key", key, "--add-to", &public]);
+    assert_eq!((add(&second).0, add(&third).0), (0, 0));
+    let held = std::fs::read_to_string(&public).unwrap();
+    assert_eq!((held.matches("\"x\"").count(), held.matches("\"d\"").count()), (3, 0), "{held}");
+    for key in [&private, &second, &third] {
+        let create = ["token", "create", "--room", "demo", "--ttl", "1h", "--key", key, "--subscribe"];
+        let token = String::from_utf8(aforo(&create).output().unwrap().stdout).unwrap();
+        let bearer = format!("authorization: Bearer {}\r\n", token.trim());
+        let start = Instant::now();
+        while !get_with(&node.http, "/v1/rooms", &bearer).0.contains("200") {
+            assert!(start.elapsed() < PATIENCE, "{key} was added and lets nobody in");
+        }
+    }
+    std::fs::write(path("broken.json"), "{").unwrap();
+    let (code, said) =
+        run(&["token", "keygen", "--key", &path("lost.json"), "--add-to", &path("broken.json")]);
+    assert!(code == 78 && !std::path::Path::new(&path("lost.json")).exists(), "{said}");
     node.signal("TERM");
     assert_eq!(node.exit_code(), 0);
-    let create = |more: &[&str]| run(&[&["token", "create", "--key", &public, "--ttl", "1h"], more].concat());
+    let alone = path("alone.json");
+    std::fs::write(&alone, &printed).unwrap();
+    let create = |more: &[&str]| run(&[&["token", "create", "--key", &alone, "--ttl", "1h"], more].concat());
     for (more, expected, part) in [
         (&["--room", "demo"][..], 2, "--publish"),
         (&["--room", "de/mo", "--publish"], 2, "A-Z"),
