@@ -61,7 +61,7 @@ pub struct EgressTrack {
 /// What a plane says to those who own it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaneEvent {
-    /// The first packet of this peer was opened (publisher), or the first was sealed for it (viewer).
+    /// The first packet of this peer with media in it was opened (publisher), or the first was sealed for it (viewer).
     FirstMedia(PeerKey),
     /// This publisher is connected, and no media has come from it for as long as it may be silent.
     MediaPaused {

@@ -94,6 +94,8 @@ struct Mapped {
     received: Received,
     start: usize,
     end: usize,
+    /// Whether it is nothing but padding: probes go on without an encoder.
+    is_padding: bool,
 }
 
 impl PublisherLayer {
@@ -222,7 +224,8 @@ impl Publisher {
             Freshness::Fresh | Freshness::Late => {}
         }
         received.index = received.index.wrapping_add(layer.shift);
-        Some(Mapped { route, received, start, end: opened.len })
+        let is_padding = header.payload().is_empty();
+        Some(Mapped { route, received, start, end: opened.len, is_padding })
     }
 }
 
@@ -255,7 +258,7 @@ impl Plane {
         datagram: &mut [u8],
     ) {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
-        let Mapped { route, received, start, end } = mapped;
+        let Mapped { route, received, start, end, is_padding } = mapped;
         if !matches!(received.freshness, Freshness::Fresh | Freshness::Late) {
             return;
         }
@@ -276,7 +279,9 @@ impl Plane {
             Arrived::Unusable => return self.counters.rtp_too_old += 1,
         };
         self.counters.taken_in.add(from.media.codec.kind, 1, packet.len() as u64);
-        self.events.extend(publisher.pulse.media_came(now, peer));
+        if !is_padding {
+            self.events.extend(publisher.pulse.media_came(now, peer));
+        }
         let mut keyframe_wanted = false;
         if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
             // One wish is enough: it is repeated until a keyframe comes, or nobody watches.

@@ -64,6 +64,8 @@ pub(in crate::room) struct Holder {
     pub tracks: Vec<StreamTrack>,
     /// Of a connected successor: when it must have shown something.
     pub due: Option<Instant>,
+    /// Of a connected successor: whether it sends nothing.
+    pub silent: bool,
 }
 
 /// One stream, from its claim on.
@@ -116,7 +118,8 @@ impl Stream {
     /// Whether `claimant` may publish it: a publisher that is silent is in nobody's way.
     pub fn admits(&self, claimant: &Claimant) -> bool {
         let on_air = self.holder.as_ref().filter(|_| self.paused.is_none());
-        on_air.into_iter().chain(&self.successor).all(|held| claimant.may_replace(&held.claimant))
+        let next = self.successor.as_ref().filter(|next| !next.silent);
+        on_air.into_iter().chain(next).all(|held| claimant.may_replace(&held.claimant))
     }
 
     pub fn kinds(&self) -> Vec<MediaKind> {

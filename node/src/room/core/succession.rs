@@ -58,7 +58,7 @@ impl RoomCore {
         tracks: Vec<StreamTrack>,
     ) -> Result<Published, RoomError> {
         let (name, session) = (entrant.stream.clone(), entrant.session);
-        let holder = Holder { session, claimant, shard: entrant.shard, tracks, due: None };
+        let holder = Holder { session, claimant, shard: entrant.shard, tracks, due: None, silent: false };
         let published = match self.streams.get_mut(&name) {
             Some(stream) if !stream.admits(&holder.claimant) => return Err(RoomError::Taken),
             Some(stream) => {
@@ -177,6 +177,7 @@ impl RoomCore {
     /// A publisher is connected and has sent nothing since then: whoever may publish can go on with its stream, as if it had left. As
     /// long as nobody does, it is the publisher's.
     pub(super) fn publisher_silent(&mut self, since: Instant, session: SessionId) {
+        self.next_is_silent(session, true);
         let Some((name, stream)) = self.held_by(session) else { return };
         if stream.paused.is_none() {
             (stream.flows, stream.paused) = (false, Some(Pause { since, until: since }));
@@ -187,12 +188,20 @@ impl RoomCore {
 
     /// It sends media again.
     pub(super) fn publisher_heard(&mut self, now: Instant, session: SessionId) {
+        self.next_is_silent(session, false);
         let Some((name, stream)) = self.held_by(session) else { return };
         if let Some(silence) = stream.paused.take() {
             stream.flows = true;
             let away = now.saturating_duration_since(silence.since);
             self.outputs.push_back(RoomOutput::StreamResumed { stream: name, away });
         }
+    }
+
+    /// Whether this session, if it is to take a stream over, sends nothing: then it is in nobody's way either.
+    fn next_is_silent(&mut self, session: SessionId, silent: bool) {
+        let mut successors = self.streams.values_mut().filter_map(|stream| stream.successor.as_mut());
+        let next = successors.find(|next| next.session == session);
+        next.into_iter().for_each(|next| next.silent = silent);
     }
 
     /// The stream that this session publishes.

@@ -3,14 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::super::{Plane, Role};
+use super::RECEIVER_REPORT_INTERVAL;
 use crate::media::path::PeerKey;
 use crate::media::spec::PlaneEvent;
 
 /// When media last came from one publisher. Only packets that a track took count, or would take if it were not
-/// another's yet: RTCP goes on without an encoder.
+/// another's yet: RTCP and padding go on without an encoder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pulse {
     last: Instant,
+    /// When it was looked at last.
+    looked: Instant,
+    /// For how long since [`Self::last`] nobody looked, so that what came may lie unread.
+    unseen: Duration,
     /// Whether its owners know that media came, and that it fell silent since.
     media_told: bool,
     silence_told: bool,
@@ -19,7 +24,8 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Of a publisher that is connected from now on.
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now, media_told: false, silence_told: false }
+        let (media_told, silence_told) = (false, false);
+        Self { last: now, looked: now, unseen: Duration::ZERO, media_told, silence_told }
     }
 
     /// A track took a packet of `peer` in. What its owners do not know yet of that.
@@ -35,7 +41,7 @@ impl Pulse {
     /// It sends, whether a track takes that in or not yet. Whether its owners know it as silent.
     #[inline]
     pub(super) fn heard(&mut self, now: Instant) -> bool {
-        self.last = now;
+        (self.last, self.unseen) = (now, Duration::ZERO);
         std::mem::take(&mut self.silence_told)
     }
 
@@ -46,7 +52,11 @@ impl Pulse {
 
     /// Since when it has been silent, if that is for `limit` and nobody was told so far.
     fn stops(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
-        let silent = now.saturating_duration_since(self.last) >= limit;
+        let between = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        if between >= 2 * RECEIVER_REPORT_INTERVAL {
+            self.unseen += between;
+        }
+        let silent = now.saturating_duration_since(self.last) >= limit + self.unseen;
         (silent && !std::mem::replace(&mut self.silence_told, true)).then_some(self.last)
     }
 }

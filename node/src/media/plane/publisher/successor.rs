@@ -18,6 +18,7 @@ use crate::media::codec::{MediaKind, starts_keyframe};
 use crate::media::path::PeerKey;
 use crate::media::reception::Freshness;
 use crate::media::rtp::RtpHeader;
+use crate::media::spec::PlaneEvent;
 
 /// A successor that has not taken over yet.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,11 +71,12 @@ impl Plane {
         datagram: &[u8],
     ) -> bool {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return false };
-        if !matches!(mapped.received.freshness, Freshness::Fresh | Freshness::Late) {
+        if mapped.is_padding || !matches!(mapped.received.freshness, Freshness::Fresh | Freshness::Late) {
             return false;
         }
         // It sends, even if no track takes it in yet.
-        publisher.pulse.heard(now);
+        let resumed = publisher.pulse.heard(now);
+        self.events.extend(resumed.then_some(PlaneEvent::MediaResumed(peer)));
         let Some(Role::Publisher(publisher)) = self.roles.get(peer.index) else { return false };
         let (track, layer) = (usize::from(mapped.route.track), usize::from(mapped.route.layer));
         let shift = |publisher: &Publisher| Some(publisher.tracks.get(track)?.layers.get(layer)?.shift);

@@ -307,9 +307,70 @@ fn a_publisher_whose_encoder_is_gone_is_told_of_once_and_again_when_it_is_back()
         rig.wait(second / 10, &mut [&mut publisher], &mut []);
     }
     assert_eq!(told(&mut rig), [PlaneEvent::MediaPaused { peer, since }], "RTCP and garbage are no media");
+    for sequence in 0..100 {
+        let packet = padding(&mut publisher, sequence);
+        rig.publish(&mut publisher, &packet, &mut []);
+        rig.wait(second / 10, &mut [&mut publisher], &mut []);
+    }
+    assert_eq!(told(&mut rig), [], "nor is padding");
     for sequence in 20..23 {
         let packet = publisher.audio(sequence, &[0x78]);
         rig.publish(&mut publisher, &packet, &mut []);
     }
     assert_eq!(told(&mut rig), [PlaneEvent::MediaResumed(peer)]);
+}
+
+/// Video of nothing but padding, as probes of a sender without retransmissions are.
+fn padding(publisher: &mut Publisher, sequence: u16) -> Vec<u8> {
+    let mut packet = publisher.video_payload(&Sent::frame(sequence, false), &[0; 200]);
+    packet[0] |= 0x20;
+    *packet.last_mut().unwrap() = 200;
+    packet
+}
+
+#[test]
+fn a_publisher_that_only_probes_falls_silent() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let setup = sound();
+    let mut rig = Rig::new();
+    rig.plane = Plane::new(ShardId(0), 7, rig.now).with_silence_limit(Some(LIMIT));
+    let mut publisher = rig.publisher(0, &setup);
+    let (peer, since) = (publisher.client.peer, rig.now);
+    let packet = publisher.audio(0, &[0x78]);
+    rig.publish(&mut publisher, &packet, &mut []);
+    for sequence in 0..70 {
+        let packet = padding(&mut publisher, sequence);
+        rig.publish(&mut publisher, &packet, &mut []);
+        rig.wait(Duration::from_millis(100), &mut [&mut publisher], &mut []);
+    }
+    assert_eq!(rig.plane.counters().rtp_received_packets, 71);
+    assert_eq!(rig.events(), [PlaneEvent::FirstMedia(peer), PlaneEvent::MediaPaused { peer, since }]);
+}
+
+/// What came while the process stood still lies unread when its timers run.
+#[test]
+fn a_shard_that_stood_still_calls_nobody_silent() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let setup = sound();
+    for is_gone in [false, true] {
+        let mut rig = Rig::new();
+        rig.plane = Plane::new(ShardId(0), 7, rig.now).with_silence_limit(Some(LIMIT));
+        let mut publisher = rig.publisher(0, &setup);
+        let peer = publisher.client.peer;
+        let packet = publisher.audio(0, &[0x78]);
+        rig.publish(&mut publisher, &packet, &mut []);
+        let mut since = rig.now;
+        rig.events();
+        rig.now += Duration::from_secs(60);
+        rig.plane.handle_timeout(rig.now);
+        if !is_gone {
+            let packet = publisher.audio(1, &[0x78]);
+            rig.publish(&mut publisher, &packet, &mut []);
+            since = rig.now;
+        }
+        rig.wait(Duration::from_millis(4_500), &mut [&mut publisher], &mut []);
+        assert_eq!(rig.events(), [], "{is_gone}");
+        rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut []);
+        assert_eq!(rig.events(), [PlaneEvent::MediaPaused { peer, since }], "{is_gone}");
+    }
 }

@@ -241,3 +241,29 @@ fn who_sends_no_picture_takes_over_with_its_first_sound() {
     let (header, packet) = heard.last().unwrap();
     assert_eq!((header.ssrc, packet[header.payload()][1]), (viewer.audio_ssrc, 2));
 }
+
+#[test]
+fn a_successor_that_waits_and_falls_silent_is_told_of_and_again_when_it_sends() {
+    let (mut rig, mut first, mut viewer) = on_air();
+    let since = rig.now;
+    let mut second = Sender::new(rig.publisher(5, &setup()), 500, 2, 60_000);
+    let peer = second.publisher.client.peer;
+    rig.events();
+    for sequence in 0..240 {
+        frame(&mut rig, &mut viewer, &mut [&mut first], 0);
+        let mut probe = second.publisher.video_payload(&Sent::frame(sequence, false), &[0; 200]);
+        probe[0] |= 0x20;
+        *probe.last_mut().unwrap() = 200;
+        rig.publish(&mut second.publisher, &probe, &mut [&mut viewer]);
+    }
+    assert_eq!(rig.events(), [PlaneEvent::MediaPaused { peer, since }]);
+    second.step += 240;
+    for step in 0..30 {
+        let keyframe = if step == 20 { 2 } else { 0 };
+        frame(&mut rig, &mut viewer, &mut [&mut first, &mut second], keyframe);
+    }
+    let events = rig.events();
+    let told = [PlaneEvent::MediaResumed(peer), PlaneEvent::FirstMedia(peer)];
+    let told = told.map(|told| events.iter().position(|event| *event == told));
+    assert!(told[0].is_some() && told[0] < told[1], "{events:?}");
+}

@@ -408,6 +408,31 @@ fn a_silent_publisher_is_in_nobodys_way_and_its_viewers_play_on_with_the_next() 
 }
 
 #[test]
+fn a_successor_that_sends_nothing_is_in_nobodys_way_either() {
+    let mut it = Broadcast::new();
+    let next = it.comes(claimant(1), tracks()).unwrap();
+    it.room.handle_notice(notice(next, PeerEvent::Connected, it.now));
+    let since = it.now;
+    it.wait(Duration::from_secs(6));
+    let paused = PeerEvent::MediaPaused { since };
+    it.room.handle_notice(notice(next, paused, it.now));
+    let stranger = Claimant::default();
+    assert!(matches!(it.comes(stranger, tracks()), Err(RoomError::Taken)), "somebody is on air");
+    it.room.handle_notice(notice(it.publisher, paused, it.now));
+    outputs(&mut it.room);
+    it.room.handle_notice(notice(next, PeerEvent::MediaResumed, it.now));
+    assert!(
+        matches!(it.comes(stranger, tracks()), Err(RoomError::Taken)),
+        "it sends, and has the stream at once"
+    );
+    it.room.handle_notice(notice(next, paused, it.now));
+    let third = it.comes(stranger, tracks()).unwrap();
+    assert_eq!(ended(&outputs(&mut it.room)), [next], "two that send nothing keep nobody out");
+    it.goes_live(third);
+    assert!(ended(&outputs(&mut it.room)).contains(&it.publisher) && it.plays());
+}
+
+#[test]
 fn media_that_comes_back_makes_the_stream_its_publishers_again() {
     let mut it = Broadcast::new();
     let since = it.now;
