@@ -60,6 +60,7 @@ impl PeerCore {
         match input {
             PeerInput::Datagram { path, bytes } => self.handle_datagram(now, path, &bytes),
             PeerInput::PathHeard { path, at } => self.ice.heard(at, path),
+            PeerInput::SendsElsewhere { path, at } => self.ice.sends(now, at, path, &mut self.outputs),
             PeerInput::RestartIce { local, remote } => self.ice.restart(&local, &remote),
             PeerInput::Close(reason) => {
                 self.dtls.close(now);

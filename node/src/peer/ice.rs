@@ -6,12 +6,15 @@
 
 pub mod core;
 pub mod credentials;
+mod known_path;
 mod question;
 pub mod stun;
 
 pub use core::IceLite;
 pub use credentials::{credentials, shard_of_ufrag};
-pub use stun::{Verdict, is_signed_by, ufrag_of_check, verdict_of_answer};
+pub use stun::{
+    Verdict, is_signed_by, transaction_of_request, transaction_of_success, ufrag_of_check, verdict_of_answer,
+};
 
 #[cfg(test)]
 mod tests;

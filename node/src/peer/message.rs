@@ -40,6 +40,13 @@ pub enum PeerInput {
         /// When.
         at: Instant,
     },
+    /// Media or RTCP that authenticates came by this path at this time, and another is in use; said now and then.
+    SendsElsewhere {
+        /// The path.
+        path: Path,
+        /// When.
+        at: Instant,
+    },
     /// The client restarts ICE (RFC 9725 §4.3.3): from now on checks use these credentials; the old path keeps
     /// carrying media until a check under the new ones succeeds.
     RestartIce {
@@ -64,6 +71,8 @@ pub enum PeerOutput {
     },
     /// An authenticated check came from this path: datagrams from it belong to this peer from now on.
     PathValidated(Path),
+    /// The client has answered from this path, so it is there and nobody else.
+    PathProved(Path),
     /// A path that was validated before is not this peer's any more: the client stopped checking it, or checked too
     /// many others since. Never the selected one.
     PathForgotten(Path),

@@ -227,6 +227,7 @@ impl Session {
                     self.questions.push((path, bytes));
                 }
                 PeerOutput::Transmit { path, bytes } => self.to_client.push_back((path, bytes)),
+                PeerOutput::PathProved(_) => {}
                 output => self.said.push(output),
             }
         }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod intake;
+mod paths;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::plane::{Forwarded, Plane};
 use crate::media::selection::{Cause, Direction, LayerWish, Switch};
 use crate::media::spec::{EgressSpec, IngestSpec, PlaneEvent, ShardMessage};
-use crate::peer::ice::{Verdict, ufrag_of_check, verdict_of_answer};
+use crate::peer::ice::ufrag_of_check;
 use crate::peer::message::{EndReason, PeerEvent, PeerInput, PeerNotice, PeerOutput};
 use crate::shard::counters::{ConnectedPeers, ShardCounters};
 use crate::shard::demux::{Protocol, protocol};
@@ -28,6 +29,7 @@ use crate::shard::message::{AddPeerError, PeerMedia};
 use crate::shard::routes::Routes;
 use checks::Strangers;
 use intake::Intake;
+use paths::Hold;
 
 /// STUN and DTLS datagrams that wait for the next flush. Full means that peers answer faster than rounds happen, which
 /// only a flood of checks can bring about: further ones are dropped and counted, their protocols send again.
@@ -88,6 +90,8 @@ struct Resident {
     connected_by: Option<Path>,
     /// When RTP or RTCP last came by it.
     heard: Option<Instant>,
+    /// What is known of its paths.
+    hold: Hold,
     /// Whether its room knows that ICE has found a path.
     path_told: bool,
     /// What it was given lately of what came by its path.
@@ -158,6 +162,7 @@ impl ShardCore {
             media: Some(media),
             connected_by: None,
             heard: None,
+            hold: Hold::default(),
             path_told: false,
             intake: Intake::new(self.now),
             wish: LayerWish::Best,
@@ -198,11 +203,7 @@ impl ShardCore {
         self.now = now;
         match protocol(datagram) {
             Protocol::Media => match self.routes.by_path(&path) {
-                Some(peer) => {
-                    let used = self.routes.get_mut(peer).filter(|known| known.connected_by == Some(path));
-                    used.into_iter().for_each(|known| known.heard = Some(arrival));
-                    self.plane.receive(now, arrival, peer, datagram);
-                }
+                Some(peer) => self.take_media(now, arrival, (peer, path), datagram),
                 None => self.counters.path_unknown += 1,
             },
             Protocol::Stun => self.take_check(now, path, datagram),
@@ -219,12 +220,11 @@ impl ShardCore {
         }
         match output {
             PeerOutput::Transmit { path, bytes } => self.transmit(peer, path, bytes),
-            PeerOutput::PathValidated(path) => self.routes.add_path(peer, path),
-            PeerOutput::PathForgotten(path) => {
-                if self.routes.remove_path(peer, &path) {
-                    self.close(path);
-                }
+            PeerOutput::PathValidated(path) => {
+                self.claim(peer, path);
             }
+            PeerOutput::PathProved(path) => self.prove(peer, path),
+            PeerOutput::PathForgotten(path) => self.forget_path(peer, path),
             PeerOutput::PathSelected(path) => self.select(peer, path),
             PeerOutput::UfragInUse(ufrag) => self.routes.use_ufrag(peer, &ufrag),
             PeerOutput::Connected { path, keys } => self.connect(peer, path, keys),
@@ -317,37 +317,6 @@ impl ShardCore {
         self.plane.handle_timeout(now);
     }
 
-    fn select(&mut self, peer: PeerKey, path: Path) {
-        self.routes.add_path(peer, path);
-        self.plane.move_peer(self.now, peer, path);
-        let Some(resident) = self.routes.get_mut(peer) else { return };
-        if resident.connected_by.is_some_and(|by| by != path) {
-            (resident.connected_by, resident.heard) = (Some(path), None);
-        }
-        if !std::mem::replace(&mut resident.path_told, true) {
-            let notice = self.notice(peer, PeerEvent::PathFound);
-            self.outputs.extend(notice);
-        }
-    }
-
-    fn transmit(&mut self, peer: PeerKey, path: Path, bytes: Bytes) {
-        match verdict_of_answer(&bytes) {
-            Some(Verdict::Answered) => {
-                self.counters.stun_answered += 1;
-                // Each good check proves the path anew: another peer may have proved it since the one before, and the
-                // peer that knows the path already has no reason to say so again.
-                self.routes.add_path(peer, path);
-            }
-            Some(Verdict::Refused) => self.counters.stun_refused += 1,
-            None => {}
-        }
-        if self.transmits.len() >= TRANSMIT_CAPACITY {
-            self.counters.transmit_full += 1;
-            return;
-        }
-        self.transmits.push((path, bytes));
-    }
-
     fn connect(&mut self, peer: PeerKey, path: Path, keys: crate::media::keys::SrtpKeys) {
         let Some(resident) = self.routes.get_mut(peer) else { return };
         let (Some(media), wish) = (resident.media.take(), resident.wish) else { return };
@@ -364,6 +333,7 @@ impl ShardCore {
                 if let Some(resident) = self.routes.get_mut(peer) {
                     resident.connected_by = Some(path);
                 }
+                self.prove(peer, path);
                 let notice = self.notice(peer, PeerEvent::Connected);
                 self.outputs.extend(notice);
             }

@@ -133,7 +133,7 @@ impl Lanes {
                 lanes.checks.send(now, input);
                 self.note_waiting(peer);
             }
-            PeerInput::PathHeard { .. } => {
+            PeerInput::PathHeard { .. } | PeerInput::SendsElsewhere { .. } => {
                 lanes.checks.send(now, input);
                 self.note_waiting(peer);
             }

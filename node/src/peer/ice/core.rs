@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::question::{Move, Transaction, is_answer, question, transaction};
+use super::known_path::KnownPath;
+use super::question::{Move, is_answer, question, transaction};
 use super::stun::{Check, CheckError, integrity_key};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::Path;
@@ -44,21 +45,6 @@ struct Generation {
     remote_username: String,
     /// The client's password, which signs what it answers.
     remote_password: String,
-}
-
-struct KnownPath {
-    path: Path,
-    /// When its first check came.
-    first: Instant,
-    checked: Instant,
-    /// When anything last came by it that the peer knows of.
-    heard: Instant,
-    /// Whether its last check nominated it.
-    nominated: bool,
-    /// Whether the client has shown that it is there.
-    proved: bool,
-    /// What it was asked, if it has not answered yet.
-    asked: Option<Transaction>,
 }
 
 /// ICE state of one session.
@@ -111,6 +97,17 @@ impl IceLite {
         }
     }
 
+    /// Media or RTCP that authenticates came by `path`, which is not in use, at `at`. Nobody but the client can make any, and
+    /// none counts twice, so that is where the client is if nobody has answered from where the session went.
+    pub fn sends(&mut self, now: Instant, at: Instant, path: Path, outputs: &mut VecDeque<PeerOutput>) {
+        let Some(known) = self.paths.iter_mut().find(|known| known.path == path) else { return };
+        known.media = known.media.max(Some(at));
+        let sends = self.intended.as_ref().is_some_and(|intended| known.sends_since(intended));
+        if sends && self.has_failed(path) {
+            self.go_back(now, path, outputs);
+        }
+    }
+
     /// When consent ends unless another check comes; `None` before the first check.
     pub fn consent_deadline(&self) -> Option<Instant> {
         self.last_check.map(|at| at + CONSENT_TIMEOUT)
@@ -156,17 +153,14 @@ impl IceLite {
         let is_due = |intended: &&mut Move| intended.next_step().is_some_and(|at| at <= now);
         let Some(intended) = self.intended.as_mut().filter(is_due) else { return };
         intended.repetitions += 1;
-        let (to, from, since) = (intended.to, intended.from, intended.since);
+        let (to, from) = (intended.to, intended.from);
         if intended.next_step().is_some() {
             return self.ask(outputs);
         }
+        let is_there = self.paths.iter().any(|known| known.is_preferred_to(intended));
         if self.selected != Some(to) {
             self.give_up(to);
-        } else if self
-            .paths
-            .iter()
-            .any(|known| known.path == from && known.nominated && known.checked > since)
-        {
+        } else if is_there {
             self.go_back(now, from, outputs);
         }
     }
@@ -223,6 +217,7 @@ impl IceLite {
         }
         known.heard = now;
         known.prove();
+        outputs.push_back(PeerOutput::PathProved(path));
         let moves = self.intended.take_if(|intended| intended.to == path).is_some();
         if moves && self.selected != Some(path) {
             self.select(path, outputs);
@@ -315,16 +310,7 @@ impl IceLite {
         if self.paths.len() >= PATHS_CAPACITY {
             self.forget_oldest(outputs);
         }
-        self.paths.push(KnownPath {
-            path,
-            first: now,
-            checked: now,
-            heard: now,
-            nominated: nominates,
-            // A connection was made with whoever is there.
-            proved: matches!(path, Path::Tcp(_)),
-            asked: None,
-        });
+        self.paths.push(KnownPath::new(path, now, nominates));
         outputs.push_back(PeerOutput::PathValidated(path));
         false
     }
@@ -373,12 +359,6 @@ impl IceLite {
             }
             keep
         });
-    }
-}
-
-impl KnownPath {
-    fn prove(&mut self) {
-        (self.proved, self.asked) = (true, None);
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Check<'a> {
 impl<'a> Check<'a> {
     /// Reads a Binding request. `None` for everything else, broken or without a good FINGERPRINT (RFC 8445 §7.1).
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let transaction = header_of_request(bytes)?;
+        let transaction = transaction_of_request(bytes)?;
         let mut check = Self {
             bytes,
             transaction,
@@ -180,7 +180,7 @@ fn is_unknown(kind: AttrType) -> bool {
 
 /// The ufrag of ours that a check names (`USERNAME` is `ours:theirs`), without looking at anything else. Allocates nothing.
 pub fn ufrag_of_check(datagram: &[u8]) -> Option<&str> {
-    header_of_request(datagram)?;
+    transaction_of_request(datagram)?;
     let username = Attributes::of(datagram).find(|attribute| attribute.kind == ATTR_USERNAME)?;
     std::str::from_utf8(username.value).ok()?.split_once(':').map(|(ours, _)| ours)
 }
@@ -242,8 +242,13 @@ pub fn verdict_of_answer(datagram: &[u8]) -> Option<Verdict> {
 }
 
 /// The transaction id, if `bytes` starts with the header of a Binding request of exactly this length.
-fn header_of_request(bytes: &[u8]) -> Option<[u8; TRANSACTION_ID_SIZE]> {
+pub fn transaction_of_request(bytes: &[u8]) -> Option<[u8; TRANSACTION_ID_SIZE]> {
     header_of(bytes, BINDING_REQUEST)
+}
+
+/// The same of a Binding success response.
+pub fn transaction_of_success(bytes: &[u8]) -> Option<[u8; TRANSACTION_ID_SIZE]> {
+    header_of(bytes, BINDING_SUCCESS)
 }
 
 /// The same of any message type.

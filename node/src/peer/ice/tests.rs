@@ -282,6 +282,30 @@ fn a_session_goes_back_where_the_client_is_unless_it_answers_from_where_it_went(
     assert_eq!(paths(&mut session), [("selected", udp(3))]);
 }
 
+/// Its next check there may be far off.
+#[test]
+fn a_session_goes_back_where_the_client_sends_from() {
+    for (sends_after_ms, goes_back) in [(400, false), (500, true), (1_499, true), (4_000, true)] {
+        let mut session = with_a_forger();
+        session.checks(udp(2), true);
+        session.idle(Duration::from_millis(sends_after_ms));
+        assert_eq!(session.core.selected_path(), Some(udp(2)));
+        let at = session.now;
+        session.core.handle(at, PeerInput::SendsElsewhere { path: udp(1), at });
+        session.collect();
+        session.idle(Duration::from_millis(1_500_u64.saturating_sub(sends_after_ms)));
+        let expected = if goes_back { udp(1) } else { udp(2) };
+        assert_eq!(session.core.selected_path(), Some(expected), "{sends_after_ms}");
+    }
+    let mut session = with_a_forger();
+    session.is_there = true;
+    session.checks(udp(2), true);
+    session.idle(Duration::from_secs(2));
+    session.core.handle(session.now, PeerInput::SendsElsewhere { path: udp(1), at: session.now });
+    session.collect();
+    assert_eq!(session.core.selected_path(), Some(udp(2)), "it has answered from there");
+}
+
 #[test]
 fn the_next_check_of_a_client_that_is_slow_takes_the_session_back() {
     let mut session = with_a_forger();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Resident, ShardCore, ShardOutput};
 use crate::media::negotiated::IceCredentials;
 use crate::media::path::{Path, PeerKey};
-use crate::peer::ice::{is_signed_by, ufrag_of_check};
+use crate::peer::ice::{is_signed_by, transaction_of_request, ufrag_of_check};
 use crate::peer::message::PeerInput;
 
 /// Strangers' checks in [`CALM_WINDOW`] that are passed on unseen: 250 a second, more than two for each of 100 joins.
@@ -48,18 +48,35 @@ impl ShardCore {
     /// Takes a STUN message.
     pub(super) fn take_check(&mut self, now: Instant, path: Path, datagram: &[u8]) {
         let owner = self.routes.by_path(&path);
-        let named = ufrag_of_check(datagram).and_then(|ufrag| self.routes.by_ufrag(ufrag));
-        match named.or(owner) {
-            Some(peer) if !self.admits(now, peer, owner == Some(peer), datagram) => {
-                self.counters.stun_forged += 1;
-            }
-            Some(peer) => {
-                // What names nobody is an answer to a question of its.
-                self.counters.stun_routed += u64::from(named.is_some());
-                self.tell_heard(peer, path);
+        match (ufrag_of_check(datagram).and_then(|ufrag| self.routes.by_ufrag(ufrag)), owner) {
+            (Some(named), _) => self.take_request(now, named, (path, owner == Some(named)), datagram),
+            (None, Some(owner)) => self.take_nameless(now, owner, path, datagram),
+            (None, None) => self.counters.stun_unknown += 1,
+        }
+    }
+
+    /// `own`: it came by a path that is the peer's.
+    fn take_request(&mut self, now: Instant, peer: PeerKey, (path, own): (Path, bool), datagram: &[u8]) {
+        if !self.admits(now, peer, own, datagram) {
+            self.counters.stun_forged += 1;
+            return;
+        }
+        self.counters.stun_routed += 1;
+        self.tell_heard(peer, path);
+        self.pass_on(peer, path, datagram);
+    }
+
+    /// What names no peer of ours came by the path of one: an answer to its question, or a check that it refuses.
+    fn take_nameless(&mut self, now: Instant, peer: PeerKey, path: Path, datagram: &[u8]) {
+        let Some(known) = self.routes.get_mut(peer) else { return };
+        if known.hold.is_answer(datagram) {
+            if known.intake.takes_answer(now) {
                 self.pass_on(peer, path, datagram);
             }
-            None => self.counters.stun_unknown += 1,
+        } else if transaction_of_request(datagram).is_some() {
+            self.take_request(now, peer, (path, true), datagram);
+        } else {
+            self.counters.stun_unknown += 1;
         }
     }
 

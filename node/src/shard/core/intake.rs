@@ -23,6 +23,9 @@ const DTLS_MAX: u8 = 16;
 /// pair of addresses as they join, and one in some seconds then.
 const CHECKS_MAX: u8 = 12;
 
+/// Answers to the peer's own question: it is asked three times in 600 ms, and an answer may come twice.
+const ANSWERS_MAX: u8 = 4;
+
 /// What one peer was given in the window that runs.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -32,11 +35,12 @@ pub(super) struct Intake {
     signed: u8,
     /// Signed ones that came by other paths.
     elsewhere: u8,
+    answers: u8,
 }
 
 impl Intake {
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, dtls: 0, unseen: 0, signed: 0, elsewhere: 0 }
+        Self { since: now, dtls: 0, unseen: 0, signed: 0, elsewhere: 0, answers: 0 }
     }
 
     fn at(&mut self, now: Instant) -> &mut Self {
@@ -55,6 +59,11 @@ impl Intake {
         let given = self.at(now);
         take(&mut given.unseen, CHECKS_MAX)
             || (given.signed < CHECKS_MAX && is_signed() && take(&mut given.signed, CHECKS_MAX))
+    }
+
+    /// Answers that have the transaction of the peer's own question, which a flood of checks cannot know.
+    pub(super) fn takes_answer(&mut self, now: Instant) -> bool {
+        take(&mut self.at(now).answers, ANSWERS_MAX)
     }
 
     /// Signed, and of another path. Whoever overheard one may send it again from anywhere.

@@ -300,7 +300,7 @@ fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check
 }
 
 #[test]
-fn a_peer_gets_its_path_back_from_one_that_proved_it_meanwhile() {
+fn a_peer_gets_its_path_back_from_one_whose_check_came_meanwhile() {
     use crate::peer::test_client::{ClientOptions, Session};
     for thief_ends in [true, false] {
         let mut shard = Fixture::new(8);
@@ -310,22 +310,147 @@ fn a_peer_gets_its_path_back_from_one_that_proved_it_meanwhile() {
         let (mut peer, mut other) = (client.fresh_core(shard.now), thief.fresh_core(shard.now));
         shard.datagram(udp(1), &client.check(true));
         talk(&mut shard, a, &mut peer);
-        shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
         assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a));
         shard.datagram(udp(1), &thief.check(true));
         talk(&mut shard, b, &mut other);
-        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(b), "it belongs to whoever proved it last");
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(b), "nobody has proved it");
         if thief_ends {
             shard.said(b, PeerOutput::Ended(EndReason::Deleted));
             shard.outputs();
         }
         shard.datagram(udp(1), &client.check(false));
         talk(&mut shard, a, &mut peer);
-        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a), "the next check is proof again");
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a), "the next check is as good");
+        shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.outputs();
         shard.datagram(udp(1), RTP);
         shard.datagram(udp(1), DTLS);
         assert_eq!((shard.told(), shard.core.counters().path_unknown), (vec![a], 0));
     }
+}
+
+/// Who has a session of its own can write any address on its checks.
+#[test]
+fn a_path_that_a_client_has_proved_is_nobody_elses_while_it_is_heard() {
+    use crate::peer::test_client::{ClientOptions, Session, answer_to};
+    for answers in [false, true] {
+        let mut shard = Fixture::new(8);
+        let client = Session::new(ClientOptions::default());
+        let thief = Session::new(ClientOptions::default());
+        let (a, b) = (shard.add(&client.local.ufrag), shard.add(&thief.local.ufrag));
+        let (mut peer, mut other) = (client.fresh_core(shard.now), thief.fresh_core(shard.now));
+        shard.datagram(udp(1), &client.check(true));
+        talk(&mut shard, a, &mut peer);
+        shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.datagram(udp(2), &thief.check(true));
+        talk(&mut shard, b, &mut other);
+        shard.said(b, PeerOutput::Connected { path: udp(2), keys: keys() });
+        let used = |shard: &Fixture| shard.core.routes.get(b).unwrap().connected_by;
+        for _ in 0..3 {
+            shard.datagram(udp(1), &thief.check(true));
+            talk(&mut shard, b, &mut other);
+            shard.datagram(udp(1), RTP);
+            assert_eq!((shard.core.routes.by_path(&udp(1)), used(&shard)), (Some(a), Some(udp(2))));
+            shard.now += Duration::from_secs(2);
+        }
+        // The client is not heard any more, for 7.5 s in all. Perhaps its NAT gave its port to another.
+        shard.now += Duration::from_millis(5_500);
+        shard.flush();
+        shard.datagram(udp(1), &thief.check(true));
+        talk(&mut shard, b, &mut other);
+        assert_eq!((shard.core.routes.by_path(&udp(1)), used(&shard)), (Some(b), Some(udp(1))));
+        if answers {
+            let mut asked = 0;
+            other.handle_timeout(shard.now + Duration::from_millis(200));
+            for output in std::iter::from_fn(|| other.poll_output()).collect::<Vec<_>>() {
+                shard.said(b, output);
+            }
+            for (path, question) in shard.flush() {
+                if path == udp(1) && question.starts_with(&[0, 1]) {
+                    asked += 1;
+                    shard.datagram(path, &answer_to(&question, &thief.remote.password));
+                }
+            }
+            talk(&mut shard, b, &mut other);
+            assert_eq!(asked, 1);
+        }
+        shard.datagram(udp(1), &client.check(false));
+        talk(&mut shard, a, &mut peer);
+        let owner = if answers { b } else { a };
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(owner), "answered: {answers}");
+    }
+}
+
+#[test]
+fn the_answer_to_a_question_gets_through_a_flood_and_what_names_nobody_does_not() {
+    use crate::peer::test_client::{ClientOptions, Session, answer_to};
+    let mut shard = Fixture::new(8);
+    let client = Session::new(ClientOptions::default());
+    let key = shard.add(&client.local.ufrag);
+    let mut peer = client.fresh_core(shard.now);
+    shard.datagram(udp(1), &client.check(true));
+    talk(&mut shard, key, &mut peer);
+    shard.said(key, PeerOutput::Connected { path: udp(1), keys: keys() });
+    shard.datagram(udp(2), &client.check(true));
+    talk(&mut shard, key, &mut peer);
+    let sent = shard.flush();
+    let (path, question) = sent.iter().find(|(_, bytes)| bytes.starts_with(&[0, 1])).unwrap();
+    let answer = answer_to(question, &client.remote.password);
+    let (mut of_another, mut junk) = (answer.to_vec(), check("nobody"));
+    of_another[19] ^= 1;
+    junk[1] = 0x11;
+    for _ in 0..1_000 {
+        shard.datagram(udp(2), &check(&client.local.ufrag));
+        shard.datagram(udp(2), &of_another);
+        shard.datagram(udp(2), &junk);
+    }
+    let passed = shard.told().len();
+    assert_eq!(shard.core.counters().stun_unknown, 2_000);
+    shard.datagram(*path, &answer);
+    let [ShardOutput::ToPeer(_, PeerInput::Datagram { bytes, .. })] = &shard.outputs()[..] else {
+        panic!("{passed} before it");
+    };
+    assert_eq!(bytes, &answer);
+}
+
+#[test]
+fn a_peer_hears_of_what_its_client_sends_by_a_path_that_is_not_in_use() {
+    use crate::media::rtcp::Writer;
+    use crate::media::srtp::RtcpSealer;
+    let mut shard = Fixture::new(8);
+    let peer = shard.add("aaaa");
+    shard.said(peer, PeerOutput::PathValidated(udp(1)));
+    shard.said(peer, PeerOutput::PathSelected(udp(1)));
+    shard.said(peer, PeerOutput::Connected { path: udp(1), keys: keys() });
+    shard.said(peer, PeerOutput::PathValidated(udp(2)));
+    shard.said(peer, PeerOutput::PathSelected(udp(2)));
+    shard.outputs();
+    let mut sealer = RtcpSealer::new(keys().profile, &keys().remote).unwrap();
+    let mut report = || {
+        let mut packet = [0; 64];
+        let mut writer = Writer::new(&mut packet);
+        writer.receiver_report(1, &[]).unwrap();
+        let len = writer.len() + sealer.overhead_bytes();
+        sealer.seal(&mut packet[..len]).unwrap();
+        packet[..len].to_vec()
+    };
+    let elsewhere = |shard: &mut Fixture, path, bytes: &[u8]| {
+        shard.datagram(path, bytes);
+        let heard = shard.outputs().into_iter().filter_map(|output| match output {
+            ShardOutput::ToPeer(_, PeerInput::SendsElsewhere { path, at }) => Some((path, at)),
+            _ => None,
+        });
+        heard.collect::<Vec<_>>()
+    };
+    let first = report();
+    assert_eq!(elsewhere(&mut shard, udp(2), &report()), [], "that one is in use");
+    assert_eq!(elsewhere(&mut shard, udp(1), RTP), [], "anybody may have sent it");
+    let now = shard.now;
+    assert_eq!(elsewhere(&mut shard, udp(1), &first), [(udp(1), now)]);
+    assert_eq!(elsewhere(&mut shard, udp(1), &report()), [], "now and then");
+    shard.now += Duration::from_secs(1);
+    assert_eq!(elsewhere(&mut shard, udp(1), &first), [], "anybody may have repeated it");
+    assert_eq!(elsewhere(&mut shard, udp(1), &report()), [(udp(1), shard.now)]);
 }
 
 #[test]
