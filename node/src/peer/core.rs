@@ -26,8 +26,18 @@ pub struct PeerCore {
     ice: IceLite,
     dtls: Dtls,
     join_deadline: Instant,
+    /// Where all of the handshake went, if it went to one path: who finished it has read it there.
+    handshake_at: HandshakeAt,
     outputs: VecDeque<PeerOutput>,
     last_error: Option<DtlsError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HandshakeAt {
+    Nowhere,
+    Path(Path),
+    /// It began before the session moved, so it says nothing of where the client is now.
+    Several,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +57,7 @@ impl PeerCore {
             ice: IceLite::new(&config.local_ice, &negotiated.remote_ice),
             dtls: Dtls::new(negotiated.dtls_role, identity, negotiated.remote_fingerprints),
             join_deadline: now + JOIN_TIMEOUT,
+            handshake_at: HandshakeAt::Nowhere,
             outputs: VecDeque::new(),
             last_error: None,
         }
@@ -161,8 +172,11 @@ impl PeerCore {
             Ok(Some(DtlsEvent::Connected(keys))) => {
                 let Some(path) = self.ice.selected() else { return };
                 self.state = State::Connected;
-                self.ice.prove_selected();
                 self.outputs.push_back(PeerOutput::Connected { path, keys });
+                if self.handshake_at == HandshakeAt::Path(path) {
+                    self.ice.prove_selected();
+                    self.outputs.push_back(PeerOutput::PathProved(path));
+                }
             }
             Ok(Some(DtlsEvent::Closed)) => self.end(EndReason::ClosedByPeer),
             Err(error) => {
@@ -175,6 +189,11 @@ impl PeerCore {
     fn transmit_dtls(&mut self) {
         let Some(path) = self.ice.selected() else { return };
         while let Some(bytes) = self.dtls.poll_transmit() {
+            self.handshake_at = match self.handshake_at {
+                HandshakeAt::Nowhere => HandshakeAt::Path(path),
+                HandshakeAt::Path(before) if before == path => HandshakeAt::Path(path),
+                HandshakeAt::Path(_) | HandshakeAt::Several => HandshakeAt::Several,
+            };
             self.outputs.push_back(PeerOutput::Transmit { path, bytes });
         }
     }

@@ -71,7 +71,7 @@ pub enum PeerOutput {
     },
     /// An authenticated check came from this path: datagrams from it belong to this peer from now on.
     PathValidated(Path),
-    /// The client has answered from this path, so it is there and nobody else.
+    /// The client has answered a question from this path, or read the whole handshake there: so it is there and nobody else.
     PathProved(Path),
     /// A path that was validated before is not this peer's any more: the client stopped checking it, or checked too
     /// many others since. Never the selected one.

@@ -84,6 +84,8 @@ pub struct Session {
     config: Arc<rtc_dtls::config::HandshakeConfig>,
     /// What the node said besides datagrams.
     pub said: Vec<PeerOutput>,
+    /// Where the client has shown that it is.
+    pub proved: Vec<Path>,
     /// STUN answers that reached the client.
     pub answers: Vec<(Path, Bytes)>,
     /// Checks of the node's own, and whether the client answers them.
@@ -155,6 +157,7 @@ impl Session {
             dtls: Endpoint::new(REMOTE, TransportProtocol::UDP, server_config),
             config: dtls_config,
             said: Vec::new(),
+            proved: Vec::new(),
             answers: Vec::new(),
             questions: Vec::new(),
             is_there: true,
@@ -227,7 +230,7 @@ impl Session {
                     self.questions.push((path, bytes));
                 }
                 PeerOutput::Transmit { path, bytes } => self.to_client.push_back((path, bytes)),
-                PeerOutput::PathProved(_) => {}
+                PeerOutput::PathProved(path) => self.proved.push(path),
                 output => self.said.push(output),
             }
         }

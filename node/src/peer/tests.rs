@@ -243,6 +243,27 @@ fn a_session_survives_a_move_to_another_address() {
     assert_eq!(session.ended(), Some(EndReason::ClosedByPeer), "dtls goes on over the new path");
 }
 
+/// Whoever has a session could finish a handshake where it is, and the last of it with another's address.
+#[test]
+fn a_handshake_proves_the_path_that_all_of_it_went_to() {
+    for moves in [false, true] {
+        let mut session = Session::new(ClientOptions::default());
+        session.join();
+        session.is_there = false;
+        for bytes in std::mem::take(&mut session.to_node) {
+            session.input(session.path, bytes);
+        }
+        if moves {
+            session.checks(udp(6000), true);
+            assert_eq!(session.core.selected_path(), Some(udp(6000)));
+        }
+        session.settle(&mut perfect);
+        assert!(session.core.is_connected());
+        let expected = if moves { vec![] } else { vec![session.path] };
+        assert_eq!(session.proved, expected);
+    }
+}
+
 #[test]
 fn dtls_from_a_path_without_a_check_is_ignored() {
     let mut session = Session::new(ClientOptions::default());

@@ -333,7 +333,6 @@ impl ShardCore {
                 if let Some(resident) = self.routes.get_mut(peer) {
                     resident.connected_by = Some(path);
                 }
-                self.prove(peer, path);
                 let notice = self.notice(peer, PeerEvent::Connected);
                 self.outputs.extend(notice);
             }

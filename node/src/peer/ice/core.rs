@@ -136,7 +136,7 @@ impl IceLite {
         }
     }
 
-    /// DTLS is done on the path in use: who finished the handshake has read our part of it there.
+    /// DTLS is done, and all of it went to the path in use: who finished the handshake has read our part of it there.
     pub fn prove_selected(&mut self) {
         let selected = self.selected;
         self.intended.take_if(|intended| Some(intended.to) == selected);

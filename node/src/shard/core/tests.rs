@@ -322,6 +322,7 @@ fn a_peer_gets_its_path_back_from_one_whose_check_came_meanwhile() {
         talk(&mut shard, a, &mut peer);
         assert_eq!(shard.core.routes.by_path(&udp(1)), Some(a), "the next check is as good");
         shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.said(a, PeerOutput::PathProved(udp(1)));
         shard.outputs();
         shard.datagram(udp(1), RTP);
         shard.datagram(udp(1), DTLS);
@@ -342,9 +343,11 @@ fn a_path_that_a_client_has_proved_is_nobody_elses_while_it_is_heard() {
         shard.datagram(udp(1), &client.check(true));
         talk(&mut shard, a, &mut peer);
         shard.said(a, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.said(a, PeerOutput::PathProved(udp(1)));
         shard.datagram(udp(2), &thief.check(true));
         talk(&mut shard, b, &mut other);
         shard.said(b, PeerOutput::Connected { path: udp(2), keys: keys() });
+        shard.said(b, PeerOutput::PathProved(udp(2)));
         let used = |shard: &Fixture| shard.core.routes.get(b).unwrap().connected_by;
         for _ in 0..3 {
             shard.datagram(udp(1), &thief.check(true));
