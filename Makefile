@@ -43,15 +43,17 @@ lint: packages
 sim: packages
 	AFORO_SIM_FIRST=$(FIRST) AFORO_SIM_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation
 
-# One parser (TARGETS in node/tests/corpora/targets.rs) under libFuzzer for a while; what it finds becomes part of its corpus.
+# One parser (TARGETS in node/tests/corpora/targets.rs) under libFuzzer for a while. What it finds goes to target/fuzz/found:
+# whatever crashes belongs into the corpus with its mending, of the rest the few smallest files that reach what no other does.
 # SanitizerCoverage comes with the stable compiler; the address sanitizer, which does not, has little to find in safe Rust.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
 fuzz: packages
 	host=$$(rustc --version --verbose | sed -n 's/^host: //p'); cd node/fuzz; \
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --target $$host --target-dir ../../target/fuzz; \
+	found=../../target/fuzz/found; mkdir -p $$found/$(TARGET); \
 	AFORO_FUZZ_TARGET=$(TARGET) ../../target/fuzz/$$host/release/aforo-fuzz -max_total_time=$(FUZZ_SECONDS) \
-		-max_len=4096 -artifact_prefix=$(TARGET)- corpus/$(TARGET)
+		-max_len=4096 -artifact_prefix=$$found/$(TARGET)- $$found/$(TARGET) corpus/$(TARGET)
 
 # Every figure of docs/benchmarks, beside its reference from the same run.
 bench: build
