@@ -174,6 +174,11 @@ impl Scene {
         self.rig.plane.add_egress(self.rig.now, spec).unwrap();
     }
 
+    /// The next frame of each layer is a keyframe.
+    pub(super) fn begin_group(&mut self) {
+        self.keyframes.fill(Some(self.rig.now));
+    }
+
     /// Frames differ in size from now on.
     pub(super) fn vary(&mut self, seed: u64) {
         self.sizes = Some(StdRng::seed_from_u64(seed));

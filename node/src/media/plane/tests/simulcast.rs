@@ -1,3 +1,4 @@
+use super::bottleneck::{Says, Scene};
 use super::*;
 use crate::media::codec::dependency::frame_number;
 use crate::media::codec::{CodecKind, picture_numbers};
@@ -289,4 +290,22 @@ fn who_is_paused_needs_no_keyframe_of_what_it_is_not_sent() {
     assert_eq!(asked(&mut publisher, 1), 0);
     publisher.client.rtcp = compounds;
     assert!(asked(&mut publisher, 0) > 0);
+}
+
+#[test]
+fn who_joins_simulcast_sees_pictures_without_a_pause_from_the_first_one_on() {
+    for age_ms in (20..1_100).step_by(90) {
+        let mut scene = Scene::before_viewer(&[1.5e5, 5e5, 1.5e6], 1e9, Says::TransportWide, false);
+        (0..2_000).for_each(|_| scene.step());
+        scene.begin_group();
+        (0..age_ms).for_each(|_| scene.step());
+        let joined = scene.rig.now;
+        scene.join();
+        (0..1_000).for_each(|_| scene.step());
+        let shown = &scene.screen.shown;
+        let pause = shown.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
+        assert!(pause <= Duration::from_millis(40), "{age_ms} ms after a keyframe: {pause:?}");
+        assert!(shown[0].at - joined <= Duration::from_millis(160), "{age_ms} ms after a keyframe");
+        assert_eq!(shown.last().map(|shown| shown.layer), Some(2));
+    }
 }
