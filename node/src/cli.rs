@@ -36,7 +36,6 @@ enum Command {
     /// and a node that nobody could get into does not start. A file or the environment may set auth.required to false.
     /// For now it stands alone, with its coordinator in its own process, as `aforo dev` does; nodes that form a cluster over
     /// NATS are still to come.
-    #[command(verbatim_doc_comment)]
     Node(NodeFlags),
     /// Look at the configuration
     #[command(subcommand)]

@@ -192,6 +192,12 @@ pub(super) fn verifying_keys(text: &str) -> Result<Vec<VerifyingKey>, KeyError> 
     parse(text)?.into_iter().map(verifying).collect()
 }
 
+/// Whether `text` has the private half of a key whose public half is all that checking needs.
+pub(super) fn has_private_half(text: &str) -> bool {
+    let read = |key: &(Algorithm, Jwk)| key.0 == Algorithm::EdDSA && key.1.d.is_some();
+    parse(text).is_ok_and(|keys| keys.iter().any(read))
+}
+
 /// The keys in `text`, which another publishes, that check tokens and need not be kept secret, and how many of it cannot be
 /// used. A set without any of ours says that nobody is let in by it any more; what in it is no good key is passed over
 /// (RFC 7517 §5), as is what is for something else.

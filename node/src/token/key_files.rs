@@ -71,7 +71,13 @@ impl KeyFiles {
     ///
     /// A file is missing, not good, or has no keys: at the start each of these is a mistake.
     pub fn open(files: &[PathBuf]) -> Result<Self, KeyFileError> {
-        let open = |path: &PathBuf| Ok(KeyFile { path: path.clone(), keys: read(path)? });
+        let open = |path: &PathBuf| {
+            let keys = read(path)?;
+            if std::fs::read_to_string(path).is_ok_and(|text| key::has_private_half(&text)) {
+                warn!(path = %path.display(), "the node needs the public half of this key only, keep the private one elsewhere");
+            }
+            Ok(KeyFile { path: path.clone(), keys })
+        };
         files.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 

@@ -114,6 +114,11 @@ fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
             assert!(start.elapsed() < PATIENCE, "{key} was added and lets nobody in");
         }
     }
+    let careless = Node::start_with(&[("AFORO__AUTH__KEY_FILES", &private)]).stop();
+    assert!(
+        careless.contains("public half of this key only") && careless.contains("private.json"),
+        "{careless}"
+    );
     std::fs::write(path("broken.json"), "{").unwrap();
     let (code, said) =
         run(&["token", "keygen", "--key", &path("lost.json"), "--add-to", &path("broken.json")]);
