@@ -94,6 +94,11 @@ pub struct Plane {
     /// Those that leave with the flush that runs; empty otherwise.
     leaving: Vec<Departure>,
     resends: Vec<Resend>,
+    /// Those that wait for their viewer's pace, and when more of them are sent.
+    resends_later: Vec<Resend>,
+    resends_due: Option<Instant>,
+    /// See [`retransmit::PACE_PERCENT`].
+    resend_pace_percent: u64,
     /// When the first of them was asked for.
     resends_since: Option<Instant>,
     /// Legs that began with what a ring had.
@@ -128,6 +133,9 @@ impl Plane {
             departures: Departures::new(),
             leaving: Vec::with_capacity(64),
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
+            resends_later: Vec::new(),
+            resends_due: None,
+            resend_pace_percent: retransmit::PACE_PERCENT,
             resends_since: None,
             catch_ups: CatchUps::default(),
             reports: Vec::with_capacity(64),
@@ -176,8 +184,9 @@ impl Plane {
         let send_time = self.send_time(now);
         self.depart(now, send_time, &mut forwarded, batch, transmit);
         self.send_catch_ups(now, send_time, batch, transmit);
+        self.take_up_resends(now);
         if !self.resends.is_empty() {
-            forwarded.rtx = self.send_resends(send_time, batch, transmit);
+            forwarded.rtx = self.send_resends(now, send_time, batch, transmit);
         }
         if !self.probes.is_empty() {
             self.send_probes(now, send_time, batch, transmit);
@@ -210,7 +219,7 @@ impl Plane {
 
     /// When the next window is over, or more is to be sent to who catches up: the deadlines that viewers notice.
     pub fn next_departure(&self) -> Option<Instant> {
-        [self.departures.next_due(), self.catch_ups.next_due()].into_iter().flatten().min()
+        [self.departures.next_due(), self.catch_ups.next_due(), self.resends_due].into_iter().flatten().min()
     }
 
     /// How long a track's packets are gathered now.

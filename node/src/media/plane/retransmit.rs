@@ -1,10 +1,10 @@
 //! Answers to NACK: from the ring that all legs share, sealed anew for the one that asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::track::Track;
 use super::transport::{Outgoing, Rewrite, SendTime};
-use super::viewer::Resend;
+use super::viewer::{Resend, Viewer};
 use super::{Plane, Role};
 use crate::media::canonical::{PayloadForm, redundancy};
 use crate::media::codec::picture_numbers;
@@ -15,6 +15,14 @@ use crate::media::template::HeaderTemplate;
 
 /// Bytes of the original sequence number before the payload of a retransmission (RFC 4588 §4).
 const OSN_BYTES: usize = 2;
+
+/// How fast a viewer is sent pictures again.
+#[derive(Clone, Copy)]
+struct Pace {
+    bps: u64,
+    /// Whether its path carries less than its layer.
+    overrun: bool,
+}
 
 /// What goes out again.
 struct Prepared {
@@ -27,14 +35,65 @@ struct Prepared {
     rewrite: Rewrite,
 }
 
+/// How often more of what waits is sent.
+const STEP: Duration = Duration::from_millis(5);
+
+/// A viewer is sent lost pictures again at this share of what its path carries, in percent, or of its layer where nothing says
+/// what it carries: beside the layer itself this is what fills a short queue no faster than it drains.
+pub(super) const PACE_PERCENT: u64 = 250;
+
+/// What a layer is taken to have at least for that: repairs of a small one need not wait.
+const LAYER_MIN_BPS: u64 = 1_000_000;
+
+/// The same where the path carries less than the layer, in percent: what is repaired there is lost of something new. What is
+/// more does not wait, as there is never room for it.
+const OVERRUN_PERCENT: u64 = 20;
+
+/// Retransmissions that wait, of all viewers. What is more is dropped, and asked for again.
+const LATER_CAPACITY: usize = 1024;
+
 impl Plane {
+    /// What waited for its viewer's pace goes before what was asked for since, if it is time.
+    pub(super) fn take_up_resends(&mut self, now: Instant) {
+        if self.resends_due.is_some_and(|due| due <= now) {
+            self.resends_due = None;
+            self.resends.splice(0..0, self.resends_later.drain(..));
+        }
+    }
+
+    /// At which pace the packet's viewer is sent pictures again; `None` for sound, which never waits.
+    fn resend_pace(&self, now: Instant, resend: &Resend) -> Option<Pace> {
+        let Role::Viewer(viewer) = self.roles.get(resend.peer.index)? else { return None };
+        let place = viewer.leg(resend.ssrc)?;
+        let track = self.tracks.get(place.track).filter(|track| track.is_video())?;
+        let layer = track.legs.get(place.leg)?.mapping().layer();
+        let layer_bps = track.layers.get(usize::from(layer)).map_or(0, |layer| layer.bitrate_bps(now));
+        let limit_bps = viewer.estimate.limit_bps();
+        let overrun = limit_bps.is_some_and(|limit_bps| limit_bps < layer_bps);
+        let carried_bps = limit_bps.unwrap_or_else(|| layer_bps.max(LAYER_MIN_BPS));
+        let percent = if overrun { OVERRUN_PERCENT } else { self.resend_pace_percent };
+        Some(Pace { bps: carried_bps * percent / 100, overrun })
+    }
+
+    /// Keeps a retransmission for a later step, if there is room.
+    fn send_later(&mut self, now: Instant, resend: Resend) {
+        if self.resends_later.len() < LATER_CAPACITY {
+            self.resends_later.push(resend);
+            self.resends_due.get_or_insert(now + STEP);
+        } else {
+            self.counters.rtx_suppressed += 1;
+        }
+    }
+
     /// Returns when the first NACK came that was answered.
     pub(super) fn send_resends(
         &mut self,
+        now: Instant,
         send_time: SendTime,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<Instant> {
+        let now_micros = self.since_epoch_micros(now);
         let sent_before = self.counters.rtx_sent_packets;
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
@@ -42,8 +101,24 @@ impl Plane {
                 self.counters.rtx_suppressed += 1;
                 continue;
             }
+            let pace = self.resend_pace(now, &resend);
+            let waits = |viewer: &mut Viewer| pace.is_some() && viewer.resends_wait(now_micros);
+            if self.viewer(resend.peer).is_some_and(waits) {
+                if pace.is_some_and(|pace| pace.overrun) {
+                    self.counters.rtx_suppressed += 1;
+                } else {
+                    self.send_later(now, resend);
+                }
+                continue;
+            }
             match self.resend(&resend, send_time, batch, transmit) {
-                Some(_) => self.counters.rtx_sent_packets += 1,
+                Some(bytes) => {
+                    self.counters.rtx_sent_packets += 1;
+                    let viewer = self.viewer(resend.peer);
+                    if let Some((pace, viewer)) = pace.zip(viewer) {
+                        viewer.resent(now_micros, bytes, pace.bps);
+                    }
+                }
                 None => self.counters.rtx_missing += 1,
             }
         }

@@ -35,6 +35,9 @@ const RESEND_INTERVAL_MAX_MS: u32 = 150;
 /// Recent retransmissions remembered per viewer, by sequence number. A collision only forgets.
 const RECENT_RESENDS: usize = 64;
 
+/// Retransmissions that leave at once before they are paced: as much as leaves in so long at their pace, in µs.
+const RESEND_BURST_MICROS: i64 = 20_000;
+
 /// Transport-wide feedbacks of one datagram that are read. A viewer needs a second one only after a pause; hundreds fit, and
 /// each may speak of all that was sent lately.
 const DATAGRAM_FEEDBACKS_MAX: u32 = 8;
@@ -65,7 +68,7 @@ pub(super) struct LegPlace {
 }
 
 /// A packet that a viewer wants again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resend {
     pub(super) peer: PeerKey,
     pub(super) ssrc: u32,
@@ -92,6 +95,19 @@ impl Viewer {
         (self.estimate, self.rtt_ms) = (ViewerEstimate::default(), 0);
     }
 
+    /// Whether so much was sent again just now that more has to wait.
+    pub(super) fn resends_wait(&self, now_micros: i64) -> bool {
+        let clear_at = self.resends.as_ref().map_or(i64::MIN, |resends| resends.clear_at_micros);
+        clear_at > now_micros + RESEND_BURST_MICROS
+    }
+
+    /// A packet of so many bytes was sent again, of those that leave at `pace_bps`.
+    pub(super) fn resent(&mut self, now_micros: i64, bytes: usize, pace_bps: u64) {
+        let Some(resends) = &mut self.resends else { return };
+        let takes = (bytes as u64 * 8_000_000 / pace_bps.max(1)) as i64;
+        resends.clear_at_micros = resends.clear_at_micros.max(now_micros) + takes;
+    }
+
     fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
         let most = self.estimate.limit_bps().map_or(RESENDS_PER_SECOND, |bps| {
@@ -106,13 +122,15 @@ impl Viewer {
 struct ResendBudget {
     second: u32,
     used: u32,
+    /// When all that was sent again has left at its pace, in µs.
+    clear_at_micros: i64,
     /// SSRC, sequence number, when (in ms).
     recent: [(u32, u16, u32); RECENT_RESENDS],
 }
 
 impl Default for ResendBudget {
     fn default() -> Self {
-        Self { second: 0, used: 0, recent: [(0, 0, 0); RECENT_RESENDS] }
+        Self { second: 0, used: 0, clear_at_micros: 0, recent: [(0, 0, 0); RECENT_RESENDS] }
     }
 }
 
@@ -197,12 +215,14 @@ impl Plane {
     fn want_resend(&mut self, now: Instant, arrival: Instant, resend: Resend) {
         self.counters.nack_received_sequences += 1;
         let now_ms = self.since_epoch_ms(now);
+        let waits = self.resends_later.contains(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
         let known = viewer.leg(resend.ssrc).is_some();
         // What is not sent again must not take the place of what is.
         let left_behind = known && self.is_left_behind(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
-        if !known || left_behind || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
+        let refused = !known || waits || left_behind;
+        if refused || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
             self.counters.rtx_suppressed += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);

@@ -70,6 +70,10 @@ pub(super) struct Scene {
     pub(super) lossy_seconds: u32,
     /// Datagrams of the second that runs: sent to the viewer, and dropped of them.
     offered: (u32, u32),
+    /// All that did not fit.
+    pub(super) dropped: u32,
+    /// A keyframe is this much larger than other frames.
+    pub(super) keyframe_factor: f64,
     /// Bytes that arrived since the last report.
     arrived_bytes: usize,
     /// Packets of sound that arrived.
@@ -135,6 +139,8 @@ impl Scene {
             nack: true,
             lossy_seconds: 0,
             offered: (0, 0),
+            dropped: 0,
+            keyframe_factor: KEYFRAME_FACTOR,
             arrived_bytes: 0,
             sound_received: 0,
             sound_reported: (0, 0),
@@ -267,6 +273,11 @@ impl Scene {
         }
     }
 
+    /// The next frame is a keyframe.
+    pub(super) fn show_keyframe(&mut self) {
+        self.keyframes[0] = Some(self.rig.now);
+    }
+
     /// Packets of sound that were sent.
     pub(super) fn sound_sent(&self) -> usize {
         self.sound.map_or(0, usize::from)
@@ -294,7 +305,7 @@ impl Scene {
         if keyframe {
             self.keyframes[layer] = None;
         }
-        let size = if keyframe { KEYFRAME_FACTOR } else { size };
+        let size = if keyframe { self.keyframe_factor } else { size };
         let frame = (self.layers[layer] / 240.0 * size) as usize;
         let count = frame.div_ceil(PAYLOAD_BYTES);
         for number in 0..count {
@@ -339,6 +350,7 @@ impl Scene {
         self.offered.0 += 1;
         if waiting + datagram.len() > self.queue_bytes {
             self.offered.1 += 1;
+            self.dropped += 1;
             return;
         }
         let begin = self.queue.back().map_or(self.rig.now, |(done, _)| (*done).max(self.rig.now));

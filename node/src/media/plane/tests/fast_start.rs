@@ -332,6 +332,7 @@ fn what_was_too_late_to_be_sent_has_its_place_in_time_when_it_is_asked_for() {
     for sequences in missing.chunks(16) {
         let nack = viewer.nack(sequences);
         scene.rig.receive(&viewer.client, nack);
+        scene.rig.plane.resend_pace_percent = 1_000_000;
         scene.rig.flush(&mut [], &mut [&mut viewer]);
     }
     let repaired = viewer.client.packets().into_iter().map(|(mut header, packet)| {

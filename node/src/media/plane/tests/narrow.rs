@@ -1,5 +1,7 @@
 //! Viewers whose path carries less than there is, for minutes: what they suffer until they have what fits.
 
+use std::time::Duration;
+
 use super::bottleneck::{Says, Scene};
 use crate::media::spec::PlaneEvent;
 
@@ -139,4 +141,35 @@ fn who_is_well_again_is_not_estimated_any_more() {
     assert_eq!(scene.estimate_bps(), None);
     let fate = watch(&mut scene, 5);
     assert!(fate.received > 500 && fate.sound.1 <= 1, "{fate:?}");
+}
+
+#[test]
+fn repairs_of_a_burst_are_no_burst_again() {
+    let mut fates = Vec::new();
+    for unpaced in [true, false] {
+        let mut scene = come(&[1.5e6], 4e6, Says::TransportWideAndReports, (true, true));
+        scene.queue_bytes = 25_000;
+        if unpaced {
+            scene.rig.plane.resend_pace_percent = 1_000_000;
+        }
+        watch(&mut scene, 5);
+        // 60 KB at once.
+        scene.keyframe_factor = 10.0;
+        let (dropped, sent, received) = (scene.dropped, scene.sound_sent(), scene.sound_received);
+        scene.show_keyframe();
+        let start_ms = scene.ms();
+        let mut whole_ms = 0;
+        for _ in 0..1_500 {
+            scene.step();
+            if scene.missing(Duration::ZERO) > 0 {
+                whole_ms = scene.ms() - start_ms;
+            }
+        }
+        let dropped = scene.dropped - dropped;
+        let silent = (scene.sound_sent() - sent).saturating_sub(scene.sound_received - received);
+        println!("unpaced {unpaced}: {dropped} dropped, {silent} of sound, whole after {whole_ms} ms");
+        fates.push((dropped, whole_ms));
+    }
+    let (without, with) = (fates[0], fates[1]);
+    assert!(with.0 < without.0 && with.1 < 600, "{fates:?}");
 }

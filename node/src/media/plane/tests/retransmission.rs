@@ -36,6 +36,15 @@ impl Scene {
         self.viewer.client.packets()
     }
 
+    /// The same, of a viewer that waits for what comes at its pace.
+    fn nack_patiently(&mut self, steps: &[u16]) -> Vec<(rtp::RtpHeader, Vec<u8>)> {
+        let mut packets = self.nack(steps);
+        self.wait_ms(200);
+        packets.extend(self.viewer.client.packets());
+        packets.retain(|(header, _)| header.ssrc == self.viewer.rtx_ssrc || header.ssrc == self.viewer.ssrc);
+        packets
+    }
+
     fn wait_ms(&mut self, ms: u64) {
         self.rig.wait(Duration::from_millis(ms), &mut [&mut self.publisher], &mut [&mut self.viewer]);
     }
@@ -112,6 +121,7 @@ fn what_is_not_there_is_not_sent() {
 #[test]
 fn a_viewer_that_asks_for_everything_gets_its_budget() {
     let mut scene = Scene::new(&Setup::default(), 550);
+    scene.rig.plane.resend_pace_percent = 1_000_000;
     let steps: Vec<_> = (0..550).collect();
     let sent = steps.chunks(100).map(|steps| scene.nack(steps).len()).sum::<usize>();
     assert_eq!(sent, 500);
@@ -146,7 +156,7 @@ proptest! {
         let mut scene = Scene::new(&Setup { rtx, ..Setup::default() }, 60);
         let lost: Vec<_> = lost.into_iter().collect();
         if rtx {
-            let packets = scene.nack(&lost);
+            let packets = scene.nack_patiently(&lost);
             prop_assert_eq!(packets.len(), lost.len());
             for ((header, packet), step) in packets.iter().zip(&lost) {
                 let sent = Sent::frame(FIRST + step, *step == 0);
@@ -154,7 +164,7 @@ proptest! {
             }
         } else {
             // The test's viewer got them already, so that its window refuses the copies.
-            prop_assert_eq!(scene.nack(&lost).len(), 0);
+            prop_assert_eq!(scene.nack_patiently(&lost).len(), 0);
             prop_assert_eq!(scene.viewer.client.refused, lost.len());
         }
     }
