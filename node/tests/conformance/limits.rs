@@ -15,6 +15,11 @@ limits:
   sessions: 1
 ";
 
+const ONE_ROOM: &str = "\
+limits:
+  rooms: 1
+";
+
 const TURN: &str = "\
 turn:
   urls: [\"stun:relay.example:3478\", \"turn:relay.example:3478?transport=udp\", \"turns:relay.example:443?transport=tcp\"]
@@ -47,6 +52,7 @@ const UNGUESSABLE_CHARACTERS: usize = 22;
 /// All of them.
 pub async fn run(report: &mut Report) -> Result<()> {
     overload(report).await?;
+    rooms(report).await?;
     turn(report).await?;
     rate(report).await?;
     output(report).await?;
@@ -65,6 +71,26 @@ async fn overload(report: &mut Report) -> Result<()> {
     let free = client.post("/whip/one-too-many", &offers::publish()).await?;
     report.line("9.11", "a session that ended makes room for another", free.status == 201, &free);
     Ok(())
+}
+
+/// A room is forgotten just after its last session was answered for, so this asks for it until it is.
+async fn rooms(report: &mut Report) -> Result<()> {
+    let server = Server::start(ONE_ROOM)?;
+    let client = Client::new(server.base())?;
+    let first = client.publish(&offers::publish()).await?;
+    let second = client.post("/whip/one-too-many", &offers::publish()).await?;
+    let met =
+        second.status == 503 && second.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0);
+    report.line("9.16", "a room more than there may be is 503 with Retry-After", met, &second);
+    client.ask("DELETE", &first.session()).await?;
+    let free = loop {
+        let reply = client.post("/whip/one-too-many", &offers::publish()).await?;
+        if reply.status != 503 {
+            break reply;
+        }
+    };
+    report.line("9.17", "a room that ended makes room for another", free.status == 201, &free);
+    server.check_no_panic(report)
 }
 
 async fn turn(report: &mut Report) -> Result<()> {
