@@ -12,7 +12,7 @@ mod vp8;
 mod vp9;
 
 pub use picture::{PictureNumbers, PictureShift, picture_numbers};
-pub use scalability::{Point, Position, Reader};
+pub use scalability::{Point, Position, Reader, Way};
 
 /// Whether a decoder can begin with the frame whose first packet has this payload (header and padding taken off).
 ///

@@ -242,6 +242,11 @@ impl Leg {
         &self.mapping
     }
 
+    /// The one before the last switch.
+    pub fn previous(&self) -> Option<&Mapping> {
+        self.previous.as_ref()
+    }
+
     /// The highest index that was sent.
     pub fn highest_out(&self) -> u64 {
         self.highest_out

@@ -280,9 +280,9 @@ fn payload(bytes: &[u8]) {
     for spatial in 0..4 {
         let _ = codec::spatial_size(kind, payload, spatial);
     }
-    if let Some(position) = Reader::default().read(kind, payload, None) {
+    if let Some(position) = Reader::default().read(kind, 0, payload, None) {
         assert!(position.spatial < 8 && position.temporal < 8, "{position:?}");
-        assert!(position.is_part_of(Point::WHOLE), "{position:?}");
+        assert!(position.is_part_of(Point::WHOLE, None), "{position:?}");
     }
     let Some(numbers) = codec::picture_numbers(kind, payload) else { return };
     let shift = codec::PictureShift { id: 1, base: 1 };
@@ -294,19 +294,27 @@ fn payload(bytes: &[u8]) {
 /// Descriptors of one stream, each behind its length in a byte.
 fn dependency(bytes: &[u8]) {
     let (mut structure, mut rest) = (None, bytes);
-    let mut reader = Reader::default();
+    let (mut reader, mut index) = (Reader::default(), 0);
     while let Some((length, behind)) = rest.split_first() {
         let (value, behind) = behind.split_at(usize::from(*length).min(behind.len()));
         rest = behind;
         let mut known = structure.clone();
         let read = codec::dependency::read(value, &mut structure);
         assert_eq!(read, codec::dependency::read(value, &mut known), "one stream is one story");
-        let position = reader.read(CodecKind::Av1, &[], Some(value));
+        let position = reader.read(CodecKind::Av1, index, &[], Some(value));
+        index += 1;
         let layers = position.map(|position| (position.spatial, position.temporal));
         assert_eq!(layers, read.as_ref().ok().map(|frame| (frame.spatial, frame.temporal)));
         let Ok(frame) = read else { continue };
         assert_eq!(codec::dependency::frame_number(value), Some(frame.frame_number));
-        let _ = (reader.target(Point::WHOLE), reader.largest_size());
+        let target = reader.target(Point::WHOLE);
+        assert_eq!(target.is_some(), structure.is_some());
+        let way = reader.way(
+            (Point::WHOLE, target),
+            (Point::new(Some(0), None), reader.target(Point::new(Some(0), None))),
+        );
+        let _ = (reader.state(), target.map(|target| reader.leaves_out(target)), reader.largest_size());
+        let _ = position.map(|position| position.lets_over(&way, true));
         assert!(structure.is_some() && frame.spatial < 8 && frame.temporal < 8);
         assert!(!frame.has_structure || value.len() > 3);
         assert!(

@@ -25,7 +25,7 @@ const NOT_PRESENT: u32 = 0;
 const SWITCH: u32 = 2;
 
 /// A set of decode targets, one bit each.
-type Targets = u32;
+pub type Targets = u32;
 
 /// What frames of one template have in common.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -284,11 +284,36 @@ impl Structure {
         targets.fold((0, 0), |highest, target| (highest.0.max(target.0), highest.1.max(target.1)))
     }
 
-    /// The best decode target with no layer above these.
-    pub fn target(&self, spatial: u8, temporal: u8) -> Option<u8> {
+    /// The best decode target with no layer above these, of those in `active`.
+    pub fn target(&self, spatial: u8, temporal: u8, active: Targets) -> Option<u8> {
         let targets = self.targets.iter().take(self.target_count).zip(0_u8..);
-        let within = targets.filter(|(target, _)| target.0 <= spatial && target.1 <= temporal);
+        let within = targets.filter(|(target, index)| {
+            target.0 <= spatial && target.1 <= temporal && active >> index & 1 == 1
+        });
         within.max_by_key(|(target, _)| **target).map(|(_, index)| index)
+    }
+
+    /// The targets whose highest spatial layer is not one of these, one bit each.
+    pub fn targets_without(&self, spatial_layers: u8) -> Targets {
+        let targets = self.targets.iter().take(self.target_count).zip(0_u8..);
+        let without = targets.filter(|(target, _)| spatial_layers >> target.0 & 1 == 0);
+        without.fold(0, |all, (_, index)| all | 1 << index)
+    }
+
+    /// The highest spatial layer of a target.
+    pub fn highest_spatial(&self, target: u8) -> Option<u8> {
+        self.targets.get(usize::from(target)).map(|layers| layers.0)
+    }
+
+    /// Whether who is sent what `target` needs has what `other` needs too.
+    pub fn covers(&self, target: u8, other: u8) -> bool {
+        let mut templates = self.templates.iter().take(self.template_count);
+        templates.all(|part| part.present >> other & 1 == 0 || part.present >> target & 1 == 1)
+    }
+
+    /// Whether there are frames that `target` does without.
+    pub fn leaves_out(&self, target: u8) -> bool {
+        self.templates.iter().take(self.template_count).any(|part| part.present >> target & 1 == 0)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Where a packet stands in a scalable stream, whichever way its codec says it.
 
-use super::dependency::{self, Descriptor, References, Structure};
+mod frames;
+
+use super::dependency::{self, Structure, Targets};
 use super::{CodecKind, vp8, vp9};
+use frames::Frames;
 
 /// How much of a layer a viewer gets: its spatial and temporal layers up to these. An ordinary layer is played whole.
 ///
@@ -60,9 +63,30 @@ enum Rise {
     After,
     /// This frame depends on the lowest layer only, so a viewer can begin its layer here (VP8's Y).
     Into,
-    /// To these decode targets, for viewers who have the frames that this one depends on: these are of spatial and temporal
-    /// layers up to `needs`, if all of them are known.
-    Targets { switch: u32, needs: Option<(u8, u8)> },
+    /// As decode targets say, one bit each.
+    Targets {
+        /// Those that are sent the frame.
+        present: Targets,
+        /// Those that can be gone over to with it, by viewers who have what it depends on.
+        switch: Targets,
+        /// Those that were sent all frames that it depends on.
+        held: Targets,
+        /// How many packets back the first of these begins.
+        back: u16,
+    },
+}
+
+/// From what to what a viewer goes over: points, and which decode targets those are, if descriptors tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The point that is played.
+    pub from: Point,
+    /// The point to be played.
+    pub to: Point,
+    /// Their decode targets.
+    pub targets: Option<(u8, u8)>,
+    /// Whether the first of these is sent all that the second needs.
+    pub covers: bool,
 }
 
 /// What one packet's frame is to the stream.
@@ -82,60 +106,44 @@ pub struct Position {
 }
 
 impl Position {
-    /// Whether a viewer at `point` gets it: also the lower spatial layers that the larger picture does not need between
-    /// keyframes, so that a viewer who has to can go down to them at any picture.
-    pub fn is_part_of(&self, point: Point) -> bool {
+    /// Whether a viewer at `point`, which is decode target `target`, gets it. Frames that a larger picture does without are
+    /// no part of it, though they are of lower layers.
+    pub fn is_part_of(&self, point: Point, target: Option<u8>) -> bool {
+        if let (Rise::Targets { present, .. }, Some(target)) = (self.rise, target) {
+            return present >> target & 1 == 1;
+        }
         let (spatial, temporal) = point.bounds();
         self.spatial <= spatial && self.temporal <= temporal
     }
 
-    /// Whether a viewer may go from one point over to another with this packet, where the new one is decode target `target`.
-    /// `begins_picture`: whether the packet does. Not asked at keyframes, where every viewer may go anywhere.
-    pub fn lets_over(&self, from: Point, to: Point, target: Option<u8>, begins_picture: bool) -> bool {
-        let ((from_spatial, from_temporal), (to_spatial, to_temporal)) = (from.bounds(), to.bounds());
+    /// Whether a viewer may go this way with this packet. `begins_picture`: whether the packet does. Not asked at keyframes,
+    /// where every viewer may go anywhere.
+    pub fn lets_over(&self, way: &Way, begins_picture: bool) -> bool {
+        if let (Rise::Targets { switch, held, .. }, Some((from, to))) = (self.rise, way.targets) {
+            // Often the frame of the target's own spatial layer says that a viewer can go over, and not the first of its
+            // picture. It says what can be decoded after it, not that a viewer of another target can decode the frame itself.
+            return match way.covers {
+                true => begins_picture,
+                false => self.begins_layer && switch >> to & 1 == 1 && held >> from & 1 == 1,
+            };
+        }
+        let ((from_spatial, from_temporal), (to_spatial, to_temporal)) = (way.from.bounds(), way.to.bounds());
         if to_spatial <= from_spatial && to_temporal <= from_temporal {
             return begins_picture;
         }
-        match (self.rise, target) {
-            // Often the frame of the target's own spatial layer says so, and not the first of its picture. It says what can be
-            // decoded after it, not that a viewer of the lower point can decode the frame itself.
-            (Rise::Targets { switch, needs }, Some(target)) => {
-                let decodes = needs.is_some_and(|needs| needs.0 <= from_spatial && needs.1 <= from_temporal);
-                self.begins_layer && switch >> target & 1 == 1 && decodes
-            }
-            (Rise::After, _) if to_spatial <= from_spatial => {
-                begins_picture && self.temporal <= from_temporal
-            }
-            (Rise::Into, _) if to_spatial <= from_spatial => begins_picture && self.temporal > from_temporal,
+        match self.rise {
+            Rise::After if to_spatial <= from_spatial => begins_picture && self.temporal <= from_temporal,
+            Rise::Into if to_spatial <= from_spatial => begins_picture && self.temporal > from_temporal,
             _ => false,
         }
     }
-}
 
-/// Frames whose layers are remembered: what later ones depend on lies a few pictures of all layers back.
-const RECENT_FRAMES: usize = 64;
-
-/// The layers of the frames that came last.
-#[derive(Debug)]
-struct RecentFrames([Option<(u16, u8, u8)>; RECENT_FRAMES]);
-
-impl RecentFrames {
-    /// Highest spatial and temporal layer of the frames that frame `number` depends on; `None` if one is not known.
-    fn needs(&self, number: u16, references: References) -> Option<(u8, u8)> {
-        references.distances()?.try_fold((0, 0), |(spatial, temporal), distance| {
-            let wanted = number.wrapping_sub(distance);
-            let known = self.0.get(usize::from(wanted) % RECENT_FRAMES).copied().flatten();
-            let (_, others_spatial, others_temporal) = known.filter(|known| known.0 == wanted)?;
-            Some((others_spatial.max(spatial), others_temporal.max(temporal)))
-        })
-    }
-
-    fn note(&mut self, frame: &Descriptor) {
-        if frame.has_structure {
-            self.0 = [None; RECENT_FRAMES];
-        }
-        if let Some(place) = self.0.get_mut(usize::from(frame.frame_number) % RECENT_FRAMES) {
-            *place = Some((frame.frame_number, frame.spatial, frame.temporal));
+    /// How many packets back the frames begin that it depends on, and whether viewers of `target` were sent all of them; `None`
+    /// where that is not said.
+    pub fn depends_on(&self, target: u8) -> Option<(u16, bool)> {
+        match self.rise {
+            Rise::Targets { held, back, .. } => Some((back, held >> target & 1 == 1)),
+            _ => None,
         }
     }
 }
@@ -144,26 +152,35 @@ impl RecentFrames {
 #[derive(Debug, Default)]
 pub struct Reader {
     structure: Option<Box<Structure>>,
-    frames: Option<Box<RecentFrames>>,
+    frames: Option<Box<Frames>>,
+    /// Structures so far.
+    structures: u32,
 }
 
 impl Reader {
-    /// The position of a packet with this payload (header and padding taken off) and dependency descriptor; `None` if it says
-    /// nothing of layers.
-    pub fn read(&mut self, kind: CodecKind, payload: &[u8], descriptor: Option<&[u8]>) -> Option<Position> {
+    /// The position of the packet of `index` with this payload (header and padding taken off) and dependency descriptor;
+    /// `None` if it says nothing of layers.
+    pub fn read(
+        &mut self,
+        kind: CodecKind,
+        index: u64,
+        payload: &[u8],
+        descriptor: Option<&[u8]>,
+    ) -> Option<Position> {
         let read = descriptor.and_then(|value| dependency::read(value, &mut self.structure).ok());
         let closes_up = kind == CodecKind::Vp8;
         if let Some(read) = read {
-            let frames = self.frames.get_or_insert_with(|| Box::new(RecentFrames([None; RECENT_FRAMES])));
-            let needs = frames.needs(read.frame_number, read.references);
-            frames.note(&read);
+            self.structures = self.structures.wrapping_add(read.has_structure.into());
+            let frames = self.frames.get_or_insert_default();
+            let (held, back) = frames.held(&read, index);
+            let present = frames.note(&read, index);
             return Some(Position {
                 spatial: read.spatial,
                 temporal: read.temporal,
                 begins_layer: read.starts_frame,
                 ends_layer: read.ends_frame,
                 closes_up,
-                rise: Rise::Targets { switch: read.switch, needs },
+                rise: Rise::Targets { present, switch: read.switch, held, back },
             });
         }
         match kind {
@@ -189,10 +206,43 @@ impl Reader {
         }
     }
 
-    /// The decode target of `point`, if descriptors tell.
+    /// The decode target of `point` now, if descriptors tell: the best that the encoder sends.
     pub fn target(&self, point: Point) -> Option<u8> {
-        let (spatial, temporal) = point.bounds();
-        self.structure.as_deref()?.target(spatial, temporal)
+        let ((spatial, temporal), structure) = (point.bounds(), self.structure.as_deref()?);
+        let active = self.frames.as_ref().map_or(Targets::MAX, |frames| frames.active(structure));
+        structure
+            .target(spatial, temporal, active)
+            .or_else(|| structure.target(spatial, temporal, Targets::MAX))
+    }
+
+    /// Changes whenever [`Self::target`] may: how many structures there were, and what is sent of the last one.
+    pub fn state(&self) -> (u32, Targets) {
+        let structure = self.structure.as_deref();
+        let active = structure.zip(self.frames.as_ref()).map(|(structure, frames)| frames.active(structure));
+        (self.structures, active.unwrap_or(Targets::MAX))
+    }
+
+    /// The way from one point with its decode target to another.
+    pub fn way(&self, from: (Point, Option<u8>), to: (Point, Option<u8>)) -> Way {
+        let targets = from.1.zip(to.1);
+        let covers = targets.zip(self.structure.as_deref());
+        let covers = covers.is_some_and(|((from, to), structure)| structure.covers(from, to));
+        Way { from: from.0, to: to.0, targets, covers }
+    }
+
+    /// Whether there are frames that viewers of `target` are not sent.
+    pub fn leaves_out(&self, target: u8) -> bool {
+        self.structure.as_deref().is_some_and(|structure| structure.leaves_out(target))
+    }
+
+    /// The highest spatial layer of a decode target.
+    pub fn highest_spatial(&self, target: u8) -> Option<u8> {
+        self.structure.as_deref()?.highest_spatial(target)
+    }
+
+    /// The highest spatial and temporal layer, if descriptors tell.
+    pub fn highest(&self) -> Option<(u8, u8)> {
+        Some(self.structure.as_deref()?.highest())
     }
 
     /// Width and height of the largest picture, if descriptors tell.

@@ -175,7 +175,7 @@ proptest! {
         for kind in CodecKind::ALL {
             dimensions(kind, &payload);
             spatial_size(kind, &payload, 1);
-            Reader::default().read(kind, &payload, Some(&payload));
+            Reader::default().read(kind, 0, &payload, Some(&payload));
             if let Some(numbers) = picture_numbers(kind, &payload) {
                 let mut changed = payload.clone();
                 numbers.rewrite(PictureShift { id, base }, &mut changed);
@@ -183,6 +183,10 @@ proptest! {
             }
         }
     }
+}
+
+fn way(from: Point, to: Point) -> Way {
+    Way { from, to, targets: None, covers: false }
 }
 
 #[test]
@@ -196,27 +200,27 @@ fn vp9_says_layers_and_sizes() {
     assert_eq!(dimensions(CodecKind::Vp9, &payload), Some((1_280, 720)));
     assert_eq!(spatial_size(CodecKind::Vp9, &payload, 1), Some((640, 360)));
     assert_eq!(spatial_size(CodecKind::Vp9, &payload, 3), None);
-    let position = Reader::default().read(CodecKind::Vp9, &payload, None).unwrap();
+    let position = Reader::default().read(CodecKind::Vp9, 0, &payload, None).unwrap();
     assert_eq!((position.spatial, position.temporal, position.ends_layer), (2, 1, true));
     let point = |spatial, temporal| Point::new(Some(spatial), Some(temporal));
-    assert!(position.is_part_of(Point::WHOLE) && position.is_part_of(point(2, 1)));
-    assert!(!position.is_part_of(point(1, 2)) && !position.is_part_of(point(2, 0)));
+    assert!(position.is_part_of(Point::WHOLE, None) && position.is_part_of(point(2, 1), None));
+    assert!(!position.is_part_of(point(1, 2), None) && !position.is_part_of(point(2, 0), None));
     // From T1 on, T2 depends on nothing older; a viewer of T0 alone has not seen this frame.
-    assert!(position.lets_over(point(2, 1), Point::new(Some(2), None), None, true));
-    assert!(!position.lets_over(point(2, 0), point(2, 1), None, true));
-    assert!(position.lets_over(point(2, 2), point(1, 1), None, true), "down at any picture");
-    assert!(!position.lets_over(point(1, 2), point(2, 2), None, true), "up by a keyframe");
+    assert!(position.lets_over(&way(point(2, 1), Point::new(Some(2), None)), true));
+    assert!(!position.lets_over(&way(point(2, 0), point(2, 1)), true));
+    assert!(position.lets_over(&way(point(2, 2), point(1, 1)), true), "down at any picture");
+    assert!(!position.lets_over(&way(point(1, 2), point(2, 2)), true), "up by a keyframe");
 }
 
 #[test]
 fn vp8_says_temporal_layers() {
     let payload = |layer: u8| [0x90, 0xE0, 0x80, 1, 7, layer, 0];
-    let sync = Reader::default().read(CodecKind::Vp8, &payload(2 << 6 | 0x20), None).unwrap();
+    let sync = Reader::default().read(CodecKind::Vp8, 0, &payload(2 << 6 | 0x20), None).unwrap();
     assert_eq!((sync.spatial, sync.temporal, sync.closes_up), (0, 2, true));
     let (lowest, whole) = (Point::new(None, Some(0)), Point::WHOLE);
-    assert!(sync.lets_over(lowest, whole, None, true));
-    let other = Reader::default().read(CodecKind::Vp8, &payload(1 << 6), None).unwrap();
-    assert!(!other.lets_over(lowest, whole, None, true));
-    assert_eq!(Reader::default().read(CodecKind::Vp8, &[0x10, 0, 0], None), None);
+    assert!(sync.lets_over(&way(lowest, whole), true));
+    let other = Reader::default().read(CodecKind::Vp8, 0, &payload(1 << 6), None).unwrap();
+    assert!(!other.lets_over(&way(lowest, whole), true));
+    assert_eq!(Reader::default().read(CodecKind::Vp8, 0, &[0x10, 0, 0], None), None);
     assert_eq!(lowest.within(Point::new(Some(1), None)), Point::new(Some(1), Some(0)));
 }

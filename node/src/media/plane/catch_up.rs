@@ -18,6 +18,7 @@ use crate::media::fast_start::{
     CATCH_UP_LIMIT, CATCH_UPS_MAX, Group, Pace, STEP, STEP_PACKETS, Squeeze, pace, time, units,
 };
 use crate::media::leg::{Leg, Start};
+use crate::media::numbering::Place;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::ring::Ring;
@@ -125,18 +126,14 @@ impl Plane {
         let paced = group.and_then(|(group, keyframe)| Some((group, pace(&group, backlog)?, keyframe)));
         let Some((group, pace, keyframe)) = paced else { return false };
         let Keyframe { index, timestamp, .. } = keyframe;
+        let place = known.and_then(|known| known.place(Point::WHOLE, index));
+        let Some(Place { number, .. }) = place else { return false };
         let squeeze = track.squeeze(&group, &pace, timestamp);
         let Some(waiting) = track.legs.get_mut(leg.leg).filter(|leg| !leg.is_live()) else { return false };
         track.audience.leave(waiting);
         let pick = Pick::whole(layer);
-        let start = Start {
-            pick,
-            index,
-            number: index,
-            timestamp,
-            timestamp_before: timestamp,
-            pause: Duration::ZERO,
-        };
+        let start =
+            Start { pick, index, number, timestamp, timestamp_before: timestamp, pause: Duration::ZERO };
         waiting.catch_up_from(start, squeeze);
         track.audience.enter(waiting);
         let event =
@@ -219,7 +216,7 @@ impl Plane {
         }
         let class = &track.classes.get(usize::from(leg.class))?.class;
         let (ring, counters) = (layer.ring.as_ref()?, &mut self.counters);
-        let mut feed = Feed { catch_up, leg, class, ring, transport, counters, codec, send_time };
+        let mut feed = Feed { catch_up, leg, class, layer, ring, transport, counters, codec, send_time };
         let passed = units(now.saturating_duration_since(feed.catch_up.begun.0), clock_rate_hz);
         let all_sent = feed.send_due(passed, left, batch, transmit)?;
         // Where there is no room for all, nobody would ever be done.
@@ -243,6 +240,7 @@ struct Feed<'a> {
     catch_up: &'a mut CatchUp,
     leg: &'a mut Leg,
     class: &'a LegClass,
+    layer: &'a Layer,
     ring: &'a Ring,
     transport: &'a mut Transport,
     counters: &'a mut Counters,
@@ -262,14 +260,15 @@ impl Feed<'_> {
         let highest = self.ring.highest()?;
         let mut burst = self.catch_up.burst_packets as usize;
         while self.catch_up.next <= highest {
-            // What is missing is a gap in the viewer's numbers too, and is asked for.
-            if let Some(packet) = self.ring.get(self.catch_up.next) {
+            // What is missing is a gap in the viewer's numbers too, and is asked for. What is left out is none.
+            let place = self.layer.place(Point::WHOLE, self.catch_up.next).filter(|place| place.kept);
+            if let Some((place, packet)) = place.zip(self.ring.get(self.catch_up.next)) {
                 let header = RtpHeader::parse(packet).ok()?;
                 if burst == 0 || *left == 0 || !self.is_due(header.timestamp, passed) {
                     return Some(false);
                 }
                 (burst, *left) = (burst - 1, *left - 1);
-                self.send(packet, &header, batch, transmit)?;
+                self.send(&place, packet, &header, batch, transmit)?;
                 self.catch_up.left = self.catch_up.left.saturating_sub(1);
             }
             self.catch_up.next += 1;
@@ -286,13 +285,14 @@ impl Feed<'_> {
 
     fn send(
         &mut self,
+        place: &Place,
         packet: &[u8],
         header: &RtpHeader,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<()> {
         let mapping = *self.leg.mapping();
-        let index = mapping.out_index(self.catch_up.next, self.catch_up.next)?;
+        let index = mapping.out_index(self.catch_up.next, place.number)?;
         let timestamp = self.leg.timestamp(index, &mapping, header.timestamp);
         let payload = packet.get(header.header_len()..)?;
         let outgoing = Outgoing {

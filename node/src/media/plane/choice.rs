@@ -54,7 +54,7 @@ impl Plane {
         if !has_choice || !enters_here || !is_due {
             return;
         }
-        let changed = track.measure(now);
+        let changed = track.measure(now) || !track.ended_within().is_empty();
         if changed || now >= track.chosen_at + CHOICE_INTERVAL {
             self.tell_layers(place);
             self.choose_for_all(now, place);
@@ -66,7 +66,8 @@ impl Plane {
         let now_ms = self.since_epoch_ms(now);
         let Some(track) = self.tracks.get_mut(place) else { return };
         track.chosen_at = now;
-        let needed = (0..track.legs.len()).fold(Layers::NONE, |all, leg| all | track.choose_for(leg, now_ms));
+        let needed =
+            (0..track.legs.len()).fold(track.ended_within(), |all, leg| all | track.choose_for(leg, now_ms));
         track.forget_unused_points();
         if now >= track.settled_at {
             self.want_keyframes(now, place, needed);
@@ -112,6 +113,12 @@ impl Plane {
 }
 
 impl Track {
+    /// The layers of which other parts are sent now than those who play them can decode.
+    fn ended_within(&self) -> Layers {
+        let ended = self.layers.iter().zip(0_u8..).filter(|(layer, _)| layer.needs_keyframe());
+        ended.fold(Layers::NONE, |all, (_, index)| all | Layers::of(index)) & self.watched()
+    }
+
     /// Chooses for the leg at `place`. The layer of which it needs a keyframe to go on with.
     fn choose_for(&mut self, place: usize, now_ms: u32) -> Layers {
         let Some(leg) = self.legs.get_mut(place) else { return Layers::NONE };
@@ -121,15 +128,18 @@ impl Track {
         let played = leg.mapping().pick();
         let overrun = self.ladder.rung(played).is_some_and(|rung| leg.selection.is_overrun_by(rung));
         let held = leg.selection.holds_picture();
-        if held || (played.layer != wanted.layer && overrun) {
+        let layer = self.layers.get(usize::from(wanted.layer));
+        let goes_over = |from: Pick| {
+            from.layer == wanted.layer && layer.is_some_and(|layer| layer.goes_over(from.point, wanted.point))
+        };
+        if held || (played != wanted && overrun && !goes_over(played)) {
             leg.pause();
         }
         let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
-        self.want(place, wanted);
         // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.
-        let begins = self.layers.get(usize::from(wanted.layer)).is_some_and(|layer| layer.start().is_some());
-        let goes_over = |from: Pick| from.layer == wanted.layer && !wanted.point.is_larger_than(from.point);
+        let begins = layer.is_some_and(|layer| layer.start().is_some());
         let needless = begins || held || playing.is_some_and(goes_over);
+        self.want(place, wanted);
         if needless { Layers::NONE } else { Layers::of(wanted.layer) }
     }
 }

@@ -148,14 +148,14 @@ impl Passage {
         let Some(ring) = &layer.ring else { return };
         let mut passing = Passing { leg, mapping, ring, transport, exit, packets: 0, bytes: 0 };
         let packets = layer.window.iter().zip(headers);
-        if mapping.pick().point == Point::WHOLE {
+        let places = layer.places(mapping.pick().point);
+        if places.is_none() && mapping.pick().point == Point::WHOLE {
             for (packet, header) in packets.filter(|(packet, _)| belongs(packet)) {
                 let place = Place { number: packet.index, kept: true, ..Place::default() };
                 passing.send(packet, header, &place);
             }
         } else {
-            let places = layer.places(mapping.pick().point).unwrap_or_default();
-            for ((packet, header), place) in packets.zip(places) {
+            for ((packet, header), place) in packets.zip(places.unwrap_or_default()) {
                 if place.kept && belongs(packet) {
                     passing.send(packet, header, place);
                 }

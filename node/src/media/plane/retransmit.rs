@@ -128,7 +128,7 @@ impl Plane {
 
     /// Whether the packet is of a layer that the viewer leaves because its path carries far less, or has left for a lower one
     /// because it carries less: repairing it would take the room from the layer that fits, and the keyframe that is shown in
-    /// its place is on its way. Not so with parts of one scalable layer, which need each other.
+    /// its place is on its way. Not so with parts of one scalable layer that need each other.
     pub(super) fn is_left_behind(&self, resend: &Resend) -> bool {
         let Some(Role::Viewer(viewer)) = self.roles.get(resend.peer.index) else { return false };
         let Some(place) = viewer.leg(resend.ssrc) else { return false };
@@ -139,7 +139,8 @@ impl Plane {
         }
         let find = |pick: Pick, number| track.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         let pick = leg.find(resend.sequence, find).map(|(_, mapping, _)| mapping.pick());
-        let Some(pick) = pick.filter(|pick| pick.layer != leg.wanted.layer) else { return false };
+        let leaves = |pick: &Pick| pick.layer != leg.wanted.layer || leg.is_paused();
+        let Some(pick) = pick.filter(leaves) else { return false };
         let played = leg.mapping().pick();
         let is_over = pick.layer != played.layer && track.ladder.is_better(pick, played);
         is_over && leg.selection.is_held_down(&track.ladder, leg.chosen)

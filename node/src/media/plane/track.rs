@@ -4,6 +4,7 @@ mod audience;
 mod endings;
 mod layer;
 mod legs;
+mod parts;
 mod points;
 mod redundancy;
 mod succession;
@@ -202,7 +203,7 @@ impl Track {
         // Padding only keeps numbers going; the encoder may be off.
         let flows = header.padding_len == 0;
         let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
-        let position = layer.position(now, codec, packet, &header, starts_keyframe);
+        let position = layer.position(now, codec, index, (packet, &header), starts_keyframe);
         let redundancy = redundancy(&header, payload);
         layer.window.push(WindowPacket {
             index,
@@ -216,6 +217,7 @@ impl Track {
             picture: picture_numbers(codec, payload),
             redundancy,
         });
+        layer.number_newest();
         if flows && !late {
             layer.newest = Some((now, header.timestamp));
         }

@@ -64,7 +64,14 @@ fn a_keyframe_brings_the_structure_that_later_frames_refer_to() {
     let known = structure.as_deref().unwrap();
     assert_eq!(known.sizes[..3], [(640, 360), (1_280, 720), (0, 0)]);
     assert_eq!(known.highest(), (1, 0));
-    assert_eq!((known.target(0, 7), known.target(1, 0), known.target(9, 9)), (Some(0), Some(1), Some(1)));
+    assert_eq!(
+        [(0, 7, 3), (1, 0, 3), (9, 9, 3), (9, 9, 1)]
+            .map(|(spatial, temporal, active)| known.target(spatial, temporal, active)),
+        [Some(0), Some(1), Some(1), Some(0)]
+    );
+    assert!(known.leaves_out(0) && !known.leaves_out(1), "the larger picture needs the smaller one");
+    assert!(known.covers(1, 0) && !known.covers(0, 1) && known.covers(1, 1));
+    assert_eq!((known.highest_spatial(1), known.targets_without(0b10)), (Some(1), 0b01));
     let upper = read(&mandatory(13, 2).bytes(), &mut structure).unwrap();
     assert_eq!((upper.spatial, upper.present, upper.switch), (1, 0b10, 0));
     assert_eq!(upper.references.distances().unwrap().collect::<Vec<_>>(), [1, 2]);
@@ -119,7 +126,9 @@ proptest! {
             if let Some(known) = &structure {
                 prop_assert!(known.template_count <= TEMPLATES_MAX && known.target_count <= TARGETS_MAX);
                 prop_assert!(known.highest().0 <= LAYER_ID_MAX && known.highest().1 <= LAYER_ID_MAX);
-                known.target(3, 3);
+                known.target(3, 3, u32::MAX);
+                known.targets_without(1);
+                assert!(known.covers(0, 0) && known.covers(31, 31) && (known.leaves_out(0) || !known.leaves_out(0)));
             }
         }
     }

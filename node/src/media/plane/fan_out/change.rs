@@ -98,7 +98,7 @@ impl Passage {
     ) -> Option<()> {
         let (from, to) = (leg.mapping().pick().point, leg.wanted.point);
         let layer = material.layers.get(usize::from(leg.wanted.layer))?;
-        let at = layer.crossing(from, to, leg.mapping().first_source())?;
+        let at = layer.crossing(leg, to)?;
         let index = layer.window.get(at)?.index;
         let (before, after) = (layer.place(from, index)?, layer.place(to, index)?);
         let transport = outlet.transports.get_mut(leg.peer)?;

@@ -1,7 +1,9 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::codec::{CodecKind, Point, picture_numbers};
+use crate::media::codec::{CodecKind, Point, dependency, picture_numbers};
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{Cause, Direction, LayerLimit, LayerWish, Switch, Switches};
 
@@ -17,11 +19,18 @@ struct Source {
     publisher: Publisher,
     sequence: u16,
     picture: u16,
+    /// Of the stream in two sizes.
+    structure: &'static str,
 }
 
 impl Source {
     fn new(rig: &mut Rig, setup: &Setup) -> Self {
-        Self { publisher: rig.publisher(0, setup), sequence: 0x7FF0, picture: 0 }
+        Self {
+            publisher: rig.publisher(0, setup),
+            sequence: 0x7FF0,
+            picture: 0,
+            structure: L2T2_KEY_STRUCTURE,
+        }
     }
 
     /// The next packet, sealed.
@@ -272,10 +281,15 @@ const L2T2_KEY_STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
     10101010 10100000 00010000 00001010 00001010 00000001 \
     0 100110 100010 100000 100110 100010 000 0";
 
+/// The same where the larger picture depends on the smaller one always: who is sent it is sent all.
+const L2T2_STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
+    10101010 10101111 00010011 00001010 00001010 00000001 \
+    0 100110 100010 100000 10011100000 10001100000 000 0";
+
 impl Source {
     /// The packets of the next picture: AV1 of two spatial and two temporal layers, as descriptors say.
     fn av1_in_two_sizes(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
-        let bits = L2T2_KEY_STRUCTURE.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
+        let bits = self.structure.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
         let structure = bits.collect::<Vec<u8>>();
         let structure =
             structure.chunks(8).map(|byte| byte.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum());
@@ -306,8 +320,8 @@ fn a_switch_may_be_said_by_the_upper_frame_alone() {
         temporal_layers_go_and_return(&mut rig, &mut source, &mut viewer, Source::av1_in_two_sizes);
     let report = rig.plane.track_report(rig.now, VIDEO).unwrap();
     assert_eq!((report.keyframes, viewer.client.refused), (1, 0));
-    // The lower frames come along, though the larger picture does not need them: a way down at any picture.
-    assert_eq!(counts, [120, 60, 120]);
+    // Of the lower frames the keyframe's comes along: the larger picture needs no other.
+    assert_eq!(counts, [61, 30, 60]);
 }
 
 /// A switch indication says what can be decoded after a frame. The frames of the larger picture say it of their own target,
@@ -316,9 +330,9 @@ fn a_switch_may_be_said_by_the_upper_frame_alone() {
 fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
     let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
     let mut viewer = rig.viewer(1, &setup);
-    let (mut parts, mut asked) = (Vec::new(), 0);
-    for (limit, keyframe_at) in [(None, 0), (Some(0), 99), (None, 41)] {
-        asked = rig.plane.counters().keyframe_requests_sent;
+    let (mut parts, mut asked) = (Vec::new(), Vec::new());
+    for (limit, keyframe_at) in [(None, 0), (Some(0), 20), (None, 41)] {
+        asked.push(rig.plane.counters().keyframe_requests_sent);
         let wish = LayerWish::AtMost(LayerLimit { spatial: limit, ..LayerLimit::default() });
         rig.plane.wish_layer(rig.now, viewer.client.peer, wish);
         for step in 0..60 {
@@ -328,15 +342,146 @@ fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
         parts.push(viewer.client.packets());
     }
     let larger = |part: &Packets| part.iter().filter(|(header, _)| header.payload().len() == 1_000).count();
-    assert_eq!(parts.iter().map(larger).collect::<Vec<_>>(), [60, 0, 60 - 41]);
+    assert_eq!(parts.iter().map(larger).collect::<Vec<_>>(), [60, 20, 60 - 41]);
     assert_eq!(
         parts.iter().map(Vec::len).collect::<Vec<_>>(),
-        [120, 60, 60 + 60 - 41],
-        "the smaller one always"
+        [61, 60, 61],
+        "of the smaller one what it is alone, and at keyframes"
     );
     let all: Packets = parts.into_iter().flatten().collect();
     assert!(dense(&all));
-    assert!(rig.plane.counters().keyframe_requests_sent > asked, "one was asked for");
+    asked.push(rig.plane.counters().keyframe_requests_sent);
+    assert!(asked[1] < asked[2] && asked[2] < asked[3], "one was asked for, on the way down too: {asked:?}");
+}
+
+/// What a decoder makes of what a viewer was sent: it can decode a frame if it has all that this depends on.
+#[derive(Default)]
+struct Decoder {
+    structure: Option<Box<dependency::Structure>>,
+    frames: HashSet<u16>,
+    stuck: usize,
+}
+
+impl Decoder {
+    fn take(&mut self, packets: &Packets) {
+        for (header, packet) in packets {
+            let frame = dependency::read(header.extension(packet, 6).unwrap(), &mut self.structure).unwrap();
+            if frame.has_structure {
+                self.frames.clear();
+            }
+            let mut distances = frame.references.distances().unwrap();
+            let decodes =
+                distances.all(|distance| self.frames.contains(&frame.frame_number.wrapping_sub(distance)));
+            self.stuck += usize::from(!decodes);
+            self.frames.insert(frame.frame_number);
+        }
+    }
+}
+
+#[test]
+fn a_viewer_whose_path_collapses_is_sent_nothing_beyond_it_and_soon_what_fits() {
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
+    let mut viewer = rig.viewer(1, &setup);
+    let (mut decoder, mut keyframe_in) = (Decoder::default(), Some(0));
+    // A publisher answers a request for a keyframe two pictures later.
+    let mut show = |rig: &mut Rig, viewer: &mut Viewer| {
+        let asked = rig.plane.counters().keyframe_requests_sent;
+        let packets = source.av1_in_two_sizes(keyframe_in == Some(0));
+        source.show(rig, &mut [viewer], packets);
+        keyframe_in = keyframe_in.and_then(|pictures: u32| pictures.checked_sub(1));
+        if rig.plane.counters().keyframe_requests_sent > asked {
+            keyframe_in.get_or_insert(1);
+        }
+        let packets = viewer.client.packets();
+        decoder.take(&packets);
+        sizes(&packets)
+    };
+    for _ in 0..60 {
+        show(&mut rig, &mut viewer);
+    }
+    rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(150_000));
+    let sent: Vec<_> = (0..8).map(|_| show(&mut rig, &mut viewer)).collect();
+    let fits = sent.iter().position(|sizes| *sizes == [200]).expect("it goes on");
+    assert!(fits <= 4, "{sent:?}");
+    assert!(sent[..fits].iter().all(Vec::is_empty) && sent[fits..].iter().all(|sizes| *sizes == [200]));
+    assert_eq!(decoder.stuck, 0);
+    let event = rig.events().into_iter().rev().find(|event| matches!(event, PlaneEvent::LayerPlayed { .. }));
+    let Some(PlaneEvent::LayerPlayed { switch, .. }) = event else { panic!("it was told") };
+    assert_eq!(switch, Some(Switch { direction: Direction::Down, cause: Cause::Network }));
+}
+
+/// The encoder gives the larger picture up, with a word or without: those who had it ask for a keyframe of the smaller one.
+#[test]
+fn a_picture_that_ends_is_followed_by_the_next_smaller_one() {
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut decoder = Decoder::default();
+    for step in 0..60 {
+        let packets = source.av1_in_two_sizes(step == 0);
+        source.show(&mut rig, &mut [&mut viewer], packets);
+    }
+    let asked = rig.plane.counters().keyframe_requests_sent;
+    let mut run = |rig: &mut Rig, source: &mut Source, viewer: &mut Viewer, keyframe| {
+        for step in 0..60 {
+            // The upper packet is encoded, and not sent.
+            let packets = source.av1_in_two_sizes(keyframe && step == 0);
+            source.sequence = source.sequence.wrapping_sub(1);
+            source.show(rig, &mut [&mut *viewer], packets[..1].to_vec());
+        }
+        let packets = viewer.client.packets();
+        decoder.take(&packets);
+        packets.len()
+    };
+    viewer.client.packets();
+    assert_eq!(run(&mut rig, &mut source, &mut viewer, false), 0);
+    assert!(rig.plane.counters().keyframe_requests_sent > asked);
+    assert_eq!(run(&mut rig, &mut source, &mut viewer, true), 60);
+    assert_eq!(decoder.stuck, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whoever joins whenever and changes over to whatever is sent only frames of which it has all that they depend on, and
+    /// nothing is missing between their numbers.
+    #[test]
+    fn whatever_a_viewer_wants_it_can_decode(
+        course in prop::collection::vec(happening(), 1..40), joins in 0_usize..8, whole in any::<bool>()
+    ) {
+        let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
+        source.structure = if whole { L2T2_STRUCTURE } else { L2T2_KEY_STRUCTURE };
+        let mut viewers = vec![(rig.viewer(1, &setup), Decoder::default(), Vec::new())];
+        let first = source.av1_in_two_sizes(true);
+        source.show(&mut rig, &mut [&mut viewers[0].0], first);
+        for (step, happening) in course.into_iter().enumerate() {
+            if step == joins {
+                viewers.push((rig.viewer(2, &setup), Decoder::default(), Vec::new()));
+            }
+            let peer = viewers[step % viewers.len()].0.client.peer;
+            match happening {
+                Happening::Pictures(count, keyframe) => for step in 0..count + 2 {
+                    // What follows on a keyframe is counted from it.
+                    let packets = source.av1_in_two_sizes(keyframe && step < 2 && source.picture % 2 == 0);
+                    let mut playing: Vec<_> = viewers.iter_mut().map(|(viewer, ..)| viewer).collect();
+                    source.show(&mut rig, &mut playing, packets);
+                },
+                Happening::Wish(spatial, temporal) => {
+                    let limit = LayerLimit { spatial, temporal, ..LayerLimit::default() };
+                    rig.plane.wish_layer(rig.now, peer, LayerWish::AtMost(limit));
+                }
+                Happening::Budget(bps) => rig.plane.limit_bitrate(rig.now, peer, bps),
+                Happening::Lost(_) | Happening::Nack(_) => {}
+            }
+            for (viewer, _, sent) in &mut viewers {
+                sent.extend(viewer.client.packets());
+            }
+        }
+        for (viewer, decoder, sent) in &mut viewers {
+            decoder.take(sent);
+            prop_assert!(dense(sent));
+            prop_assert_eq!((decoder.stuck, viewer.client.refused), (0, 0));
+        }
+    }
 }
 
 #[test]
@@ -345,7 +490,7 @@ fn no_wish_takes_the_points_that_others_need() {
     let (mut greedy, mut modest) = (rig.viewer(1, &setup), rig.viewer(2, &setup));
     let mut run = |rig: &mut Rig, pictures: u16, greedy: &mut Viewer, modest: &mut Viewer| {
         for _ in 0..pictures {
-            let shown = source.av1_in_two_sizes(source.picture == 0);
+            let shown = source.av1_in_two_sizes(source.picture % 30 == 0);
             source.show(rig, &mut [greedy, modest], shown);
         }
     };

@@ -11,7 +11,6 @@ use crate::media::canonical::canonical_id;
 use crate::media::codec::red::Redundancy;
 use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, spatial_size};
 use crate::media::extension::ExtensionKind;
-use crate::media::numbering::Place;
 use crate::media::rate::RateMeter;
 use crate::media::ring::Ring;
 use crate::media::rtp::RtpHeader;
@@ -209,8 +208,10 @@ impl Layer {
         };
         let Self { width, height, .. } = *self;
         let active = self.is_active(now);
-        let whole = Rung { layer: index, point: Point::WHOLE, active, width, height, bitrate_bps };
         let parts = self.points.as_mut();
+        let lean_bps = parts.as_ref().and_then(|points| points.lean_bitrate_bps(now));
+        let bitrate_bps = lean_bps.unwrap_or(bitrate_bps);
+        let whole = Rung { layer: index, point: Point::WHOLE, active, width, height, bitrate_bps };
         let mut rungs = parts.map(|points| points.measure(now, whole, alone)).unwrap_or_default();
         rungs.push(whole);
         rungs
@@ -221,13 +222,13 @@ impl Layer {
         &mut self,
         now: Instant,
         codec: CodecKind,
-        packet: &[u8],
-        header: &RtpHeader,
+        index: u64,
+        (packet, header): (&[u8], &RtpHeader),
         keyframe: bool,
     ) -> Option<Position> {
         let payload = packet.get(header.payload()).unwrap_or_default();
         let descriptor = header.extension(packet, canonical_id(ExtensionKind::DependencyDescriptor));
-        let position = self.reader.read(codec, payload, descriptor)?;
+        let position = self.reader.read(codec, index, payload, descriptor)?;
         let reader = &self.reader;
         let size = |spatial| spatial_size(codec, payload, spatial).or_else(|| reader.size(spatial));
         if keyframe {
@@ -245,7 +246,7 @@ impl Layer {
             points.set_sizes(|spatial| lowest_size.filter(|_| spatial == 0));
             points
         });
-        points.take(now, &position, packet.len() as u64);
+        points.take(now, reader, &position, packet.len() as u64);
         if keyframe {
             points.set_sizes(size);
         }
@@ -260,41 +261,6 @@ impl Layer {
     /// What can be played of it alone, best first. `active`: whether it flows.
     pub(in super::super) fn parts(&self, now: Instant, active: bool) -> Vec<PartReport> {
         self.points.as_ref().map(|points| points.report(now, active)).unwrap_or_default()
-    }
-
-    /// Where the window's packets stand for legs at `point`; `None` for all as they are.
-    pub(in super::super) fn places(&self, point: Point) -> Option<&[Place]> {
-        self.points.as_ref().filter(|_| point != Point::WHOLE)?.places(point)
-    }
-
-    /// Where the packet of `index` stands at `point`.
-    pub(in super::super) fn place(&self, point: Point, index: u64) -> Option<Place> {
-        if point == Point::WHOLE {
-            return Some(Place { number: index, kept: true, ..Place::default() });
-        }
-        self.points.as_ref()?.numbering(point)?.place(index)
-    }
-
-    /// The packet that legs at `point` know by `number`.
-    pub(in super::super) fn find(&self, point: Point, number: u64) -> Option<u64> {
-        if point == Point::WHOLE {
-            return Some(number);
-        }
-        Some(self.points.as_ref()?.numbering(point)?.find(number)?.0)
-    }
-
-    /// The first packet of the window with which a leg can go over from one point to another, by its place in the window.
-    pub(in super::super) fn crossing(&self, from: Point, to: Point, first: u64) -> Option<usize> {
-        let target = self.reader.target(to);
-        self.window.iter().position(|packet| {
-            let begins = packet.begins_picture;
-            let lets_over = match &packet.position {
-                _ if begins && packet.starts_keyframe => true,
-                Some(position) => position.lets_over(from, to, target, begins),
-                None => begins,
-            };
-            lets_over && !packet.late && packet.index >= first
-        })
     }
 
     /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it

@@ -1,6 +1,6 @@
 //! The legs of a track: they come, go, and want something else.
 
-use super::{Class, Track, WINDOW_PACKETS};
+use super::{Class, Layer, Track, WINDOW_PACKETS};
 use crate::media::codec::Point;
 use crate::media::leg::Leg;
 use crate::media::selection::Pick;
@@ -37,13 +37,14 @@ impl Track {
     /// The leg at `place` shall play `pick` from the next packet on that lets it.
     pub(in super::super) fn want(&mut self, place: usize, mut pick: Pick) {
         let layer = self.layers.get_mut(usize::from(pick.layer));
-        let points = layer.and_then(|layer| layer.points.as_mut());
-        if let Some(points) = &points {
-            pick.point = pick.point.of_stream(points.highest());
-        }
-        if pick.point != Point::WHOLE && !points.is_some_and(|points| points.play(pick.point)) {
-            pick.point = Point::WHOLE;
-        }
+        pick.point = match layer {
+            Some(Layer { points: Some(points), reader, window, .. }) => {
+                let point = pick.point.of_stream(points.highest());
+                let plays = point == Point::WHOLE || points.play(point, reader, window);
+                if plays { point } else { Point::WHOLE }
+            }
+            _ => Point::WHOLE,
+        };
         if let Some(leg) = self.legs.get_mut(place).filter(|leg| leg.wanted != pick) {
             self.audience.leave(leg);
             leg.wanted = pick;

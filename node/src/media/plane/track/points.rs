@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::super::report::PartReport;
 use super::Track;
 use super::layer::{WINDOW_PACKETS, WindowPacket};
-use crate::media::codec::{Point, Position};
+use crate::media::codec::{Point, Position, Reader, Way};
 use crate::media::numbering::{Numbering, Place};
 use crate::media::rate::RateMeter;
 use crate::media::selection::{Pick, Rung};
@@ -15,14 +15,22 @@ use crate::media::selection::{Pick, Rung};
 /// Spatial and temporal layers that are told apart: WebRTC's scalability modes have three at most.
 const LAYERS_APART: usize = 4;
 
-/// Points of a layer that are played at a time: all there are but the whole, as bounds beyond the stream's own are none. So full
-/// cannot happen. Each costs some 30 KiB for as long as a leg has to do with it.
-const POINTS_CAPACITY: usize = LAYERS_APART * LAYERS_APART - 1;
+/// Points of a layer that are played at a time: all there are, as bounds beyond the stream's own are none. So full cannot
+/// happen. Each costs some 30 KiB for as long as a leg has to do with it.
+const POINTS_CAPACITY: usize = LAYERS_APART * LAYERS_APART;
 
 /// See the module. Made with the first packet that is not of the lowest layers, or says that there are others.
 pub(in super::super) struct Points {
-    /// By spatial and temporal layer.
+    /// Of each spatial and temporal layer.
     rates: [[RateMeter; LAYERS_APART]; LAYERS_APART],
+    /// Of each point, by its bounds; the last ones are none.
+    costs: [[RateMeter; LAYERS_APART]; LAYERS_APART],
+    /// The decode target of each point now.
+    targets: [[Option<u8>; LAYERS_APART]; LAYERS_APART],
+    /// Of the reader, when it told these.
+    state: Option<(u32, u32)>,
+    /// Whether some frames are left out for those who play all of it.
+    lean: bool,
     /// Highest spatial and temporal layer so far.
     highest: (u8, u8),
     sizes: [(u16, u16); LAYERS_APART],
@@ -34,6 +42,10 @@ pub(in super::super) struct Points {
 /// A point that legs play.
 struct Played {
     point: Point,
+    /// The decode target that is sent. Another one is once those who play the point can decode it.
+    target: Option<u8>,
+    /// The highest spatial layer of that, if it has a bound.
+    top: Option<u8>,
     numbering: Numbering,
     /// Of the window's packets.
     places: Vec<Place>,
@@ -45,6 +57,10 @@ impl Points {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             rates: [[RateMeter::new(now); LAYERS_APART]; LAYERS_APART],
+            costs: [[RateMeter::new(now); LAYERS_APART]; LAYERS_APART],
+            targets: [[None; LAYERS_APART]; LAYERS_APART],
+            state: None,
+            lean: false,
             highest: (0, 0),
             sizes: [(0, 0); LAYERS_APART],
             offered: SmallVec::new(),
@@ -53,7 +69,8 @@ impl Points {
     }
 
     /// Counts a packet.
-    pub(super) fn take(&mut self, now: Instant, position: &Position, bytes: u64) {
+    pub(super) fn take(&mut self, now: Instant, reader: &Reader, position: &Position, bytes: u64) {
+        self.look_at_targets(reader);
         let top = LAYERS_APART as u8 - 1;
         let (spatial, temporal) = (position.spatial.min(top), position.temporal.min(top));
         self.highest = (self.highest.0.max(spatial), self.highest.1.max(temporal));
@@ -62,6 +79,61 @@ impl Points {
         if let Some(rate) = rate {
             rate.add(now, bytes);
         }
+        let costs = self.costs.as_flattened_mut().iter_mut().zip(self.targets.as_flattened());
+        for ((cost, target), point) in costs.zip(all_points()) {
+            if position.is_part_of(point, *target) {
+                cost.add(now, bytes);
+            }
+        }
+    }
+
+    /// Learns which decode targets the points are.
+    fn look_at_targets(&mut self, reader: &Reader) {
+        let state = reader.state();
+        let before = self.state.replace(state);
+        if before == Some(state) {
+            return;
+        }
+        for (target, point) in self.targets.as_flattened_mut().iter_mut().zip(all_points()) {
+            *target = reader.target(point);
+        }
+        let top = LAYERS_APART as u8 - 1;
+        if let Some((spatial, temporal)) = reader.highest() {
+            // Layers may be there that another shard keeps to itself.
+            self.highest = (self.highest.0.max(spatial.min(top)), self.highest.1.max(temporal.min(top)));
+        }
+        self.lean = self.target(Point::WHOLE).is_some_and(|target| reader.leaves_out(target));
+        if self.lean {
+            self.play(Point::WHOLE, reader, &[]);
+        }
+        if before.is_none_or(|before| before.0 != state.0) {
+            // After a structure, what came before is depended on by nobody, and targets may have other numbers.
+            let targets = &self.targets;
+            for played in &mut self.played {
+                played.set_target(of_point(targets, played.point), reader);
+            }
+        }
+    }
+
+    /// The decode target that `point` is now.
+    fn target(&self, point: Point) -> Option<u8> {
+        of_point(&self.targets, point)
+    }
+
+    /// The decode target that those who play `point` are sent.
+    pub(super) fn sent_target(&self, point: Point) -> Option<u8> {
+        self.played(point).map_or_else(|| self.target(point), |played| played.target)
+    }
+
+    /// The way from one point to another, as they are sent.
+    pub(super) fn way(&self, reader: &Reader, from: Point, to: Point) -> Way {
+        reader.way((from, self.sent_target(from)), (to, self.sent_target(to)))
+    }
+
+    /// Whether some who play it wait for a keyframe, as the encoder has ended what they were sent, or begun what they shall
+    /// be sent.
+    pub(super) fn needs_keyframe(&self) -> bool {
+        self.played.iter().any(|played| played.target != self.target(played.point))
     }
 
     /// A keyframe says how large the spatial layers are.
@@ -105,11 +177,14 @@ impl Points {
     }
 
     fn bitrate_bps(&self, now: Instant, point: Point) -> u64 {
-        let top = LAYERS_APART as u8 - 1;
-        let spatial = usize::from(point.spatial().unwrap_or(top)) + 1;
-        let temporal = usize::from(point.temporal().unwrap_or(top)) + 1;
-        let rates = self.rates.iter().take(spatial).flat_map(|rates| rates.iter().take(temporal));
-        rates.map(|rate| (rate.per_second(now) * 8.0) as u64).sum()
+        let (spatial, temporal) = bounds(point);
+        let cost = self.costs.get(spatial).and_then(|costs| costs.get(temporal));
+        cost.map_or(0, |cost| (cost.per_second(now) * 8.0) as u64)
+    }
+
+    /// What all of it takes, where that is not all that the encoder sends.
+    pub(super) fn lean_bitrate_bps(&self, now: Instant) -> Option<u64> {
+        Some(self.bitrate_bps(now, Point::WHOLE)).filter(|bitrate_bps| self.lean && *bitrate_bps > 0)
     }
 
     fn size(&self, point: Point) -> (u16, u16) {
@@ -145,19 +220,24 @@ impl Points {
         if known { parts } else { Vec::new() }
     }
 
-    /// Whether a leg can play `point` from now on.
-    pub(super) fn play(&mut self, point: Point) -> bool {
+    /// Whether a leg can play `point` from now on. `window`: what came already and has not left.
+    pub(super) fn play(&mut self, point: Point, reader: &Reader, window: &[WindowPacket]) -> bool {
         if self.played(point).is_some() {
             return true;
         }
         let room = self.played.len() < POINTS_CAPACITY;
         if room {
-            self.played.push(Played {
+            let mut played = Played {
                 point,
+                target: None,
+                top: None,
                 numbering: Numbering::default(),
                 places: Vec::with_capacity(WINDOW_PACKETS),
                 left_out: None,
-            });
+            };
+            played.set_target(self.target(point), reader);
+            window.iter().for_each(|packet| played.number(packet));
+            self.played.push(played);
         }
         room
     }
@@ -165,30 +245,25 @@ impl Points {
     /// Forgets the numbers of points that nobody has anything to do with. Numbers of one that is played again later begin anew,
     /// so `is_used` must know of every leg that could ask for what it was sent.
     pub(super) fn forget_unused(&mut self, is_used: impl Fn(Point) -> bool) {
-        self.played.retain(|played| is_used(played.point));
+        // Who joins plays all of it.
+        let lean = self.lean;
+        self.played.retain(|played| (lean && played.point == Point::WHOLE) || is_used(played.point));
     }
 
-    /// Numbers the packets of the window.
-    pub(super) fn place(&mut self, window: &[WindowPacket]) {
+    /// Numbers a packet that came, at every point that is played.
+    pub(super) fn number(&mut self, reader: &Reader, packet: &WindowPacket) {
+        let targets = &self.targets;
         for played in &mut self.played {
-            for (packet, position) in window.iter().filter_map(|packet| Some((packet, packet.position?))) {
-                if !position.is_part_of(played.point) {
-                    // What comes late has a number already.
-                    if packet.late {
-                        continue;
-                    }
-                    let timestamp = Some(packet.header.timestamp);
-                    let begins = std::mem::replace(&mut played.left_out, timestamp) != timestamp;
-                    played.numbering.leave_out(packet.index, begins && position.closes_up);
-                } else if position.ends_layer && Some(position.spatial) == played.point.spatial() {
-                    played.numbering.end_picture(packet.index);
-                }
-            }
-            played.places.clear();
-            let numbering = &played.numbering;
-            played
-                .places
-                .extend(window.iter().map(|packet| numbering.place(packet.index).unwrap_or_default()));
+            played.follow(of_point(targets, played.point), reader, packet);
+            played.number(packet);
+        }
+    }
+
+    /// Looks up the numbers of the window's packets.
+    pub(super) fn place(&mut self, window: &[WindowPacket]) {
+        for Played { places, numbering, .. } in &mut self.played {
+            places.clear();
+            places.extend(window.iter().map(|packet| numbering.place(packet.index).unwrap_or_default()));
         }
     }
 
@@ -205,6 +280,63 @@ impl Points {
     pub(super) fn numbering(&self, point: Point) -> Option<&Numbering> {
         Some(&self.played(point)?.numbering)
     }
+}
+
+impl Played {
+    fn set_target(&mut self, target: Option<u8>, reader: &Reader) {
+        self.target = target;
+        let bounded = self.point.spatial();
+        self.top = target.filter(|_| bounded.is_some()).and_then(|target| reader.highest_spatial(target));
+        self.top = self.top.or(bounded);
+    }
+
+    /// Goes over to `target`, if who plays the point can with this packet.
+    fn follow(&mut self, target: Option<u8>, reader: &Reader, packet: &WindowPacket) {
+        if target == self.target {
+            return;
+        }
+        let way = reader.way((self.point, self.target), (self.point, target));
+        let lets_over =
+            packet.position.is_some_and(|position| position.lets_over(&way, packet.begins_picture));
+        if self.target.is_none() || (!packet.late && (packet.starts_keyframe || lets_over)) {
+            self.set_target(target, reader);
+        }
+    }
+
+    /// Leaves a packet out that is no part of the point. What comes late has a number already.
+    fn number(&mut self, packet: &WindowPacket) {
+        let Some(position) = packet.position else { return };
+        if position.is_part_of(self.point, self.target) {
+            if position.ends_layer && Some(position.spatial) == self.top {
+                self.numbering.end_picture(packet.index);
+            }
+        } else if !packet.late {
+            let timestamp = Some(packet.header.timestamp);
+            let begins = std::mem::replace(&mut self.left_out, timestamp) != timestamp;
+            self.numbering.leave_out(packet.index, begins && position.closes_up);
+        }
+    }
+}
+
+/// The places of a point in a table of all that are told apart.
+fn bounds(point: Point) -> (usize, usize) {
+    let place =
+        |bound: Option<u8>| bound.map_or(LAYERS_APART - 1, |bound| usize::from(bound).min(LAYERS_APART - 1));
+    (place(point.spatial()), place(point.temporal()))
+}
+
+/// Every point of such a table, row by row.
+fn all_points() -> impl Iterator<Item = Point> {
+    let bound = |place: u8| Some(place).filter(|place| usize::from(*place) < LAYERS_APART - 1);
+    let places = 0..LAYERS_APART as u8;
+    places.clone().flat_map(move |spatial| {
+        places.clone().map(move |temporal| Point::new(bound(spatial), bound(temporal)))
+    })
+}
+
+fn of_point(targets: &[[Option<u8>; LAYERS_APART]; LAYERS_APART], point: Point) -> Option<u8> {
+    let (spatial, temporal) = bounds(point);
+    targets.get(spatial)?.get(temporal).copied().flatten()
 }
 
 impl Track {
@@ -229,14 +361,14 @@ mod tests {
     use aforo_cluster::id::TrackId;
 
     use super::*;
-    use crate::media::codec::{CodecKind, Reader};
+    use crate::media::codec::CodecKind;
     use crate::media::leg::{Leg, Start};
     use crate::media::negotiated::SsrcPair;
 
     /// A packet of VP9 of these layers.
     fn position(spatial: u8, temporal: u8) -> Position {
         let payload = [0xA0 | 0x08, 1, temporal << 5 | spatial << 1, 0];
-        Reader::default().read(CodecKind::Vp9, &payload, None).unwrap()
+        Reader::default().read(CodecKind::Vp9, 0, &payload, None).unwrap()
     }
 
     /// As many layers as are told apart, and more.
@@ -244,7 +376,7 @@ mod tests {
         let mut points = Points::new(now);
         for (spatial, temporal) in (0..5).flat_map(|spatial| (0..5).map(move |temporal| (spatial, temporal)))
         {
-            points.take(now, &position(spatial, temporal), 1_000);
+            points.take(now, &Reader::default(), &position(spatial, temporal), 1_000);
         }
         points
     }
@@ -255,10 +387,16 @@ mod tests {
         for (spatial, temporal) in (0..8).flat_map(|spatial| (0..8).map(move |temporal| (spatial, temporal)))
         {
             let point = Point::new(Some(spatial), Some(temporal)).of_stream(points.highest());
-            assert!(point == Point::WHOLE || points.play(point), "{spatial} {temporal}");
+            assert!(
+                point == Point::WHOLE || points.play(point, &Reader::default(), &[]),
+                "{spatial} {temporal}"
+            );
         }
         let worthwhile: Vec<_> = points.worthwhile().collect();
-        assert!(worthwhile.into_iter().all(|point| points.play(point)), "those on the ladder");
+        assert!(
+            worthwhile.into_iter().all(|point| points.play(point, &Reader::default(), &[])),
+            "those on the ladder"
+        );
     }
 
     #[test]
