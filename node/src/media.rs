@@ -28,5 +28,6 @@ pub mod rtp;
 pub mod selection;
 pub mod spec;
 pub mod srtp;
+pub mod subscription;
 pub mod template;
 pub mod twcc;

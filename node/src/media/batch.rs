@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use aforo_cluster::id::TrackId;
 
+use crate::media::subscription::Subscription;
+
 /// Packets of one track that arrived in one gather window, or those that its shard had already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketBatch {
@@ -13,6 +15,8 @@ pub struct PacketBatch {
     pub arrival: Instant,
     /// Whether they are the group of pictures that is shown now, for who has yet to begin. It comes before all others.
     pub group: bool,
+    /// What of each layer is in it, and in those that follow until one says otherwise.
+    pub points: Subscription,
     /// Each packet's place in [`Self::bytes`].
     pub packets: Vec<BatchPacket>,
     /// RTP packets without SRTP protection, one after the other, with canonical extension ids (see `canonical`).
@@ -28,6 +32,8 @@ pub struct BatchPacket {
     pub index: u64,
     /// Whether a newer one was there before it: it fills a gap.
     pub late: bool,
+    /// Whether it is of no point in [`PacketBatch::points`]: nothing is there of it but its timestamp, as RTP has it.
+    pub left_out: bool,
     /// Offset of its RTP header in the batch's bytes.
     pub start: u32,
     /// Its bytes: header, extensions, payload, padding.

@@ -9,6 +9,7 @@ use crate::media::keys::SrtpKeys;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::selection::{Ladder, LayerWish, Switch};
+use crate::media::subscription::Subscription;
 
 /// A publisher whose DTLS handshake is done.
 #[derive(Debug, Clone)]
@@ -161,14 +162,14 @@ impl std::ops::BitAnd for Layers {
 /// What one shard's plane says to another's; the shard actors carry it.
 #[derive(Debug, Clone)]
 pub enum ShardMessage {
-    /// `from` has viewers of `track` and wants the packets of these of its layers, instead of those that it wanted before.
+    /// `from` has viewers of `track` and wants these parts of its layers, instead of those that it wanted before.
     Subscribe {
         /// The track.
         track: TrackId,
         /// Who asks.
         from: ShardId,
         /// What its viewers play and shall play.
-        layers: Layers,
+        wanted: Subscription,
     },
     /// `from` has no viewer of `track` any more.
     Unsubscribe {

@@ -315,6 +315,7 @@ mod tests {
                 track: TrackId(id),
                 arrival: now(),
                 group: false,
+                points: crate::media::subscription::Subscription::ALL,
                 packets: Vec::new(),
                 bytes: Vec::new(),
             };

@@ -98,7 +98,7 @@ impl Track {
     pub(super) fn group(&self, now: Instant, layer: &Layer) -> Option<(Group, Keyframe)> {
         let keyframe = layer.newest_keyframe.filter(|keyframe| keyframe.index >= layer.numbering_start)?;
         let (_, newest) = layer.newest.filter(|_| layer.is_active(now) && self.source != Source::Absent)?;
-        let (packets, bytes) = layer.ring.as_ref()?.whole_since(keyframe.index)?;
+        let (packets, bytes) = layer.whole_since(keyframe.index)?;
         let span = newest.wrapping_sub(keyframe.timestamp).cast_signed().max(0).cast_unsigned();
         let (age, span) = (now.saturating_duration_since(keyframe.at), time(span, self.clock_rate_hz()));
         Some((Group { age, span, packets, bytes }, keyframe))

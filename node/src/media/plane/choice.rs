@@ -8,6 +8,7 @@ use super::{Plane, Role};
 use crate::media::path::PeerKey;
 use crate::media::selection::{Ladder, LayerWish, Pick, Selection};
 use crate::media::spec::{Layers, ShardMessage};
+use crate::media::subscription::Subscription;
 
 /// How often layers are measured: a layer that its publisher turned off is noticed within this time of being silent.
 pub(super) const MEASURE_INTERVAL: Duration = Duration::from_millis(100);
@@ -91,24 +92,24 @@ impl Plane {
         self.choose_for_all(now, place);
     }
 
-    /// Asks the shard that a track is mirrored from for exactly the layers that legs here play or want.
+    /// Asks the shard that a track is mirrored from for exactly the layers, and the points of them, that legs here play or want.
     pub(super) fn subscribe_to_wanted(&mut self, now: Instant, place: usize) {
         let from = self.shard;
         let Some(track) = self.tracks.get_mut(place) else { return };
         let Source::Shard(origin) = track.source else { return };
         // Until it is known which layers there are, all of them are.
         let known = track.ladder.rungs().len() > 1 && now >= track.settled_at;
-        let layers = if known { track.audience.layers() } else { Layers::ALL };
-        if layers.is_empty() || layers == track.subscription {
+        let wanted = if known { track.audience.subscription() } else { Subscription::ALL };
+        if wanted.layers().is_empty() || wanted == track.subscription {
             return;
         }
-        for layer in layers.without(track.subscription).iter() {
+        for layer in wanted.layers().without(track.subscription.layers()).iter() {
             if let Some(layer) = track.layers.get_mut(usize::from(layer)) {
                 layer.mirror_anew();
             }
         }
-        track.subscription = layers;
-        self.shard_messages.push_back((origin, ShardMessage::Subscribe { track: track.id, from, layers }));
+        track.subscription = wanted;
+        self.shard_messages.push_back((origin, ShardMessage::Subscribe { track: track.id, from, wanted }));
     }
 }
 

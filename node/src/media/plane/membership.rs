@@ -21,6 +21,7 @@ use crate::media::path::{Path, PeerKey, ShardId};
 use crate::media::selection::{LayerWish, Pick, Selection};
 use crate::media::spec::{EgressSpec, EgressTrack, IngestSpec, Layers, ShardMessage};
 use crate::media::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
+use crate::media::subscription::Subscription;
 use crate::media::template::LegClass;
 
 /// Peers of one shard at most; a key beyond it is a fault of its maker, and must not make the tables grow.
@@ -155,9 +156,9 @@ impl Plane {
         let track = self.tracks.get_mut(place)?;
         if egress.origin != self.shard && track.source == Source::Absent {
             track.source = Source::Shard(egress.origin);
-            track.subscription = Layers::ALL;
+            track.subscription = Subscription::ALL;
             let subscribe =
-                ShardMessage::Subscribe { track: egress.id, from: self.shard, layers: Layers::ALL };
+                ShardMessage::Subscribe { track: egress.id, from: self.shard, wanted: Subscription::ALL };
             self.shard_messages.push_back((egress.origin, subscribe));
             // The other shard answers with what it has, or asks for a keyframe.
             let best = track.best_layer();
@@ -209,18 +210,21 @@ impl Plane {
     }
 
     /// Another shard's wish for layers of a track that may not be here yet.
-    pub(super) fn subscribe(&mut self, now: Instant, id: TrackId, from: ShardId, layers: Layers) {
+    pub(super) fn subscribe(&mut self, now: Instant, id: TrackId, from: ShardId, wanted: Subscription) {
         let place = self.places.get(&id).copied().unwrap_or_else(|| {
             let place = self.tracks.insert(Track::new(now, id, None));
             self.places.insert(id, place);
             place
         });
         let Some(track) = self.tracks.get_mut(place) else { return };
+        for (layer, index) in track.layers.iter_mut().zip(0_u8..) {
+            layer.play_points(wanted.points(index));
+        }
         if let Some((_, known)) = track.subscribers.iter_mut().find(|(shard, _)| *shard == from) {
-            *known = layers;
+            *known = wanted;
             return;
         }
-        track.subscribers.push((from, layers));
+        track.subscribers.push((from, wanted));
         super::mirror::export_clocks(track, from, &mut self.shard_messages);
         let best = track.best_layer();
         let group = super::mirror::group_batch(now, track, best).map(std::sync::Arc::new);

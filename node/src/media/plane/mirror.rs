@@ -1,6 +1,7 @@
 //! A track on a shard where it does not enter: its packets come in one batch per flush and shard, its clock by message.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,25 +10,30 @@ use super::clock::SenderClock;
 use super::track::{Arrived, Source, Track};
 use super::viewer::LegPlace;
 use crate::media::batch::{BatchPacket, PacketBatch};
+use crate::media::codec::CodecKind;
 use crate::media::counters::Counters;
 use crate::media::fast_start::pace;
 use crate::media::gather;
 use crate::media::path::ShardId;
 use crate::media::spec::{Layers, ShardMessage};
+use crate::media::subscription::Subscription;
 use smallvec::SmallVec;
 
-/// Puts the window of `track` into batches for the shards that mirror it: one batch for all that want the same layers.
+/// Where RTP headers have their timestamp (RFC 3550 §5.1).
+const RTP_TIMESTAMP: Range<usize> = 4..8;
+
+/// Puts the window of `track` into batches for the shards that mirror it: one batch for all that want the same.
 pub(super) fn export(
     track: &Track,
     messages: &mut VecDeque<(ShardId, ShardMessage)>,
     counters: &mut Counters,
 ) {
-    let mut made: SmallVec<[(Layers, Option<Arc<PacketBatch>>); 4]> = SmallVec::new();
-    for (shard, layers) in &track.subscribers {
-        let known = made.iter().find(|(others, _)| others == layers).map(|(_, batch)| batch.clone());
+    let mut made: SmallVec<[(Subscription, Option<Arc<PacketBatch>>); 4]> = SmallVec::new();
+    for (shard, wanted) in &track.subscribers {
+        let known = made.iter().find(|(others, _)| others == wanted).map(|(_, batch)| batch.clone());
         let batch = known.unwrap_or_else(|| {
-            let batch = gather_batch(track, *layers).map(Arc::new);
-            made.push((*layers, batch.clone()));
+            let batch = gather_batch(track, *wanted).map(Arc::new);
+            made.push((*wanted, batch.clone()));
             batch
         });
         if let Some(batch) = batch {
@@ -37,9 +43,9 @@ pub(super) fn export(
     }
 }
 
-/// The window of these layers; `None` if nothing is in it.
-fn gather_batch(track: &Track, wanted: Layers) -> Option<PacketBatch> {
-    let layers = || track.layers.iter().zip(0_u8..).filter(|(_, index)| wanted.contains(*index));
+/// What is wanted of the window; `None` if nothing is in it.
+fn gather_batch(track: &Track, wanted: Subscription) -> Option<PacketBatch> {
+    let layers = || track.layers.iter().zip(0_u8..).filter(|(_, index)| wanted.layers().contains(*index));
     let count = layers().map(|(layer, _)| layer.window.len()).sum();
     let size = |layer: &super::track::Layer| -> usize {
         layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
@@ -50,19 +56,23 @@ fn gather_batch(track: &Track, wanted: Layers) -> Option<PacketBatch> {
         track: track.id,
         arrival,
         group: false,
+        points: wanted,
         packets: Vec::with_capacity(count),
         bytes: Vec::with_capacity(bytes),
     };
     for (layer, index) in layers() {
         let Some(ring) = &layer.ring else { continue };
         for packet in &layer.window {
-            let Some(whole) = ring.get(packet.index) else { continue };
+            let left_out = !layer.is_in(wanted.points(index), packet);
+            let part = |whole| if left_out { <[u8]>::get(whole, RTP_TIMESTAMP) } else { Some(whole) };
+            let Some(whole) = ring.get(packet.index).and_then(part) else { continue };
             let start = batch.bytes.len() as u32;
             batch.bytes.extend_from_slice(whole);
             batch.packets.push(BatchPacket {
                 layer: index,
                 index: packet.index,
                 late: packet.late,
+                left_out,
                 start,
                 len: whole.len() as u16,
             });
@@ -81,6 +91,7 @@ pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<Pack
         track: track.id,
         arrival: keyframe.at,
         group: true,
+        points: Subscription::ALL,
         packets: Vec::with_capacity(group.packets as usize),
         bytes: Vec::with_capacity(group.bytes as usize),
     };
@@ -89,7 +100,7 @@ pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<Pack
     {
         let (start, len) = (batch.bytes.len() as u32, whole.len() as u16);
         batch.bytes.extend_from_slice(whole);
-        batch.packets.push(BatchPacket { layer, index, late: false, start, len });
+        batch.packets.push(BatchPacket { layer, index, late: false, left_out: false, start, len });
     }
     Some(batch)
 }
@@ -108,7 +119,7 @@ impl Plane {
     /// A message of another shard's plane.
     pub fn receive_shard(&mut self, now: Instant, message: ShardMessage) {
         match message {
-            ShardMessage::Subscribe { track, from, layers } => self.subscribe(now, track, from, layers),
+            ShardMessage::Subscribe { track, from, wanted } => self.subscribe(now, track, from, wanted),
             ShardMessage::Unsubscribe { track, from } => self.unsubscribe(track, from),
             ShardMessage::RequestKeyframe { track, layer } => {
                 let Some(place) = self.places.get(&track).copied() else { return };
@@ -150,8 +161,8 @@ impl Plane {
     pub(super) fn tell_of_new_publisher(&mut self, place: usize) {
         let Some(track) = self.tracks.get_mut(place) else { return };
         let first: Vec<u64> = track.layers.iter().map(|layer| layer.numbering_start).collect();
-        for (shard, layers) in &mut track.subscribers {
-            *layers = Layers::ALL;
+        for (shard, wanted) in &mut track.subscribers {
+            *wanted = Subscription::ALL;
             let message = ShardMessage::BeganAnew { track: track.id, first: first.clone() };
             self.shard_messages.push_back((*shard, message));
         }
@@ -164,12 +175,19 @@ impl Plane {
         // Packets that were on their way when the last viewer left are of no use.
         let Some(place) = self.places.get(&batch.track).copied() else { return };
         let Some(track) = self.tracks.get_mut(place).filter(|track| is_mirror(track)) else { return };
+        if !batch.group {
+            track.note_feed(now, batch);
+        }
         for packet in &batch.packets {
             let start = packet.start as usize;
             let bytes = batch.bytes.get(start..start + usize::from(packet.len));
             let room = bytes.and_then(|bytes| Some((bytes, self.scratch.get_mut(..bytes.len())?)));
             let Some((bytes, room)) = room else { continue };
             if !track.layer(now, packet.layer).is_some_and(|layer| layer.mirrors(packet.index, packet.late)) {
+                continue;
+            }
+            if packet.left_out {
+                track.leave_out(now, packet, bytes);
                 continue;
             }
             room.copy_from_slice(bytes);
@@ -187,7 +205,8 @@ impl Plane {
         if batch.group {
             return self.begin_with_group(now, place, batch);
         }
-        if track.open_window(batch.arrival) {
+        let has_any = batch.packets.iter().any(|packet| !packet.left_out);
+        if has_any && track.open_window(batch.arrival) {
             // What was gathered where it came in has waited already, and leaves at once.
             self.departures.open(
                 place,
@@ -225,6 +244,30 @@ impl Plane {
         let newest = known.highest().unwrap_or(0);
         for (shard, _) in &track.subscribers {
             self.shard_messages.push_back((*shard, ShardMessage::Clock { track: id, layer, clock, newest }));
+        }
+    }
+}
+
+impl Track {
+    /// Learns which points a batch has of each layer.
+    fn note_feed(&mut self, now: Instant, batch: &PacketBatch) {
+        let mut seen = Layers::NONE;
+        for packet in batch.packets.iter().filter(|packet| !packet.late) {
+            if !seen.contains(packet.layer)
+                && let Some(layer) = self.layer(now, packet.layer)
+            {
+                layer.is_fed(batch.points.points(packet.layer), packet.index);
+                seen = seen | Layers::of(packet.layer);
+            }
+        }
+    }
+
+    /// A packet stayed where it came in.
+    fn leave_out(&mut self, now: Instant, packet: &BatchPacket, timestamp: &[u8]) {
+        let closes_up = self.codec == Some(CodecKind::Vp8);
+        let timestamp = timestamp.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        if let Some((timestamp, layer)) = timestamp.zip(self.layer(now, packet.layer)) {
+            layer.leave_out(now, packet.index, timestamp, closes_up);
         }
     }
 }

@@ -18,6 +18,7 @@ mod redundancy;
 mod republish;
 mod retransmission;
 mod scalable;
+mod scalable_shards;
 mod screen;
 mod shards;
 mod simulcast;

@@ -2,6 +2,7 @@
 
 mod audience;
 mod endings;
+mod feed;
 mod layer;
 mod legs;
 mod parts;
@@ -25,6 +26,7 @@ use crate::media::ring::{Ring, Stored};
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{LADDER_CAPACITY, Ladder};
 use crate::media::spec::Layers;
+use crate::media::subscription::Subscription;
 use crate::media::template::{HeaderTemplate, LegClass};
 pub(super) use audience::Audience;
 pub(super) use layer::{Keyframe, Layer, WINDOW_PACKETS, WindowPacket};
@@ -85,10 +87,10 @@ pub(super) struct Track {
     pub(super) classes: Vec<Class>,
     /// How many legs play and want each layer.
     pub(super) audience: Audience,
-    /// Shards that mirror the track, with the layers that they want.
-    pub(super) subscribers: SmallVec<[(ShardId, Layers); 4]>,
-    /// Of a mirror: the layers that it has asked for.
-    pub(super) subscription: Layers,
+    /// Shards that mirror the track, with what they want of it.
+    pub(super) subscribers: SmallVec<[(ShardId, Subscription); 4]>,
+    /// Of a mirror: what it has asked for.
+    pub(super) subscription: Subscription,
     /// The layers in the order of their quality; empty before the second one's first packet. A mirror has it from the
     /// track's own shard.
     pub(super) ladder: Ladder,
@@ -119,7 +121,7 @@ impl Track {
             classes: Vec::new(),
             audience: Audience::default(),
             subscribers: SmallVec::new(),
-            subscription: Layers::ALL,
+            subscription: Subscription::ALL,
             ladder: Ladder::default(),
             measured_at: now,
             chosen_at: now,
@@ -162,7 +164,7 @@ impl Track {
 
     /// The layers that somebody plays or wants, here or on another shard.
     pub(super) fn watched(&self) -> Layers {
-        self.subscribers.iter().fold(self.audience.layers(), |all, (_, layers)| all | *layers)
+        self.subscribers.iter().fold(self.audience.layers(), |all, (_, wanted)| all | wanted.layers())
     }
 
     /// The layer `index`, made if it is new.
@@ -190,8 +192,8 @@ impl Track {
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
             layer.begin_numbering(index - REORDER_BEFORE_FIRST);
         }
+        let late = layer.is_late(index);
         let Some(ring) = &mut layer.ring else { return Arrived::Unusable };
-        let late = ring.highest().is_some_and(|highest| index < highest);
         let start = match ring.store(index, packet) {
             Stored::New(start) => start,
             Stored::Duplicate => return Arrived::Duplicate,

@@ -147,7 +147,8 @@ impl Passage {
             return None;
         };
         let known = material.layers.get(usize::from(pick.layer))?;
-        let (packet, before) = (known.start()?, material.layers.get(usize::from(leg.mapping().layer())));
+        let packet = known.start().filter(|packet| known.has_point(pick.point, packet.index))?;
+        let before = material.layers.get(usize::from(leg.mapping().layer()));
         let timestamp = packet.header.timestamp;
         let newest = before.and_then(|before| before.newest_beside(leg.mapping().first_source()));
         let by_arrival = newest.zip(self.opened).map(|(newest, now)| {

@@ -15,8 +15,8 @@ const L1T2_STRUCTURE: [u8; 7] =
     [0b1000_0000, 0b0000_0001, 0b0001_1110, 0b1010_1000, 0b0101_0001, 0b0100_0000, 0b0000_0000];
 
 /// A publisher that sends one packet per frame, with the packets' own numbering.
-struct Source {
-    publisher: Publisher,
+pub(super) struct Source {
+    pub(super) publisher: Publisher,
     sequence: u16,
     picture: u16,
     /// Of the stream in two sizes.
@@ -24,13 +24,28 @@ struct Source {
 }
 
 impl Source {
-    fn new(rig: &mut Rig, setup: &Setup) -> Self {
+    pub(super) fn new(rig: &mut Rig, setup: &Setup) -> Self {
         Self {
             publisher: rig.publisher(0, setup),
             sequence: 0x7FF0,
             picture: 0,
             structure: L2T2_KEY_STRUCTURE,
         }
+    }
+
+    /// Whether nothing was published yet.
+    pub(super) fn begins(&self) -> bool {
+        self.picture == 0
+    }
+
+    /// Whether the next picture is of the lower temporal layer.
+    pub(super) fn is_even(&self) -> bool {
+        self.picture.is_multiple_of(2)
+    }
+
+    /// From now on the larger picture needs all of the smaller one.
+    pub(super) fn all_needed(&mut self) {
+        self.structure = L2T2_STRUCTURE;
     }
 
     /// The next packet, sealed.
@@ -113,13 +128,13 @@ fn on_air(codec: CodecKind) -> (Setup, Rig, Source) {
     (setup, rig, source)
 }
 
-type Packets = Vec<(RtpHeader, Vec<u8>)>;
+pub(super) type Packets = Vec<(RtpHeader, Vec<u8>)>;
 
-fn dense(packets: &Packets) -> bool {
+pub(super) fn dense(packets: &Packets) -> bool {
     packets.windows(2).all(|pair| pair[1].0.sequence == pair[0].0.sequence.wrapping_add(1))
 }
 
-fn sizes(packets: &Packets) -> Vec<usize> {
+pub(super) fn sizes(packets: &Packets) -> Vec<usize> {
     let mut sizes: Vec<_> = packets.iter().map(|(header, _)| header.payload().len()).collect();
     sizes.dedup();
     sizes
@@ -134,7 +149,7 @@ fn played(rig: &mut Rig, peer: PeerKey) -> Vec<Point> {
 }
 
 /// Every packet is found again by its number and is what it was.
-fn repairs_match(rig: &mut Rig, viewer: &mut Viewer, packets: &Packets) {
+pub(super) fn repairs_match(rig: &mut Rig, viewer: &mut Viewer, packets: &Packets) {
     for (header, packet) in packets {
         let nack = viewer.nack(&[header.sequence]);
         rig.receive(&viewer.client, nack);
@@ -288,7 +303,7 @@ const L2T2_STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
 
 impl Source {
     /// The packets of the next picture: AV1 of two spatial and two temporal layers, as descriptors say.
-    fn av1_in_two_sizes(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+    pub(super) fn av1_in_two_sizes(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
         let bits = self.structure.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
         let structure = bits.collect::<Vec<u8>>();
         let structure =
@@ -356,14 +371,14 @@ fn a_larger_picture_begins_with_a_keyframe_whatever_its_frames_say() {
 
 /// What a decoder makes of what a viewer was sent: it can decode a frame if it has all that this depends on.
 #[derive(Default)]
-struct Decoder {
+pub(super) struct Decoder {
     structure: Option<Box<dependency::Structure>>,
     frames: HashSet<u16>,
-    stuck: usize,
+    pub(super) stuck: usize,
 }
 
 impl Decoder {
-    fn take(&mut self, packets: &Packets) {
+    pub(super) fn take(&mut self, packets: &Packets) {
         for (header, packet) in packets {
             let frame = dependency::read(header.extension(packet, 6).unwrap(), &mut self.structure).unwrap();
             if frame.has_structure {
@@ -563,7 +578,7 @@ fn each_part_is_reported_with_what_it_takes() {
 
 /// What happens to a viewer of a scalable stream.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     /// So many pictures, with a keyframe first or not.
     Pictures(u16, bool),
     /// A picture whose packets get lost, and come after the next ones or never.
@@ -574,7 +589,7 @@ enum Happening {
     Nack(Vec<u16>),
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+pub(super) fn happening() -> impl Strategy<Value = Happening> {
     let layer = || prop::option::of(Just(0_u8));
     prop_oneof![
         4 => (1_u16..25, prop::bool::weighted(0.2)).prop_map(|(count, keyframe)| Happening::Pictures(count, keyframe)),

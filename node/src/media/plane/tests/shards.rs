@@ -130,6 +130,7 @@ fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
         track: VIDEO,
         arrival: far.now,
         group: false,
+        points: crate::media::subscription::Subscription::ALL,
         packets: Vec::new(),
         bytes: Vec::new(),
     };

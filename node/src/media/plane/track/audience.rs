@@ -2,13 +2,17 @@
 
 use super::LAYERS_MAX;
 use crate::media::leg::Leg;
+use crate::media::selection::Pick;
 use crate::media::spec::Layers;
+use crate::media::subscription::{POINTS_APART, PointSet, Subscription, place_of};
 
 /// How many legs there are for each layer. Everything that changes a leg's layer lets it leave before and enter after.
 #[derive(Debug, Default)]
 pub(in super::super) struct Audience {
     playing: [u32; LAYERS_MAX],
     wanting: [u32; LAYERS_MAX],
+    /// How many play or want each point of each layer.
+    points: [[u32; POINTS_APART]; LAYERS_MAX],
     /// Legs that play nothing yet: they begin with whatever comes first.
     waiting: u32,
 }
@@ -23,7 +27,13 @@ impl Audience {
     }
 
     fn count(&mut self, leg: &Leg, change: impl Fn(&mut u32)) {
+        let mut count_point = |pick: Pick| {
+            let points = self.points.get_mut(usize::from(pick.layer));
+            points.and_then(|points| points.get_mut(place_of(pick.point))).map(&change);
+        };
+        count_point(leg.wanted);
         if leg.is_live() {
+            count_point(leg.mapping().pick());
             self.playing.get_mut(usize::from(leg.mapping().layer())).map(&change);
         } else {
             change(&mut self.waiting);
@@ -53,6 +63,16 @@ impl Audience {
             .filter(|((playing, wanting), _)| **playing + **wanting > 0)
             .fold(Layers::NONE, |all, (_, layer)| all | Layers::of(layer))
     }
+
+    /// What legs play or want of each layer.
+    pub(in super::super) fn subscription(&self) -> Subscription {
+        Subscription::new(self.points.iter().map(|points| {
+            let mut set = PointSet::default();
+            let wanted = (0..).zip(points).filter(|(_, count)| **count > 0);
+            wanted.for_each(|(place, _)| set.insert_place(place));
+            set
+        }))
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +83,6 @@ mod tests {
     use super::*;
     use crate::media::leg::Start;
     use crate::media::negotiated::SsrcPair;
-    use crate::media::selection::Pick;
 
     #[test]
     fn legs_are_counted_where_they_are_and_where_they_go() {
@@ -81,6 +100,7 @@ mod tests {
         audience.enter(&leg);
         assert!(audience.plays(1) && audience.expects(2) && !audience.expects(0));
         assert_eq!(audience.layers(), Layers::of(1) | Layers::of(2));
+        assert_eq!(audience.subscription().layers(), audience.layers());
         audience.leave(&leg);
         assert_eq!(audience.layers(), Layers::NONE);
     }

@@ -6,6 +6,7 @@ use super::super::clock::SenderClock;
 use super::super::keyframe::KeyframeRequests;
 use super::super::report::PartReport;
 use super::endings::Endings;
+use super::feed::Feed;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
 use crate::media::codec::red::Redundancy;
@@ -111,8 +112,8 @@ pub(in super::super) struct Layer {
     /// Indices below it are of a numbering that has ended: legs begin anew at a keyframe above it.
     pub(in super::super) numbering_start: u64,
     pub(super) endings: Endings,
-    /// Of a mirror: the first packet that came in its turn. `None` before it.
-    pub(super) mirror_start: Option<u64>,
+    /// Of a mirror: what is known of its feed.
+    pub(super) feed: Feed,
     pub(in super::super) packets: u64,
     pub(in super::super) bytes: u64,
     /// As the publisher's side counts them.
@@ -145,7 +146,7 @@ impl Layer {
             points: None,
             numbering_start: 0,
             endings: Endings::default(),
-            mirror_start: None,
+            feed: Feed::default(),
             packets: 0,
             bytes: 0,
             lost: 0,
@@ -261,20 +262,6 @@ impl Layer {
     /// What can be played of it alone, best first. `active`: whether it flows.
     pub(in super::super) fn parts(&self, now: Instant, active: bool) -> Vec<PartReport> {
         self.points.as_ref().map(|points| points.report(now, active)).unwrap_or_default()
-    }
-
-    /// Whether a mirror takes this packet. One that fills a gap from before the mirror is of no use: what lies between it
-    /// and the mirror's first packet is not here, so a leg that began with it could never be given the rest.
-    pub(in super::super) fn mirrors(&mut self, index: u64, late: bool) -> bool {
-        if !late {
-            self.mirror_start.get_or_insert(index);
-        }
-        self.mirror_start.is_some_and(|start| index >= start)
-    }
-
-    /// The mirror asks for the layer again: what it had before is not followed by what comes.
-    pub(in super::super) fn mirror_anew(&mut self) {
-        self.mirror_start = None;
     }
 
     /// The first packet that a leg gets with the others that has been sent, or has missed, all before `next`: what is in the

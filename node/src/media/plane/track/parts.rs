@@ -4,6 +4,7 @@ use super::layer::{Layer, WindowPacket};
 use crate::media::codec::{Point, Way};
 use crate::media::leg::{Leg, Mapping};
 use crate::media::numbering::Place;
+use crate::media::subscription::PointSet;
 
 impl Layer {
     /// Numbers the packet that came last, where parts of the layer are played.
@@ -65,7 +66,10 @@ impl Layer {
                 Some(position) => position.lets_over(&way, begins) && (way.covers || self.has(leg, packet)),
                 None => begins,
             };
-            lets_over && !packet.late && packet.index >= leg.mapping().first_source()
+            lets_over
+                && !packet.late
+                && packet.index >= leg.mapping().first_source()
+                && self.has_point(to, packet.index)
         });
         ways.next().map(|(place, _)| place)
     }
@@ -84,5 +88,19 @@ impl Layer {
                 held && (reaches || leg.previous().and_then(sent_by) == Some((true, true)))
             }
         }
+    }
+
+    /// Makes it known to which of these points a packet belongs, from now on.
+    pub(in super::super) fn play_points(&mut self, points: PointSet) {
+        let Some(known) = self.points.as_mut().filter(|_| points != PointSet::ALL) else { return };
+        for point in points.iter().filter(|point| *point != Point::WHOLE) {
+            known.play(point, &self.reader, &self.window);
+        }
+    }
+
+    /// Whether the packet is of one of these points, or may be.
+    pub(in super::super) fn is_in(&self, points: PointSet, packet: &WindowPacket) -> bool {
+        let known = self.points.as_ref().filter(|_| points != PointSet::ALL && !packet.late);
+        known.is_none_or(|known| known.is_in(points, packet.index))
     }
 }

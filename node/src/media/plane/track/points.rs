@@ -11,26 +11,26 @@ use crate::media::codec::{Point, Position, Reader, Way};
 use crate::media::numbering::{Numbering, Place};
 use crate::media::rate::RateMeter;
 use crate::media::selection::{Pick, Rung};
-
-/// Spatial and temporal layers that are told apart: WebRTC's scalability modes have three at most.
-const LAYERS_APART: usize = 4;
+use crate::media::subscription::{LAYERS_APART, POINTS_APART, PointSet, Subscription, all_points, place_of};
 
 /// Points of a layer that are played at a time: all there are, as bounds beyond the stream's own are none. So full cannot
 /// happen. Each costs some 30 KiB for as long as a leg has to do with it.
-const POINTS_CAPACITY: usize = LAYERS_APART * LAYERS_APART;
+const POINTS_CAPACITY: usize = POINTS_APART;
 
 /// See the module. Made with the first packet that is not of the lowest layers, or says that there are others.
 pub(in super::super) struct Points {
     /// Of each spatial and temporal layer.
     rates: [[RateMeter; LAYERS_APART]; LAYERS_APART],
-    /// Of each point, by its bounds; the last ones are none.
-    costs: [[RateMeter; LAYERS_APART]; LAYERS_APART],
-    /// The decode target of each point now.
-    targets: [[Option<u8>; LAYERS_APART]; LAYERS_APART],
+    /// Of each point, by [`place_of`].
+    costs: [RateMeter; POINTS_APART],
+    /// The decode target of each point now, by [`place_of`].
+    targets: [Option<u8>; POINTS_APART],
     /// Of the reader, when it told these.
     state: Option<(u32, u32)>,
     /// Whether some frames are left out for those who play all of it.
     lean: bool,
+    /// Of a mirror: whether some packets were kept back where the track enters.
+    partial: bool,
     /// Highest spatial and temporal layer so far.
     highest: (u8, u8),
     sizes: [(u16, u16); LAYERS_APART],
@@ -57,10 +57,11 @@ impl Points {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             rates: [[RateMeter::new(now); LAYERS_APART]; LAYERS_APART],
-            costs: [[RateMeter::new(now); LAYERS_APART]; LAYERS_APART],
-            targets: [[None; LAYERS_APART]; LAYERS_APART],
+            costs: [RateMeter::new(now); POINTS_APART],
+            targets: [None; POINTS_APART],
             state: None,
             lean: false,
+            partial: false,
             highest: (0, 0),
             sizes: [(0, 0); LAYERS_APART],
             offered: SmallVec::new(),
@@ -79,7 +80,7 @@ impl Points {
         if let Some(rate) = rate {
             rate.add(now, bytes);
         }
-        let costs = self.costs.as_flattened_mut().iter_mut().zip(self.targets.as_flattened());
+        let costs = self.costs.iter_mut().zip(&self.targets);
         for ((cost, target), point) in costs.zip(all_points()) {
             if position.is_part_of(point, *target) {
                 cost.add(now, bytes);
@@ -94,7 +95,7 @@ impl Points {
         if before == Some(state) {
             return;
         }
-        for (target, point) in self.targets.as_flattened_mut().iter_mut().zip(all_points()) {
+        for (target, point) in self.targets.iter_mut().zip(all_points()) {
             *target = reader.target(point);
         }
         let top = LAYERS_APART as u8 - 1;
@@ -177,9 +178,7 @@ impl Points {
     }
 
     fn bitrate_bps(&self, now: Instant, point: Point) -> u64 {
-        let (spatial, temporal) = bounds(point);
-        let cost = self.costs.get(spatial).and_then(|costs| costs.get(temporal));
-        cost.map_or(0, |cost| (cost.per_second(now) * 8.0) as u64)
+        self.costs.get(place_of(point)).map_or(0, |cost| (cost.per_second(now) * 8.0) as u64)
     }
 
     /// What all of it takes, where that is not all that the encoder sends.
@@ -246,8 +245,8 @@ impl Points {
     /// so `is_used` must know of every leg that could ask for what it was sent.
     pub(super) fn forget_unused(&mut self, is_used: impl Fn(Point) -> bool) {
         // Who joins plays all of it.
-        let lean = self.lean;
-        self.played.retain(|played| (lean && played.point == Point::WHOLE) || is_used(played.point));
+        let kept = self.lean || self.partial;
+        self.played.retain(|played| (kept && played.point == Point::WHOLE) || is_used(played.point));
     }
 
     /// Numbers a packet that came, at every point that is played.
@@ -257,6 +256,22 @@ impl Points {
             played.follow(of_point(targets, played.point), reader, packet);
             played.number(packet);
         }
+    }
+
+    /// Of a mirror: the packet of `index` is of no point that this shard asked for, and stays where it came in. `closes_up`:
+    /// see [`Position`].
+    pub(super) fn leave_out(&mut self, reader: &Reader, index: u64, timestamp: u32, closes_up: bool) {
+        self.partial = true;
+        self.play(Point::WHOLE, reader, &[]);
+        self.played.iter_mut().for_each(|played| played.leave_out(index, timestamp, closes_up));
+    }
+
+    /// Whether the packet of `index` is of one of these points.
+    pub(super) fn is_in(&self, points: PointSet, index: u64) -> bool {
+        points.iter().any(|point| {
+            let place = self.numbering(point).and_then(|numbering| numbering.place(index));
+            place.is_none_or(|place| place.kept)
+        })
     }
 
     /// Looks up the numbers of the window's packets.
@@ -311,42 +326,33 @@ impl Played {
                 self.numbering.end_picture(packet.index);
             }
         } else if !packet.late {
-            let timestamp = Some(packet.header.timestamp);
-            let begins = std::mem::replace(&mut self.left_out, timestamp) != timestamp;
-            self.numbering.leave_out(packet.index, begins && position.closes_up);
+            self.leave_out(packet.index, packet.header.timestamp, position.closes_up);
         }
+    }
+
+    fn leave_out(&mut self, index: u64, timestamp: u32, closes_up: bool) {
+        let timestamp = Some(timestamp);
+        let begins = std::mem::replace(&mut self.left_out, timestamp) != timestamp;
+        self.numbering.leave_out(index, begins && closes_up);
     }
 }
 
-/// The places of a point in a table of all that are told apart.
-fn bounds(point: Point) -> (usize, usize) {
-    let place =
-        |bound: Option<u8>| bound.map_or(LAYERS_APART - 1, |bound| usize::from(bound).min(LAYERS_APART - 1));
-    (place(point.spatial()), place(point.temporal()))
-}
-
-/// Every point of such a table, row by row.
-fn all_points() -> impl Iterator<Item = Point> {
-    let bound = |place: u8| Some(place).filter(|place| usize::from(*place) < LAYERS_APART - 1);
-    let places = 0..LAYERS_APART as u8;
-    places.clone().flat_map(move |spatial| {
-        places.clone().map(move |temporal| Point::new(bound(spatial), bound(temporal)))
-    })
-}
-
-fn of_point(targets: &[[Option<u8>; LAYERS_APART]; LAYERS_APART], point: Point) -> Option<u8> {
-    let (spatial, temporal) = bounds(point);
-    targets.get(spatial)?.get(temporal).copied().flatten()
+fn of_point(targets: &[Option<u8>; POINTS_APART], point: Point) -> Option<u8> {
+    targets.get(place_of(point)).copied().flatten()
 }
 
 impl Track {
-    /// Forgets how parts of layers are numbered that no leg plays, shall play or played last.
+    /// Forgets how parts of layers are numbered that no leg plays, shall play or played last, and no other shard wants.
     pub(in super::super) fn forget_unused_points(&mut self) {
-        let legs = &self.legs;
+        let (legs, subscribers) = (&self.legs, &self.subscribers);
         for (layer, index) in self.layers.iter_mut().zip(0_u8..) {
             let is_used = |point| {
                 let pick = Pick { layer: index, point };
+                let wants = |wanted: &Subscription| {
+                    wanted.points(index) != PointSet::ALL && wanted.points(index).contains(point)
+                };
                 legs.iter().any(|leg| leg.wanted == pick || leg.knows(pick))
+                    || subscribers.iter().any(|(_, wanted)| wants(wanted))
             };
             layer.points.iter_mut().for_each(|points| points.forget_unused(is_used));
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Source, Track};
 use crate::media::rate::RateMeter;
 use crate::media::selection::Ladder;
-use crate::media::spec::Layers;
+use crate::media::subscription::Subscription;
 
 /// How long nobody asks for a keyframe because of what was chosen, once a layer of another publisher has begun: each of its
 /// layers begins with one, or is asked for one with its first packet. As long as there is between two requests.
@@ -46,7 +46,7 @@ impl Track {
                 layer.mirror_anew();
             }
         }
-        self.subscription = Layers::ALL;
+        self.subscription = Subscription::ALL;
         self.settled_at = now + SETTLES;
     }
 
