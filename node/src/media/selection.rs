@@ -152,9 +152,9 @@ impl Selection {
         self.budget_bps = budget_bps;
     }
 
-    /// Whether the viewer is sent sound, for which its picture gives way.
-    pub fn protect_sound(&mut self, protects: bool) {
-        self.sound_first.protect(protects);
+    /// Whether the viewer is sent sound, for which its picture gives way while a third of what is sent is lost (`lossy`).
+    pub fn protect_sound(&mut self, protects: bool, lossy: bool) {
+        self.sound_first.protect(protects, lossy);
     }
 
     /// Whether no picture is to be sent, as the network carries none beside the sound.

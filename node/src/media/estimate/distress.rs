@@ -5,6 +5,9 @@
 const LOSS_DIVISOR: u32 = 10;
 const LOOK_PACKETS: u32 = 30;
 
+/// Share that no radio loses for long, in percent.
+const HEAVY_PERCENT: u32 = 33;
+
 /// Time of one look, in ms.
 const LOOK_MS: u32 = 500;
 
@@ -20,6 +23,7 @@ pub struct Distress {
     since_ms: u32,
     packets: u32,
     lost: u32,
+    heavy: bool,
     shortest_round_trip_ms: u32,
     trouble_at_ms: Option<u32>,
 }
@@ -31,6 +35,7 @@ impl Distress {
         if now_ms.wrapping_sub(self.since_ms) < LOOK_MS || self.packets < LOOK_PACKETS {
             return;
         }
+        self.heavy = self.lost.saturating_mul(100) >= self.packets.saturating_mul(HEAVY_PERCENT);
         if self.lost >= self.packets / LOSS_DIVISOR {
             self.suffers(now_ms);
         }
@@ -39,6 +44,7 @@ impl Distress {
 
     /// A receiver report said that `fraction_lost` (in 256ths) was lost.
     pub fn report(&mut self, now_ms: u32, fraction_lost: u8) {
+        self.heavy = u32::from(fraction_lost) * 100 >= 256 * HEAVY_PERCENT;
         if u32::from(fraction_lost) * LOSS_DIVISOR >= 256 {
             self.suffers(now_ms);
         }
@@ -51,6 +57,11 @@ impl Distress {
         if round_trip_ms > self.shortest_round_trip_ms + QUEUE_MS {
             self.suffers(now_ms);
         }
+    }
+
+    /// Whether a third was lost when it was looked at last.
+    pub fn is_heavy(&self) -> bool {
+        self.heavy
     }
 
     /// There is trouble now.

@@ -155,12 +155,12 @@ impl Plane {
     /// Hands the video of `peer` what sound leaves of the limit.
     fn limit_video(&mut self, now: Instant, peer: PeerKey) {
         let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
-        let limit_bps = viewer.estimate.limit_bps();
+        let (limit_bps, lossy) = (viewer.estimate.limit_bps(), viewer.estimate.distress.is_heavy());
         let audio_bps = limit_bps.map_or(0, |_| self.audio_bps(now, peer));
         self.measure_single_layers(now, peer);
         let video_bps = limit_bps.map(|bps| bps.saturating_sub(audio_bps));
         self.select(now, peer, |selection| {
-            selection.protect_sound(audio_bps > 0);
+            selection.protect_sound(audio_bps > 0, lossy);
             selection.limit(video_bps);
         });
     }
@@ -206,6 +206,9 @@ impl Plane {
     /// signs. A picture that is held back is trouble.
     fn estimate_matters(&mut self, now_ms: u32, peer: PeerKey, look: impl FnOnce(&mut Distress)) -> bool {
         if self.plays_choice(peer) {
+            if let Some(viewer) = self.viewer(peer) {
+                look(&mut viewer.estimate.distress);
+            }
             return true;
         }
         let held = self.legs_of(peer).find_map(|place| {

@@ -69,7 +69,8 @@ impl Plane {
         let layer = track.legs.get(place.leg)?.mapping().layer();
         let layer_bps = track.layers.get(usize::from(layer)).map_or(0, |layer| layer.bitrate_bps(now));
         let limit_bps = viewer.estimate.limit_bps();
-        let overrun = limit_bps.is_some_and(|limit_bps| limit_bps < layer_bps);
+        let less = limit_bps.is_some_and(|limit_bps| limit_bps < layer_bps);
+        let overrun = less && viewer.estimate.distress.is_heavy();
         let carried_bps = limit_bps.unwrap_or_else(|| layer_bps.max(LAYER_MIN_BPS));
         let percent = if overrun { OVERRUN_PERCENT } else { self.resend_pace_percent };
         Some(Pace { bps: carried_bps * percent / 100, overrun })

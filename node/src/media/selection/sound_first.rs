@@ -11,7 +11,7 @@ const ROOM_PERCENT: u64 = 115;
 /// How long it must be so before the picture is held back, in ms; and where it is less than half of what is bearable. One that
 /// has only just come back is held back at once.
 const PATIENCE_MS: u32 = 2_000;
-const PATIENCE_SHORT_MS: u32 = 500;
+const PATIENCE_SHORT_MS: u32 = 600;
 
 /// How long there must be room before the picture comes back, in ms, and the longest after several times that it did not
 /// stay: what is tried less and less often then are probes and trials, of which the estimate comes.
@@ -26,6 +26,8 @@ const PROBATION_MS: u32 = 10_000;
 pub(super) struct SoundFirst {
     /// Whether there is sound to protect.
     protects: bool,
+    /// Whether a third of what is sent is lost at the moment.
+    lossy: bool,
     held: bool,
     /// Whether [`Self::since_ms`] counts: of too little while the picture is sent, of enough while it is held back.
     counting: bool,
@@ -37,8 +39,8 @@ pub(super) struct SoundFirst {
 }
 
 impl SoundFirst {
-    pub(super) fn protect(&mut self, protects: bool) {
-        self.protects = protects;
+    pub(super) fn protect(&mut self, protects: bool, lossy: bool) {
+        (self.protects, self.lossy) = (protects, lossy);
     }
 
     /// Whether the picture is held back.
@@ -56,7 +58,8 @@ impl SoundFirst {
         let (far, wants_change) = if self.held {
             (false, budget_bps >= share_bps(ROOM_PERCENT))
         } else {
-            (budget_bps < share_bps(BEARABLE_PERCENT) / 2, budget_bps < share_bps(BEARABLE_PERCENT))
+            let too_little = self.lossy && budget_bps < share_bps(BEARABLE_PERCENT);
+            (budget_bps < share_bps(BEARABLE_PERCENT) / 2, too_little)
         };
         if !std::mem::replace(&mut self.counting, wants_change) {
             self.since_ms = now_ms;
@@ -89,7 +92,7 @@ mod tests {
     fn a_little_too_much_is_borne_and_far_too_much_is_held_back_soon() {
         let mut sound = SoundFirst::default();
         let mut held_after = |budget_bps: u64, for_ms: u32| {
-            sound = SoundFirst { protects: true, ..SoundFirst::default() };
+            sound = SoundFirst { protects: true, lossy: true, ..SoundFirst::default() };
             (0..for_ms).step_by(100).find(|at_ms| {
                 sound.look(*at_ms, Some(budget_bps), 1_500_000);
                 sound.holds()
@@ -97,7 +100,7 @@ mod tests {
         };
         assert_eq!(held_after(1_150_000, 60_000), None, "a tenth is lost: that is repaired");
         assert_eq!(held_after(1_000_000, 60_000), Some(2_000));
-        assert_eq!(held_after(300_000, 60_000), Some(500));
+        assert_eq!(held_after(300_000, 60_000), Some(600));
         sound = SoundFirst::default();
         (0..100).for_each(|step| sound.look(step * 100, Some(10_000), 1_500_000));
         assert!(!sound.holds(), "without sound a bad picture is better than none");
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_does_not_stay_comes_back_later_each_time() {
-        let mut sound = SoundFirst { protects: true, ..SoundFirst::default() };
+        let mut sound = SoundFirst { protects: true, lossy: true, ..SoundFirst::default() };
         let (mut back, mut now_ms) = (Vec::new(), u32::MAX - 5_000);
         for _ in 0..4 {
             let mut until = |held: bool, budget_bps: u64| {
