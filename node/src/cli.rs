@@ -1,6 +1,7 @@
 //! The command line: `aforo dev`, `aforo node`, `aforo config`, `aforo token` and `aforo loadtest`, and what their exit
 //! codes mean.
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -184,9 +185,18 @@ pub(crate) fn ended(result: Result<(), StartupError>) -> u8 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("aforo: {}", with_causes(&error));
+            say(&with_causes(&error));
             exit_code(&error)
         }
+    }
+}
+
+/// To people in plain words; to whoever reads the log by machine, once there is one, as a line of it.
+fn say(reason: &str) {
+    if tracing::enabled!(tracing::Level::ERROR) && !std::io::stderr().is_terminal() {
+        tracing::error!(reason, "node ends");
+    } else {
+        eprintln!("aforo: {reason}");
     }
 }
 

@@ -369,7 +369,10 @@ fn a_port_that_is_taken_is_69_and_names_port_and_flag() {
     let (code, said) = run(&["dev", "--http", &node.http, "--admin", "0", "--udp", "127.0.0.1:0"]);
     let port = node.http.rsplit(':').next().unwrap();
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains(port) && said.contains("--http"), "{said}");
+    let said: Value = serde_json::from_str(said.lines().last().unwrap()).expect(&said);
+    assert_eq!((&said["level"], &said["message"]), (&"ERROR".into(), &"node ends".into()), "off a terminal");
+    let reason = said["reason"].as_str().unwrap();
+    assert!(reason.contains(port) && reason.contains("--http"), "{said}");
     let (code, said) = run(&["dev", "--http", "0", "--admin", &node.admin, "--udp", "127.0.0.1:0"]);
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("--admin"), "{said}");
