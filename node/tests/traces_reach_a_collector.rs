@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const STOP_AT_MOST: Duration = Duration::from_secs(8);
 
 /// Stages of a join after its request, in their order.
-const STAGES: [&str; 4] = ["ice", "dtls", "first_media", "first_keyframe"];
+const STAGES: [&str; 4] = ["ice", "dtls", "first_rtp", "first_keyframe"];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

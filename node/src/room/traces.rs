@@ -23,7 +23,7 @@ const JOIN_DEADLINE: Duration = JOIN_TIMEOUT;
 const STAGES: [(PeerEvent, &str); 4] = [
     (PeerEvent::PathFound, "ice"),
     (PeerEvent::Connected, "dtls"),
-    (PeerEvent::FirstMedia, "first_media"),
+    (PeerEvent::FirstMedia, "first_rtp"),
     (PeerEvent::FirstKeyframe, "first_keyframe"),
 ];
 
@@ -190,12 +190,12 @@ mod tests {
         rig.stage(PeerEvent::FirstMedia, 40);
         rig.stage(PeerEvent::FirstKeyframe, 40);
         rig.stage(PeerEvent::Connected, 50);
-        assert_eq!(rig.kept.names(), ["ice", "dtls", "first_media", "first_keyframe", "join"]);
+        assert_eq!(rig.kept.names(), ["ice", "dtls", "first_rtp", "first_keyframe", "join"]);
         let length = |name| {
             let span = rig.kept.named(name);
             span.end_time.duration_since(span.start_time).unwrap().as_millis()
         };
-        assert_eq!(["ice", "dtls", "first_media", "first_keyframe", "join"].map(length), [10, 20, 10, 0, 40]);
+        assert_eq!(["ice", "dtls", "first_rtp", "first_keyframe", "join"].map(length), [10, 20, 10, 0, 40]);
         assert_eq!(rig.kept.named("join").status, Status::Ok);
         assert_eq!(rig.kept.named("dtls").parent_span_id, rig.kept.id("join"));
         assert_eq!(rig.end(EndReason::Deleted, 99), id, "the log names the trace to the end");
