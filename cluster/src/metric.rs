@@ -190,7 +190,7 @@ metrics! {
     counter http_connections_total ["result"]: "Connections to the public listener that ended: served; unserved, as no request could be read on them (malformed, too long, late, or none); or refused, as their address had too many.";
     gauge http_connections []: "Connections to the public listener that are open.";
     counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid; or with one that nobody can check yet (keys_awaited).";
-    counter rate_limited_total ["scope"]: "Requests answered 429.";
+    counter rate_limited_total ["scope"]: "Requests answered 429: of an address that asks too often (address) or on one connection more than it may have (connections).";
 
     gauge drain_remaining_sessions []: "Sessions that a node that drains still has; 0 while it does not drain.";
     gauge event_streams []: "Event streams that viewers hold open.";
@@ -210,7 +210,9 @@ metrics! {
     // Media.
     counter rtp_packets_total ["direction", "kind", "codec"]: "RTP packets received from publishers and sent to viewers.";
     counter rtp_bytes_total ["direction", "kind", "codec"]: "Bytes of these packets, without protection.";
-    counter rtp_packets_lost_total ["direction"]: "RTP packets that did not arrive, repaired ones included.";
+    counter rtp_packets_lost_total ["direction"]: "RTP packets that did not arrive in their turn, those included that were repaired later: from publishers as the node missed them (received), to viewers as their transport-wide feedback says, or their receiver reports where there is none (sent).";
+    counter rtp_packets_unrepaired_total []: "RTP packets from publishers that were missed and never came, asked for or not.";
+    counter repair_requests_total ["result"]: "Packets that viewers asked for again (NACK): sent, refused as they were asked for too soon, too often or in vain, or gone from what the node keeps.";
     counter rtp_packets_dropped_total ["reason"]: "RTP and RTCP packets that were dropped.";
     counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";
     counter redundant_audio_packets_total []: "Packets of redundant sound (RED, RFC 2198) from publishers.";
@@ -221,7 +223,7 @@ metrics! {
     histogram forward_duration_seconds ["kind"] buckets FORWARD_SECONDS: "Time from a datagram's arrival to its copies being handed to the kernel: the oldest of each kind (audio, video, rtx for answers to NACK) in each round of the event loop.";
     histogram jitter_seconds [] buckets NETWORK_SECONDS: "Interarrival jitter of publishers' tracks (RFC 3550 section 6.4.1), sampled each second.";
     histogram round_trip_seconds ["role"] buckets NETWORK_SECONDS: "Round-trip times: of viewers from their receiver reports, of publishers from their answers to NACK.";
-    histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports.";
+    histogram loss_ratio ["direction"] buckets LOSS_RATIO: "Loss between two reports, before repair: observed once for each report, the newest of each second.";
     histogram estimate_bits_per_second [] buckets ESTIMATE_BITS_PER_SECOND: "What the paths to viewers are known to carry at least, or are estimated to where something limits them, sampled each second; only of viewers that have layers to choose from.";
     counter probes_total ["result"]: "Times that more was sent to a viewer than there was media, to see whether it arrives: all of it in time (proved) or not (failed).";
     gauge legs ["kind", "layer"]: "Tracks being sent to viewers, by the layer of it that each gets: the best that flows (where there is but one, that), the lowest, one between them (middle), or nothing at the moment (none).";

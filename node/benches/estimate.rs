@@ -119,7 +119,7 @@ impl Side {
         let mut estimated = 0;
         stage
             .plane
-            .sample_quality(|quality| estimated += usize::from(matches!(quality, Quality::Estimate(_))));
+            .sample_quality(now, |quality| estimated += usize::from(matches!(quality, Quality::Estimate(_))));
         assert_eq!(estimated, if layers > 1 { VIEWERS } else { 0 });
         Self { stage, answers, packet: Vec::new(), feedback: Vec::new() }
     }

@@ -18,7 +18,8 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
 
     /// The label of `node_state`.
     pub fn as_str(self) -> &'static str {

@@ -6,6 +6,8 @@
 
 mod export;
 mod join;
+#[cfg(test)]
+mod labels;
 mod log;
 mod request;
 #[cfg(test)]

@@ -281,7 +281,7 @@ fn taking_redundancy_off_and_recovering_by_it_allocates_nothing() {
         assert_eq!(forwarded, 1_001 * u64::from(SOUND_VIEWERS), "what was lost was repeated");
         let per_packet = bytes.0 / 1_001 / SOUND_VIEWERS as usize;
         assert!((220..320).contains(&per_packet), "half of them get each frame twice: {per_packet}");
-        assert_eq!((counters.seal_failed, counters.rtp_lost_packets), (0, 0));
+        assert_eq!((counters.seal_failed, counters.rtp_unrepaired_packets), (0, 0));
     }
 }
 

@@ -142,7 +142,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
             "keys_awaited",
         ]]],
     ),
-    ("aforo_rate_limited_total", &[&[&["address"]]]),
+    ("aforo_rate_limited_total", &[&[&["address", "connections"]]]),
     ("aforo_sessions", &[&[ROLES, PROTOCOLS]]),
     (
         "aforo_session_attempts_total",
@@ -179,6 +179,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
                 "dtls_failed",
                 "consent_expired",
                 "no_media",
+                "no_keyframe",
                 "stream_ended",
                 "taken_over",
                 "stream_changed",
@@ -193,6 +194,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
     ("aforo_rtp_packets_total", &[&[WAYS, &["audio"], AUDIO_CODECS], &[WAYS, &["video"], VIDEO_CODECS]]),
     ("aforo_rtp_bytes_total", &[&[WAYS, &["audio"], AUDIO_CODECS], &[WAYS, &["video"], VIDEO_CODECS]]),
     ("aforo_rtp_packets_lost_total", &[&[WAYS]]),
+    ("aforo_repair_requests_total", &[&[&["sent", "refused", "gone"]]]),
     (
         "aforo_rtp_packets_dropped_total",
         &[&[&[

@@ -82,8 +82,6 @@ pub struct RedundancyChanges {
 pub struct Counters {
     /// RTP packets from publishers that authenticated.
     pub rtp_received_packets: u64,
-    /// Their bytes, headers included, tags not.
-    pub rtp_received_bytes: u64,
     /// RTP packets sealed for viewers, retransmissions included.
     pub rtp_sent_packets: u64,
     /// Their bytes as datagrams.
@@ -122,24 +120,23 @@ pub struct Counters {
     pub red_received_packets: u64,
     /// See [`RedundancyChanges`].
     pub redundancy_changes: RedundancyChanges,
-    /// Keyframes from publishers.
-    pub keyframes_received: u64,
-    /// Sequence numbers that viewers asked for again.
-    pub nack_received_sequences: u64,
     /// Sequence numbers that we asked publishers for again.
     pub nack_sent_sequences: u64,
     /// Retransmissions sent to viewers.
     pub rtx_sent_packets: u64,
-    /// Retransmissions not sent: asked for again too soon, or over the peer's budget.
-    pub rtx_suppressed: u64,
+    /// Retransmissions not sent: asked for again too soon, over the peer's budget, more than may wait, or of a layer that the
+    /// viewer leaves.
+    pub rtx_refused: u64,
     /// Retransmissions not sent because the packet is no longer, or never was, in the ring.
-    pub rtx_missing: u64,
+    pub rtx_gone: u64,
     /// Messages from publishers and viewers.
     pub feedback_received: Feedback,
     /// Messages to them.
     pub feedback_sent: Feedback,
+    /// RTP from publishers that did not come in its turn, what was repaired later included.
+    pub rtp_missed_packets: u64,
     /// RTP from publishers that never came, not even repaired.
-    pub rtp_lost_packets: u64,
+    pub rtp_unrepaired_packets: u64,
     /// Wishes for a keyframe that had to wait because one was asked for just before.
     pub keyframe_requests_throttled: u64,
     /// Viewers that began with what a ring had, so that no keyframe was asked for.
@@ -148,8 +145,8 @@ pub struct Counters {
     pub keyframe_requests_received: u64,
     /// PLI or FIR sent to publishers.
     pub keyframe_requests_sent: u64,
-    /// Packets that they report lost.
-    pub twcc_lost_packets: u64,
+    /// Packets that viewers say they have not received: by transport-wide feedback, or by receiver reports without it.
+    pub viewers_lost_packets: u64,
     /// Packets sent again to probe, which nobody had asked for.
     pub probe_sent_packets: u64,
     /// Probes whose packets arrived as fast as they were sent.
@@ -160,8 +157,6 @@ pub struct Counters {
     pub seal_failed: u64,
     /// Packets that came from other shards.
     pub shard_received_packets: u64,
-    /// Batches handed to other shards.
-    pub shard_sent_batches: u64,
 }
 
 impl Counters {

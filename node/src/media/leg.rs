@@ -168,6 +168,8 @@ pub struct Leg {
     pub chosen: Pick,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
+    /// When it said so, in ms since the plane began; `None` before its first report.
+    pub reported_ms: Option<u32>,
     /// Whether it was told that its picture is held back.
     pub held_told: bool,
     caught_up: Option<CaughtUp>,
@@ -205,6 +207,7 @@ impl Leg {
             chosen: Pick::whole(0),
             selection: Selection::default(),
             fraction_lost: 0,
+            reported_ms: None,
             held_told: false,
             caught_up: None,
             classed_from: 0,

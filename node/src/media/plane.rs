@@ -334,7 +334,7 @@ impl Plane {
         self.look_at_layers(now, place);
         let Some(track) = self.tracks.get_mut(place) else { return };
         track.drop_overwritten();
-        mirror::export(track, &mut self.shard_messages, &mut self.counters);
+        mirror::export(track, &mut self.shard_messages);
         if !track.legs.is_empty() {
             track.prepare(send_time);
         }

@@ -71,6 +71,8 @@ pub struct ReceptionTotals {
     pub received_packets: u64,
     /// Packets that only a retransmission brought.
     pub repaired_packets: u64,
+    /// Packets that did not come in their turn, those included that came later as a repair.
+    pub missed_packets: u64,
     /// Packets that were missed and never came.
     pub lost_packets: u64,
     /// Sequence numbers asked for, repetitions included.
@@ -104,8 +106,8 @@ struct Reported {
     received: u64,
     expected_before: u64,
     received_before: u64,
-    /// Lost between the last two reports, in 256ths.
-    fraction_lost: u8,
+    /// When the last report was made that something was to come for, and what was lost of that, in 256ths.
+    loss: Option<(Instant, u8)>,
 }
 
 impl Reception {
@@ -191,7 +193,7 @@ impl Reception {
         self.reported = Reported {
             expected_before: expected,
             received_before: reported.received,
-            fraction_lost: fraction_lost as u8,
+            loss: if expected_now > 0 { Some((now, fraction_lost as u8)) } else { reported.loss },
             ..reported
         };
         let delay = |at: Instant| {
@@ -214,9 +216,9 @@ impl Reception {
         self.jitter_scaled / 16
     }
 
-    /// Lost between the last two reports, in 256ths.
-    pub fn fraction_lost(&self) -> u8 {
-        self.reported.fraction_lost
+    /// Lost between the last two reports, in 256ths; `None` if the last was made before `since`, or nothing was to come.
+    pub fn fraction_lost_since(&self, since: Instant) -> Option<u8> {
+        self.reported.loss.filter(|(at, _)| *at >= since).map(|(_, lost)| lost)
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -245,7 +247,8 @@ impl Reception {
 
     /// Totals since the reception began.
     pub fn totals(&self) -> ReceptionTotals {
-        ReceptionTotals { lost_packets: self.missing.given_up(), ..self.totals }
+        let (missed_packets, lost_packets) = (self.missing.missed(), self.missing.given_up());
+        ReceptionTotals { missed_packets, lost_packets, ..self.totals }
     }
 
     /// Brings the list of missing packets up to what just came.

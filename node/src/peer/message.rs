@@ -137,6 +137,23 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Deleted,
+        Self::ClosedByPeer,
+        Self::IceTimeout,
+        Self::DtlsTimeout,
+        Self::DtlsFailed,
+        Self::ConsentExpired,
+        Self::NoMedia,
+        Self::NoKeyframe,
+        Self::StreamEnded,
+        Self::TakenOver,
+        Self::StreamChanged,
+        Self::Shutdown,
+        Self::Internal,
+    ];
+
     /// The metric label.
     pub fn as_str(self) -> &'static str {
         match self {

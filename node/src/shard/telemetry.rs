@@ -37,11 +37,13 @@ pub(super) struct Telemetry {
     shard: String,
     metrics: Arc<Metrics>,
     last: Reported,
+    /// When that was.
+    last_at: Instant,
 }
 
 impl Telemetry {
     pub(super) fn new(shard: ShardId, metrics: Arc<Metrics>) -> Self {
-        Self { shard: shard.0.to_string(), metrics, last: Reported::default() }
+        Self { shard: shard.0.to_string(), metrics, last: Reported::default(), last_at: Instant::now() }
     }
 
     /// Adds what has been counted since the last report.
@@ -65,7 +67,8 @@ impl Telemetry {
         self.report_shard(&last);
         self.report_lanes(&last.losses);
         self.report_peers(&last);
-        self.report_quality(pump.core.plane());
+        let since = std::mem::replace(&mut self.last_at, Instant::now());
+        self.report_quality(pump.core.plane(), since);
         self.report_degraded(pump.core.plane());
     }
 
@@ -77,8 +80,14 @@ impl Telemetry {
         add(repaired, &["received"], now.rtx_received_packets, last.rtx_received_packets);
         add(repaired, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
         let lost = &metrics.rtp_packets_lost_total;
-        add(lost, &["sent"], now.twcc_lost_packets, last.twcc_lost_packets);
-        add(lost, &["received"], now.rtp_lost_packets, last.rtp_lost_packets);
+        add(lost, &["sent"], now.viewers_lost_packets, last.viewers_lost_packets);
+        add(lost, &["received"], now.rtp_missed_packets, last.rtp_missed_packets);
+        let unrepaired = &metrics.rtp_packets_unrepaired_total;
+        add_one(unrepaired, now.rtp_unrepaired_packets, last.rtp_unrepaired_packets);
+        let requests = &metrics.repair_requests_total;
+        add(requests, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
+        add(requests, &["refused"], now.rtx_refused, last.rtx_refused);
+        add(requests, &["gone"], now.rtx_gone, last.rtx_gone);
         self.report_feedback("received", &now.feedback_received, &last.feedback_received);
         self.report_feedback("sent", &now.feedback_sent, &last.feedback_sent);
         let redundant = &metrics.redundant_audio_packets_total;
@@ -122,13 +131,13 @@ impl Telemetry {
         }
     }
 
-    fn report_quality(&self, plane: &Plane) {
+    fn report_quality(&self, plane: &Plane, since: Instant) {
         let metrics = &*self.metrics;
         let round_trip = |role| metrics.round_trip_seconds.with_label_values(&[role]);
         let loss = |direction| metrics.loss_ratio.with_label_values(&[direction]);
         let (publishers, viewers) = (round_trip("publisher"), round_trip("viewer"));
         let (received, sent) = (loss("received"), loss("sent"));
-        plane.sample_quality(|quality| match quality {
+        plane.sample_quality(since, |quality| match quality {
             Quality::PublisherRoundTrip(time) => publishers.observe(time.as_secs_f64()),
             Quality::ViewerRoundTrip(time) => viewers.observe(time.as_secs_f64()),
             Quality::ReceivedLoss(ratio) => received.observe(ratio),

@@ -41,7 +41,7 @@ pub async fn public(
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let admitted = if has_place { admitted(&app, &request) } else { Err(Problem::Connections) };
+    let admitted = if has_place { admitted(&app, &request) } else { Err(crowded(&app)) };
     let mut response = match admitted {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
@@ -69,6 +69,11 @@ fn admitted(app: &App, request: &ServiceRequest) -> Result<(), Problem> {
 fn limited(app: &App, seconds: u32) -> Problem {
     app.metrics.rate_limited_total.with_label_values(&["address"]).inc();
     Problem::RateLimited(seconds)
+}
+
+fn crowded(app: &App) -> Problem {
+    app.metrics.rate_limited_total.with_label_values(&["connections"]).inc();
+    Problem::Connections
 }
 
 fn refused(response: ServiceResponse<BoxBody>, problem: Problem) -> ServiceResponse<BoxBody> {

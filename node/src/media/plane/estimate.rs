@@ -89,14 +89,14 @@ impl Plane {
                 viewer.estimate.by_feedback = Some(Box::new(Estimator::new()));
                 viewer.estimate.by_reports = None;
             }
-            self.counters.twcc_lost_packets += feedback.lost() as u64;
+            self.counters.viewers_lost_packets += feedback.lost() as u64;
             return;
         };
         let round_trip = viewer.round_trip();
         let Some(estimator) = &mut viewer.estimate.by_feedback else { return };
         let conditions = Conditions { round_trip, can_probe: pads, next_bps };
         let reading = estimator.read(now_micros, feedback, log, conditions);
-        self.counters.twcc_lost_packets += u64::from(reading.lost);
+        self.counters.viewers_lost_packets += u64::from(reading.lost);
         match reading.probe {
             Some(ProbeEnd::Proved) => self.counters.probes_proved += 1,
             Some(ProbeEnd::Failed) => self.counters.probes_failed += 1,

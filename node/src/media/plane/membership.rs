@@ -10,7 +10,7 @@ use super::schedule::Task;
 use super::sender_report::SENDER_REPORT_INTERVAL;
 use super::track::{Source, Track};
 use super::transport::Transport;
-use super::viewer::{LegPlace, Viewer};
+use super::viewer::{LegPlace, ToldLoss, Viewer};
 use super::{Plane, PlaneError, Role};
 use crate::media::codec::{CodecKind, Point, reach};
 use crate::media::extension::ExtensionKind;
@@ -175,7 +175,7 @@ impl Plane {
             leg
         });
         track.want(leg, selection.within_wish(wanted));
-        Some(LegPlace { track: place, leg, ssrc: ssrcs.primary })
+        Some(LegPlace { track: place, leg, ssrc: ssrcs.primary, told: ToldLoss::default() })
     }
 
     fn remove_leg(&mut self, now: Instant, leg: LegPlace) {

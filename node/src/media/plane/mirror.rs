@@ -8,10 +8,9 @@ use std::time::Instant;
 use super::Plane;
 use super::clock::SenderClock;
 use super::track::{Arrived, Source, Track};
-use super::viewer::LegPlace;
+use super::viewer::{LegPlace, ToldLoss};
 use crate::media::batch::{BatchPacket, PacketBatch};
 use crate::media::codec::CodecKind;
-use crate::media::counters::Counters;
 use crate::media::fast_start::pace;
 use crate::media::gather;
 use crate::media::path::ShardId;
@@ -23,11 +22,7 @@ use smallvec::SmallVec;
 const RTP_TIMESTAMP: Range<usize> = 4..8;
 
 /// Puts the window of `track` into batches for the shards that mirror it: one batch for all that want the same.
-pub(super) fn export(
-    track: &Track,
-    messages: &mut VecDeque<(ShardId, ShardMessage)>,
-    counters: &mut Counters,
-) {
+pub(super) fn export(track: &Track, messages: &mut VecDeque<(ShardId, ShardMessage)>) {
     let mut made: SmallVec<[(Subscription, Option<Arc<PacketBatch>>); 4]> = SmallVec::new();
     for (shard, wanted) in &track.subscribers {
         let known = made.iter().find(|(others, _)| others == wanted).map(|(_, batch)| batch.clone());
@@ -38,7 +33,6 @@ pub(super) fn export(
         });
         if let Some(batch) = batch {
             messages.push_back((*shard, ShardMessage::Packets(batch)));
-            counters.shard_sent_batches += 1;
         }
     }
 }
@@ -231,7 +225,8 @@ impl Plane {
             .collect();
         for (leg, peer, ssrc) in waiting {
             let Some(peer) = self.transports.get(peer).map(|transport| transport.key) else { continue };
-            self.begin_from_ring(now, peer, LegPlace { track: place, leg, ssrc }, layer);
+            let leg = LegPlace { track: place, leg, ssrc, told: ToldLoss::default() };
+            self.begin_from_ring(now, peer, leg, layer);
         }
     }
 

@@ -86,6 +86,8 @@ struct PublisherLayer {
     has_begun: bool,
     /// Its part in what the track's layer has lost: that of the publishers before goes on.
     lost_packets: u64,
+    /// What it missed, as far as it is counted.
+    missed_packets: u64,
 }
 
 /// A packet that was opened and mapped: where it lies in its datagram, and what it is.
@@ -99,13 +101,16 @@ struct Mapped {
 }
 
 impl PublisherLayer {
-    /// Says in the track's layer what is lost for good. How many packets that is since the last call.
-    fn note_lost(&mut self, layer: &mut Layer) -> u64 {
-        let lost = self.reception.totals().lost_packets;
+    /// Says in the track's layer what is lost for good, and counts what is new of that and of what was missed.
+    fn note_lost(&mut self, layer: &mut Layer, counters: &mut Counters) {
+        let totals = self.reception.totals();
+        let lost = totals.lost_packets;
         let before = std::mem::replace(&mut self.lost_packets, lost);
         // A packet that came after all is not lost any more.
         layer.lost = (layer.lost + lost).saturating_sub(before);
-        lost.saturating_sub(before)
+        counters.rtp_unrepaired_packets += lost.saturating_sub(before);
+        let missed_before = std::mem::replace(&mut self.missed_packets, totals.missed_packets);
+        counters.rtp_missed_packets += totals.missed_packets.saturating_sub(missed_before);
     }
 }
 
@@ -139,6 +144,7 @@ impl Publisher {
             shift: shift_above(track, index),
             has_begun: false,
             lost_packets: 0,
+            missed_packets: 0,
         });
         self.tracks.push(PublisherTrack {
             id: ingest.id,
@@ -161,13 +167,14 @@ impl Publisher {
     }
 
     /// See [`Plane::sample_quality`].
-    pub(super) fn sample_quality(&self, observe: &mut impl FnMut(Quality)) {
+    pub(super) fn sample_quality(&self, since: Instant, observe: &mut impl FnMut(Quality)) {
         for track in &self.tracks {
             let clock_rate_hz = f64::from(track.media.codec.kind.clock_rate_hz());
             for layer in track.layers.iter().filter(|layer| layer.reception.totals().received_packets > 0) {
                 let jitter = f64::from(layer.reception.jitter()) / clock_rate_hz;
                 observe(Quality::Jitter(Duration::from_secs_f64(jitter)));
-                observe(Quality::ReceivedLoss(ratio(layer.reception.fraction_lost())));
+                let lost = layer.reception.fraction_lost_since(since);
+                lost.map(|lost| Quality::ReceivedLoss(ratio(lost))).into_iter().for_each(&mut *observe);
                 if let Some(round_trip) = layer.reception.round_trip() {
                     observe(Quality::PublisherRoundTrip(round_trip));
                 }
@@ -189,7 +196,6 @@ impl Publisher {
             }
         };
         counters.rtp_received_packets += 1;
-        counters.rtp_received_bytes += opened.len as u64;
         let packet = datagram.get_mut(..opened.len)?;
         let Ok(header) = RtpHeader::parse(packet) else {
             counters.rtp_malformed += 1;
@@ -297,12 +303,11 @@ impl Plane {
                 layer.reception.receive_repaired(arrival, index as u16);
             }
             if let Some(report) = track.layers.get_mut(usize::from(route.layer)) {
-                self.counters.rtp_lost_packets += layer.note_lost(report);
+                layer.note_lost(report, &mut self.counters);
             }
         }
         if keyframe {
             from.keyframes_of = from.keyframes_of.without(Layers::of(route.layer));
-            self.counters.keyframes_received += 1;
             self.events.extend(waited.map(PlaneEvent::KeyframeWaited));
             if !std::mem::replace(&mut publisher.keyframe_told, true) {
                 self.events.push_back(PlaneEvent::FirstKeyframe(peer));

@@ -82,7 +82,7 @@ impl Plane {
             self.resends_later.push(resend);
             self.resends_due.get_or_insert(now + STEP);
         } else {
-            self.counters.rtx_suppressed += 1;
+            self.counters.rtx_refused += 1;
         }
     }
 
@@ -99,14 +99,14 @@ impl Plane {
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
             if self.is_left_behind(&resend) {
-                self.counters.rtx_suppressed += 1;
+                self.counters.rtx_refused += 1;
                 continue;
             }
             let pace = self.resend_pace(now, &resend);
             let waits = |viewer: &mut Viewer| pace.is_some() && viewer.resends_wait(now_micros);
             if self.viewer(resend.peer).is_some_and(waits) {
                 if pace.is_some_and(|pace| pace.overrun) {
-                    self.counters.rtx_suppressed += 1;
+                    self.counters.rtx_refused += 1;
                 } else {
                     self.send_later(now, resend);
                 }
@@ -120,7 +120,7 @@ impl Plane {
                         viewer.resent(now_micros, bytes, pace.bps);
                     }
                 }
-                None => self.counters.rtx_missing += 1,
+                None => self.counters.rtx_gone += 1,
             }
         }
         self.resends = resends;

@@ -52,6 +52,8 @@ pub(super) struct Viewer {
     /// Round trip, in ms; 0 until a report told it.
     rtt_ms: u32,
     pub(super) estimate: ViewerEstimate,
+    /// Whether it has sent transport-wide feedback, which says what is lost better than its reports.
+    feeds_back: bool,
     /// Of a viewer whose sound may have redundancy added.
     pub(super) loss_watch: Option<Box<LossWatch>>,
 }
@@ -65,6 +67,27 @@ pub(super) struct LegPlace {
     pub(super) leg: usize,
     /// SSRC of its media.
     pub(super) ssrc: u32,
+    /// What its viewer's reports have said of it.
+    pub(super) told: ToldLoss,
+}
+
+/// What receiver reports have said of a leg so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ToldLoss {
+    /// The most packets that were lost in all (RFC 3550 §6.4.1).
+    lost: i32,
+    /// Packets that had been sent by then; wraps.
+    sent: u32,
+}
+
+impl ToldLoss {
+    /// How many packets more a report says are lost, of `sent` in all: no more than were sent since the last one.
+    fn more(&mut self, cumulative_lost: i32, sent: u32) -> u64 {
+        let before = *self;
+        *self = Self { lost: before.lost.max(cumulative_lost), sent };
+        let lost = (self.lost - before.lost).unsigned_abs();
+        lost.min(sent.wrapping_sub(before.sent)).into()
+    }
 }
 
 /// A packet that a viewer wants again.
@@ -78,7 +101,16 @@ pub(super) struct Resend {
 impl Viewer {
     pub(super) fn new(rtcp_in: RtcpOpener, rtcp_out: RtcpSealer) -> Self {
         let (legs, estimate) = (SmallVec::new(), ViewerEstimate::default());
-        Self { rtcp_in, rtcp_out, legs, resends: None, rtt_ms: 0, estimate, loss_watch: None }
+        Self {
+            rtcp_in,
+            rtcp_out,
+            legs,
+            resends: None,
+            rtt_ms: 0,
+            estimate,
+            feeds_back: false,
+            loss_watch: None,
+        }
     }
 
     pub(super) fn leg(&self, ssrc: u32) -> Option<LegPlace> {
@@ -197,6 +229,7 @@ impl Plane {
                 Ok(Packet::TransportCc(feedback)) => {
                     self.counters.feedback_received.twcc += 1;
                     if feedbacks < DATAGRAM_FEEDBACKS_MAX {
+                        self.viewer(peer).into_iter().for_each(|viewer| viewer.feeds_back = true);
                         self.viewer_feeds_back(now, peer, &feedback);
                         self.watch_feedback(now, peer, &feedback);
                     }
@@ -213,7 +246,6 @@ impl Plane {
     }
 
     fn want_resend(&mut self, now: Instant, arrival: Instant, resend: Resend) {
-        self.counters.nack_received_sequences += 1;
         let now_ms = self.since_epoch_ms(now);
         let waits = self.resends_later.contains(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
@@ -223,12 +255,12 @@ impl Plane {
         let Some(viewer) = self.viewer(resend.peer) else { return };
         let refused = !known || waits || left_behind;
         if refused || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
-            self.counters.rtx_suppressed += 1;
+            self.counters.rtx_refused += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);
             self.resends_since.get_or_insert(arrival);
         } else {
-            self.counters.rtx_suppressed += 1;
+            self.counters.rtx_refused += 1;
         }
     }
 
@@ -253,7 +285,11 @@ impl Plane {
         let Some(place) = viewer.leg(block.ssrc) else { return };
         let leg = self.tracks.get_mut(place.track).and_then(|track| track.legs.get_mut(place.leg));
         let Some(leg) = leg else { return };
-        leg.fraction_lost = block.fraction_lost;
+        (leg.fraction_lost, leg.reported_ms) = (block.fraction_lost, Some(now_ms));
+        if let Some(known) = viewer.legs.iter_mut().find(|leg| leg.ssrc == block.ssrc) {
+            let more = known.told.more(block.cumulative_lost, leg.packets);
+            self.counters.viewers_lost_packets += if viewer.feeds_back { 0 } else { more };
+        }
         let sent = leg.sent_report;
         if block.last_sender_report != 0 && block.last_sender_report == sent.middle_ntp {
             let held =

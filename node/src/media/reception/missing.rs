@@ -75,6 +75,7 @@ pub(super) struct MissingList {
     /// Whether the sender is believed not to answer, whatever it agreed to: OBS does so for the lower layers of simulcast.
     silent: bool,
     given_up: u64,
+    missed: u64,
 }
 
 impl MissingList {
@@ -91,6 +92,7 @@ impl MissingList {
             unanswered: None,
             silent: false,
             given_up: 0,
+            missed: 0,
         }
     }
 
@@ -107,6 +109,11 @@ impl MissingList {
         self.given_up
     }
 
+    /// How many packets did not come in their turn: longer than reordering takes, repaired later or not.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.next_due = None;
@@ -119,6 +126,8 @@ impl MissingList {
         let mut lost = None;
         if self.entries.len() as u64 + count > MISSING_CAPACITY as u64 {
             self.given_up += self.entries.len() as u64 + count;
+            let unasked = self.entries.iter().filter(|missing| missing.tries == 0).count();
+            self.missed += unasked as u64 + count;
             self.clear();
             lost = newest.checked_sub(1);
         } else {
@@ -171,7 +180,7 @@ impl MissingList {
         let mut lost = None;
         if self.next_due.is_some_and(|due| due <= now) {
             let (asks, round_trip) = (self.asks, self.believed_round_trip());
-            let (due, given_up) = (&mut self.due, &mut self.given_up);
+            let (due, given_up, missed) = (&mut self.due, &mut self.given_up, &mut self.missed);
             let (answered, unanswered, silent) = (self.answered, &mut self.unanswered, &mut self.silent);
             let speaks = |at: Instant| now.saturating_duration_since(at) < ANSWER_SPEAKS_FOR;
             let answers = answered.is_some_and(|at| self.distinct || speaks(at));
@@ -179,6 +188,7 @@ impl MissingList {
                 if missing.due(highest, round_trip, *silent) > now {
                     return true;
                 }
+                *missed += u64::from(missing.tries == 0);
                 if !asks
                     || missing.tries >= MAX_TRIES
                     || now.saturating_duration_since(missing.noticed) >= MAX_AGE

@@ -106,7 +106,29 @@ fn asking_backs_off_and_ends_with_a_wish_for_a_keyframe() {
     assert!(times.last().unwrap() < &1_600, "it does not go on for ever: {times:?}");
     assert!(s.reception.take_keyframe_wanted());
     assert!(!s.reception.take_keyframe_wanted());
-    assert_eq!(s.reception.totals().lost_packets, 1);
+    let totals = s.reception.totals();
+    assert_eq!(
+        (totals.missed_packets, totals.lost_packets),
+        (2, 1),
+        "one was repaired before, and one is one however often it was asked for"
+    );
+}
+
+#[test]
+fn what_is_repaired_was_missed_and_what_was_only_overtaken_was_not() {
+    let mut s = Setup::new(video());
+    s.receive(10);
+    s.receive(12);
+    s.after(4).receive(11);
+    s.receive(14);
+    assert_eq!(s.after(5).asked(), [13]);
+    assert!(s.reception.receive_repaired(s.now, 13).is_some());
+    let totals = s.reception.totals();
+    assert_eq!((totals.missed_packets, totals.lost_packets), (1, 0));
+    s.receive(16);
+    s.receive(1_000);
+    let totals = s.reception.totals();
+    assert_eq!((totals.missed_packets, totals.lost_packets), (985, 984), "too many to ask for");
 }
 
 #[test]

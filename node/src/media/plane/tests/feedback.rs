@@ -242,7 +242,81 @@ fn transport_feedback_of_viewers_is_counted() {
     });
     rig.receive(&viewer.client, feedback);
     let counters = rig.plane.counters();
-    assert_eq!((counters.feedback_received.twcc, counters.twcc_lost_packets), (1, 2));
+    assert_eq!((counters.feedback_received.twcc, counters.viewers_lost_packets), (1, 2));
+}
+
+/// A report on `viewer`'s pictures.
+fn report_loss(rig: &mut Rig, viewer: &mut Viewer, cumulative_lost: i32) {
+    let block =
+        ReportBlock { ssrc: viewer.ssrc, fraction_lost: 64, cumulative_lost, ..ReportBlock::default() };
+    let report = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+    rig.receive(&viewer.client, report);
+}
+
+#[test]
+fn what_viewers_lose_is_counted_by_their_reports_until_they_send_feedback() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut send = |rig: &mut Rig, viewer: &mut Viewer, sequences: std::ops::Range<u16>| {
+        for sequence in sequences {
+            let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+            rig.publish(&mut publisher, &packet, &mut [viewer]);
+        }
+    };
+    send(&mut rig, &mut viewer, 1..11);
+    let lost = |rig: &Rig| rig.plane.counters().viewers_lost_packets;
+    // A duplicate makes the number smaller (RFC 3550 section 6.4.1), and finds nothing again.
+    for (told, counted) in [(3, 3), (3, 3), (2, 3)] {
+        report_loss(&mut rig, &mut viewer, told);
+        assert_eq!(lost(&rig), counted);
+    }
+    send(&mut rig, &mut viewer, 11..16);
+    report_loss(&mut rig, &mut viewer, 8_000_000);
+    assert_eq!(lost(&rig), 8, "no more than it was sent since");
+    let mut recorder = crate::media::twcc::ArrivalRecorder::new(rig.now);
+    [1, 2, 5].into_iter().for_each(|sequence| recorder.record(sequence, rig.now));
+    let feedback = viewer.client.rtcp(|writer| {
+        recorder.write_feedback(writer, 1, 2).unwrap();
+    });
+    rig.receive(&viewer.client, feedback);
+    send(&mut rig, &mut viewer, 16..26);
+    report_loss(&mut rig, &mut viewer, 8_000_005);
+    assert_eq!(lost(&rig), 10, "what feedback says is not counted twice");
+}
+
+#[test]
+fn loss_is_shown_once_for_each_report() {
+    use crate::media::plane::quality::Quality;
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut since = rig.now;
+    let mut shown = |rig: &mut Rig| {
+        let mut shown = Vec::new();
+        rig.plane.sample_quality(since, |quality| match quality {
+            Quality::SentLoss(ratio) => shown.push(("sent", ratio)),
+            Quality::ReceivedLoss(ratio) => shown.push(("received", ratio)),
+            _ => {}
+        });
+        rig.now += Duration::from_millis(1);
+        since = rig.now;
+        shown
+    };
+    for sequence in [1, 2, 3, 5, 6, 7, 8, 9] {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    assert_eq!(shown(&mut rig), [], "before the first report");
+    report_loss(&mut rig, &mut viewer, 1);
+    assert_eq!(shown(&mut rig), [("sent", 0.25)]);
+    assert_eq!(shown(&mut rig), [], "the same one is not shown again");
+    rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut [&mut viewer]);
+    let received = shown(&mut rig);
+    assert_eq!(received, [("received", 28.0 / 256.0)], "and our own report of nine, one of them lost");
+    assert_eq!(rig.plane.counters().rtp_missed_packets, 1);
 }
 
 #[test]
@@ -258,7 +332,7 @@ fn only_some_of_the_feedbacks_in_one_datagram_are_read() {
     });
     rig.receive(&viewer.client, feedback);
     let counters = rig.plane.counters();
-    assert_eq!((counters.feedback_received.twcc, counters.twcc_lost_packets), (20, 16));
+    assert_eq!((counters.feedback_received.twcc, counters.viewers_lost_packets), (20, 16));
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn what_is_lost_on_the_way_is_there_without_being_asked_for() {
     assert_eq!(got.len(), 160);
     let heard = frames(&got);
     assert!((1..199_u16).all(|sequence| heard[&(u32::from(sequence) * 960)] == frame(sequence)));
-    assert_eq!(rig.plane.counters().nack_received_sequences, 0);
+    assert_eq!(rig.plane.counters().feedback_received.nack, 0);
 }
 
 /// The sealer's ledger looks at every nonce.
@@ -273,7 +273,10 @@ fn a_publishers_loss_is_made_good_for_who_did_not_agree() {
     near.publish(&mut publisher, &late, &mut [&mut viewer]);
     near.wait(Duration::from_secs(3), &mut [&mut publisher], &mut [&mut viewer]);
     let counters = near.plane.counters();
-    assert_eq!((counters.rtp_duplicate, counters.nack_sent_sequences, counters.rtp_lost_packets), (1, 0, 0));
+    assert_eq!(
+        (counters.rtp_duplicate, counters.nack_sent_sequences, counters.rtp_unrepaired_packets),
+        (1, 0, 0)
+    );
     for viewer in [&mut viewer, &mut other] {
         let packets = sound(viewer);
         assert_eq!(packets.len(), 99);

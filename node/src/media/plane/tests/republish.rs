@@ -265,7 +265,8 @@ fn what_was_lost_of_the_one_before_stays_lost() {
         // Two are missing in between, for longer than anybody would still play them.
         broadcast_video(&mut rig, &mut publisher, &mut viewer, first + 5, 200);
         assert_eq!(rig.plane.track_report(rig.now, VIDEO).unwrap().lost, lost);
-        assert_eq!(rig.plane.counters().rtp_lost_packets, lost);
+        let counters = rig.plane.counters();
+        assert_eq!((counters.rtp_missed_packets, counters.rtp_unrepaired_packets), (lost, lost));
         rig.plane.remove_peer(rig.now, publisher.client.peer);
     }
 }

@@ -261,7 +261,7 @@ fn what_was_left_for_lack_of_room_is_not_sent_again_and_takes_nothing_from_what_
             rig.flush(&mut [], &mut [&mut viewer]);
         }
         assert!(viewer.client.packets().is_empty(), "{limit_bps} bit/s");
-        assert_eq!(rig.plane.counters().rtx_suppressed, 550);
+        assert_eq!(rig.plane.counters().rtx_refused, 550);
         let nack = viewer.nack(&played[played.len() - 5..]);
         rig.receive(&viewer.client, nack);
         rig.flush(&mut [], &mut [&mut viewer]);
