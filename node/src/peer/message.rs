@@ -33,7 +33,7 @@ pub enum PeerInput {
         /// The whole datagram.
         bytes: Bytes,
     },
-    /// Media last came from this path, which is in use, at this time; said before a check from another path.
+    /// Media or RTCP that authenticates last came from this path, which is in use, at this time; said before a check from another.
     PathHeard {
         /// The path.
         path: Path,

@@ -88,7 +88,7 @@ struct Resident {
     media: Option<PeerMedia>,
     /// The path in use, once DTLS is done.
     connected_by: Option<Path>,
-    /// When RTP or RTCP last came by it.
+    /// When RTP or RTCP that authenticates last came by it.
     heard: Option<Instant>,
     /// What is known of its paths.
     hold: Hold,

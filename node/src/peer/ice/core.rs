@@ -89,8 +89,7 @@ impl IceLite {
         self.paths.iter().any(|known| known.path == path)
     }
 
-    /// Something other than a check came by `path`, at `at`. It need not be authentic: a stranger who pretends to be at the
-    /// path in use can only delay a move that the client does not ask for.
+    /// Something other than a check came by `path`, at `at`.
     pub fn heard(&mut self, at: Instant, path: Path) {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
             known.heard = known.heard.max(at);

@@ -66,15 +66,15 @@ impl ShardCore {
         self.pass_on(peer, path, datagram);
     }
 
-    /// What names no peer of ours came by the path of one: an answer to its question, or a check that it refuses.
-    fn take_nameless(&mut self, now: Instant, peer: PeerKey, path: Path, datagram: &[u8]) {
-        let Some(known) = self.routes.get_mut(peer) else { return };
-        if known.hold.is_answer(datagram) {
-            if known.intake.takes_answer(now) {
-                self.pass_on(peer, path, datagram);
+    /// What names no peer of ours came by the path of one: an answer to a question, or a check that its peer refuses.
+    fn take_nameless(&mut self, now: Instant, owner: PeerKey, path: Path, datagram: &[u8]) {
+        if let Some(asker) = self.asker(owner, datagram) {
+            let has_room = self.routes.get_mut(asker).is_some_and(|known| known.intake.takes_answer(now));
+            if has_room {
+                self.pass_on(asker, path, datagram);
             }
         } else if transaction_of_request(datagram).is_some() {
-            self.take_request(now, peer, (path, true), datagram);
+            self.take_request(now, owner, (path, true), datagram);
         } else {
             self.counters.stun_unknown += 1;
         }

@@ -35,18 +35,29 @@ pub(super) struct Hold {
     refused: Option<Path>,
     /// What it asked its client last.
     asked: Option<[u8; TRANSACTION_ID_SIZE]>,
+    /// Who asked last by a path of this one whether its own client is there.
+    asker: Option<PeerKey>,
     /// When it was told last that its client sends by another path.
     elsewhere_told: Option<Instant>,
 }
 
 impl Hold {
     /// Whether `datagram` answers what its client was asked last.
-    pub(super) fn is_answer(&self, datagram: &[u8]) -> bool {
+    fn is_answer(&self, datagram: &[u8]) -> bool {
         self.asked.is_some() && transaction_of_success(datagram) == self.asked
     }
 }
 
 impl ShardCore {
+    /// Whose question `datagram` answers, which came by a path of `owner`. Another's client may be where the owner's was: its
+    /// answer is what proves it.
+    pub(super) fn asker(&self, owner: PeerKey, datagram: &[u8]) -> Option<PeerKey> {
+        let other = self.routes.get(owner)?.hold.asker;
+        let is_answered =
+            |peer: &PeerKey| self.routes.get(*peer).is_some_and(|it| it.hold.is_answer(datagram));
+        [Some(owner), other].into_iter().flatten().find(is_answered)
+    }
+
     /// Routes `path` to `peer`, unless another is there for sure. Whether it is the peer's.
     pub(super) fn claim(&mut self, peer: PeerKey, path: Path) -> bool {
         let owner = self.routes.by_path(&path).filter(|owner| *owner != peer);
@@ -136,8 +147,8 @@ impl ShardCore {
             Some(Verdict::Refused) => self.counters.stun_refused += 1,
             None => {}
         }
-        if let (Some(asked), Some(known)) = (transaction_of_request(&bytes), self.routes.get_mut(peer)) {
-            known.hold.asked = Some(asked);
+        if let Some(asked) = transaction_of_request(&bytes) {
+            self.note_question(peer, path, asked);
         }
         if self.transmits.len() >= TRANSMIT_CAPACITY {
             self.counters.transmit_full += 1;
@@ -146,7 +157,14 @@ impl ShardCore {
         self.transmits.push((path, bytes));
     }
 
-    /// Takes RTP or RTCP that came by a path of this peer.
+    fn note_question(&mut self, peer: PeerKey, path: Path, asked: [u8; TRANSACTION_ID_SIZE]) {
+        self.routes.get_mut(peer).into_iter().for_each(|known| known.hold.asked = Some(asked));
+        if let Some(owner) = self.routes.by_path(&path).filter(|owner| *owner != peer) {
+            self.routes.get_mut(owner).into_iter().for_each(|known| known.hold.asker = Some(peer));
+        }
+    }
+
+    /// Takes RTP or RTCP that came by a path of this peer. Only what authenticates says that the peer is there.
     pub(super) fn take_media(
         &mut self,
         now: Instant,
@@ -154,22 +172,22 @@ impl ShardCore {
         (peer, path): (PeerKey, Path),
         datagram: &mut [u8],
     ) {
-        let Some(known) = self.routes.get_mut(peer) else { return };
-        if known.connected_by.is_none_or(|by| by == path) {
-            known.heard = known.connected_by.map(|_| arrival);
-            return self.plane.receive(now, arrival, peer, datagram);
-        }
         let authentic = |core: &Self| {
             let counters = core.plane.counters();
             counters.rtp_received_packets + counters.rtcp_received_packets
         };
         let before = authentic(self);
         self.plane.receive(now, arrival, peer, datagram);
-        let is_authentic = authentic(self) > before;
+        if authentic(self) == before {
+            return;
+        }
         let Some(known) = self.routes.get_mut(peer) else { return };
+        if known.connected_by.is_none_or(|by| by == path) {
+            known.heard = known.connected_by.map(|_| arrival);
+            return;
+        }
         let told = known.hold.elsewhere_told;
-        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= ELSEWHERE_INTERVAL);
-        if is_authentic && is_due {
+        if told.is_none_or(|at| now.saturating_duration_since(at) >= ELSEWHERE_INTERVAL) {
             known.hold.elsewhere_told = Some(now);
             let input = PeerInput::SendsElsewhere { path, at: arrival };
             self.outputs.push_back(ShardOutput::ToPeer(peer, input));

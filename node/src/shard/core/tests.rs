@@ -83,6 +83,20 @@ fn keys() -> SrtpKeys {
     SrtpKeys { profile: SrtpProfile::AeadAes128Gcm, local: key(), remote: key() }
 }
 
+/// Receiver reports of the client that has these keys, each another one.
+fn reports() -> impl FnMut() -> Vec<u8> {
+    use crate::media::rtcp::Writer;
+    let mut sealer = crate::media::srtp::RtcpSealer::new(keys().profile, &keys().remote).unwrap();
+    move || {
+        let mut packet = [0; 64];
+        let mut writer = Writer::new(&mut packet);
+        writer.receiver_report(1, &[]).unwrap();
+        let len = writer.len() + sealer.overhead_bytes();
+        sealer.seal(&mut packet[..len]).unwrap();
+        packet[..len].to_vec()
+    }
+}
+
 /// A record of a handshake (RFC 6347 §4.1).
 const DTLS: &[u8] = &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
 const RTP: &[u8] = &[0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9];
@@ -280,7 +294,7 @@ fn a_client_that_a_nat_gave_another_port_gets_its_media_there_at_its_first_check
         talk(&mut shard, key, &mut peer);
         shard.said(key, PeerOutput::Connected { path: udp(1), keys: keys() });
         shard.now += Duration::from_secs(2);
-        shard.datagram(udp(1), RTP);
+        shard.datagram(udp(1), &reports()());
         shard.now += Duration::from_millis(unheard_ms);
         client.now = shard.now;
         shard.datagram(udp(2), &client.check(nominates));
@@ -349,15 +363,19 @@ fn a_path_that_a_client_has_proved_is_nobody_elses_while_it_is_heard() {
         shard.said(b, PeerOutput::Connected { path: udp(2), keys: keys() });
         shard.said(b, PeerOutput::PathProved(udp(2)));
         let used = |shard: &Fixture| shard.core.routes.get(b).unwrap().connected_by;
+        let mut report = reports();
         for _ in 0..3 {
             shard.datagram(udp(1), &thief.check(true));
             talk(&mut shard, b, &mut other);
-            shard.datagram(udp(1), RTP);
+            shard.datagram(udp(1), &report());
             assert_eq!((shard.core.routes.by_path(&udp(1)), used(&shard)), (Some(a), Some(udp(2))));
-            shard.now += Duration::from_secs(2);
+            shard.now += Duration::from_millis(3_600);
         }
-        // The client is not heard any more, for 7.5 s in all. Perhaps its NAT gave its port to another.
-        shard.now += Duration::from_millis(5_500);
+        // The client is not heard any more, for 7.1 s in all. Perhaps its NAT gave its port to another, whose media the
+        // session that has the path cannot read.
+        shard.now += Duration::from_millis(2_000);
+        shard.datagram(udp(1), RTP);
+        shard.now += Duration::from_millis(1_500);
         shard.flush();
         shard.datagram(udp(1), &thief.check(true));
         talk(&mut shard, b, &mut other);
@@ -382,6 +400,34 @@ fn a_path_that_a_client_has_proved_is_nobody_elses_while_it_is_heard() {
         let owner = if answers { b } else { a };
         assert_eq!(shard.core.routes.by_path(&udp(1)), Some(owner), "answered: {answers}");
     }
+}
+
+#[test]
+fn who_answers_at_a_path_that_another_had_has_it_at_once() {
+    use crate::peer::test_client::{ClientOptions, Session, answer_to};
+    let mut shard = Fixture::new(8);
+    let gone = shard.add("gone");
+    shard.said(gone, PeerOutput::PathSelected(udp(1)));
+    shard.said(gone, PeerOutput::Connected { path: udp(1), keys: keys() });
+    shard.said(gone, PeerOutput::PathProved(udp(1)));
+    let client = Session::new(ClientOptions::default());
+    let key = shard.add(&client.local.ufrag);
+    let mut peer = client.fresh_core(shard.now);
+    shard.datagram(udp(2), &client.check(true));
+    talk(&mut shard, key, &mut peer);
+    shard.said(key, PeerOutput::Connected { path: udp(2), keys: keys() });
+    shard.said(key, PeerOutput::PathProved(udp(2)));
+    shard.flush();
+    shard.datagram(udp(1), &client.check(true));
+    talk(&mut shard, key, &mut peer);
+    assert_eq!(shard.core.routes.by_path(&udp(1)), Some(gone), "one check may come from anywhere");
+    let sent = shard.flush();
+    let question = sent.iter().find(|(path, bytes)| *path == udp(1) && bytes.starts_with(&[0, 1]));
+    let answer = answer_to(&question.unwrap().1, &client.remote.password);
+    shard.datagram(udp(1), &answer);
+    talk(&mut shard, key, &mut peer);
+    assert_eq!(shard.core.routes.by_path(&udp(1)), Some(key));
+    assert_eq!(shard.core.routes.get(key).unwrap().connected_by, Some(udp(1)), "and its media goes there");
 }
 
 #[test]
@@ -418,8 +464,6 @@ fn the_answer_to_a_question_gets_through_a_flood_and_what_names_nobody_does_not(
 
 #[test]
 fn a_peer_hears_of_what_its_client_sends_by_a_path_that_is_not_in_use() {
-    use crate::media::rtcp::Writer;
-    use crate::media::srtp::RtcpSealer;
     let mut shard = Fixture::new(8);
     let peer = shard.add("aaaa");
     shard.said(peer, PeerOutput::PathValidated(udp(1)));
@@ -428,15 +472,7 @@ fn a_peer_hears_of_what_its_client_sends_by_a_path_that_is_not_in_use() {
     shard.said(peer, PeerOutput::PathValidated(udp(2)));
     shard.said(peer, PeerOutput::PathSelected(udp(2)));
     shard.outputs();
-    let mut sealer = RtcpSealer::new(keys().profile, &keys().remote).unwrap();
-    let mut report = || {
-        let mut packet = [0; 64];
-        let mut writer = Writer::new(&mut packet);
-        writer.receiver_report(1, &[]).unwrap();
-        let len = writer.len() + sealer.overhead_bytes();
-        sealer.seal(&mut packet[..len]).unwrap();
-        packet[..len].to_vec()
-    };
+    let mut report = reports();
     let elsewhere = |shard: &mut Fixture, path, bytes: &[u8]| {
         shard.datagram(path, bytes);
         let heard = shard.outputs().into_iter().filter_map(|output| match output {
