@@ -46,11 +46,10 @@ pub async fn public(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
-    if method == Method::DELETE && response.status() == StatusCode::NOT_FOUND {
-        // A guess, unlike the ends of sessions that there were.
-        if let Err(seconds) = app.rate_limit.count(response.request()) {
-            response = refused(response, limited(&app, seconds));
-        }
+    let counted = method == Method::DELETE && response.status() != StatusCode::TOO_MANY_REQUESTS;
+    if counted && !response.status().is_success() {
+        // A guess, or a token that is none: unlike the ends of sessions that there were.
+        app.rate_limit.count_vain_end(response.request());
     }
     harden(response.headers_mut());
     cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
@@ -74,10 +73,6 @@ fn limited(app: &App, seconds: u32) -> Problem {
 fn crowded(app: &App) -> Problem {
     app.metrics.rate_limited_total.with_label_values(&["connections"]).inc();
     Problem::Connections
-}
-
-fn refused(response: ServiceResponse<BoxBody>, problem: Problem) -> ServiceResponse<BoxBody> {
-    response.into_response(problem.error_response())
 }
 
 /// Browsers must not guess types, and must not tell other sites a session's or a room's address.

@@ -1,9 +1,12 @@
 //! How often one address may create, change and end sessions (RFC 9725 §5 asks for such a limit), and listen to their events:
 //! every such request is a question to a room.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::dev::ServiceRequest;
@@ -21,10 +24,13 @@ const SWEEP_EVERY: u32 = 4_096;
 
 /// Counts requests by address.
 pub struct RateLimit {
-    limiter: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    /// What asks for something, and what tried in vain to end a session: each has the whole quota.
+    asked: Option<Cells>,
+    vain: Option<Cells>,
+    /// Who tried in vain so often that it may not try again before this.
+    vain_until: Mutex<HashMap<IpAddr, Instant>>,
     loopback_exempt: bool,
     proxies: Proxies,
-    since_sweep: AtomicU32,
 }
 
 impl RateLimit {
@@ -32,47 +38,89 @@ impl RateLimit {
     pub fn new(config: &Config) -> Self {
         let per_second = NonZeroU32::new(config.limits.requests_per_second);
         let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
-        let limiter = per_second.map(|rate| RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)));
+        let cells = || per_second.map(|rate| Cells::new(Quota::per_second(rate).allow_burst(burst)));
         Self {
-            limiter,
+            asked: cells(),
+            vain: cells(),
+            vain_until: Mutex::default(),
             loopback_exempt: config.limits.loopback_exempt,
             proxies: Proxies::new(&config.http),
-            since_sweep: AtomicU32::new(0),
         }
     }
 
     /// Counts the request if it asks a room for something. Returns the seconds to wait if it is one too many.
     ///
-    /// What ends a session is free at first: a crowd that leaves must not keep its places for being many. Only where there was
-    /// nothing to end it is counted, by [`Self::count`].
+    /// What ends a session is free: a crowd that leaves must not keep its places for being many. Only what ended nothing is
+    /// counted, by [`Self::count_vain_end`], and whoever has too many of those is not listened to for a while.
     pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
         let changes = matches!(*request.method(), Method::POST | Method::PATCH);
         // The path as the router reads it: `%77hep` is `whep` there.
         let path = request.match_info().as_str();
         let listens = *request.method() == Method::GET && routes::is_of_session(path);
-        if changes || listens { self.count(request.request()) } else { Ok(()) }
+        let ends = *request.method() == Method::DELETE;
+        let (true, Some(subject)) = (changes || listens || ends, self.subject(request.request())) else {
+            return Ok(());
+        };
+        if ends {
+            let vain_until = self.vain_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let wait = vain_until.get(&subject).map(|until| until.saturating_duration_since(Instant::now()));
+            return wait.filter(|wait| !wait.is_zero()).map_or(Ok(()), |wait| Err(seconds(wait)));
+        }
+        self.asked.as_ref().map_or(Ok(()), |asked| asked.take(subject)).map_err(seconds)
     }
 
-    /// Counts the request, whatever it asks for.
-    pub fn count(&self, request: &HttpRequest) -> Result<(), u32> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        let Some(peer) = request.peer_addr().map(|address| address.ip()) else { return Ok(()) };
+    /// Counts a request that was to end a session and did not, whatever the reason.
+    pub fn count_vain_end(&self, request: &HttpRequest) {
+        let (Some(vain), Some(subject)) = (&self.vain, self.subject(request)) else { return };
+        if let Err(wait) = vain.take(subject) {
+            let now = Instant::now();
+            let mut vain_until = self.vain_until.lock().unwrap_or_else(PoisonError::into_inner);
+            if vain_until.len() >= SWEEP_EVERY as usize {
+                vain_until.retain(|_, until| *until > now);
+            }
+            vain_until.insert(subject, now + wait);
+        }
+    }
+
+    /// Whom the request is counted for; `None` where it is not.
+    fn subject(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr()?.ip();
         let forwarded = self.proxies.has(peer);
         let address = if forwarded { self.proxies.client(request.headers(), peer) } else { peer };
         let subject = subject(address);
         // Where a proxy says who asks, loopback is where the proxy is, which may have said nothing that can be read.
-        if self.loopback_exempt && !forwarded && subject.is_loopback() {
-            return Ok(());
-        }
+        let exempt = self.loopback_exempt && !forwarded && subject.is_loopback();
+        (!exempt).then_some(subject)
+    }
+}
+
+/// A quota of each address.
+struct Cells {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    since_sweep: AtomicU32,
+}
+
+impl Cells {
+    fn new(quota: Quota) -> Self {
+        Self { limiter: RateLimiter::keyed(quota), since_sweep: AtomicU32::new(0) }
+    }
+
+    /// # Errors
+    ///
+    /// How long to wait if none is left.
+    fn take(&self, subject: IpAddr) -> Result<(), Duration> {
         if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
             self.since_sweep.store(0, Ordering::Relaxed);
-            limiter.retain_recent();
+            self.limiter.retain_recent();
         }
-        limiter.check_key(&subject).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
-        })
+        let taken = self.limiter.check_key(&subject);
+        taken.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
+}
+
+/// Whole ones, and never too few.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// Whom an address stands for: one IPv6 customer has at least a /64. Loopback addresses stay what they are.
@@ -112,6 +160,22 @@ mod tests {
         assert_eq!(ask("192.0.2.1:2"), Ok(()));
         assert!(ask("192.0.2.1:3").unwrap_err() >= 1);
         assert_eq!(ask("192.0.2.2:1"), Ok(()), "another address has its own count");
+    }
+
+    #[test]
+    fn who_ends_nothing_again_and_again_is_not_listened_to_and_who_leaves_in_a_crowd_is() {
+        let limit = limited(false);
+        let end = |address: &str| TestRequest::delete().peer_addr(address.parse().unwrap()).to_srv_request();
+        let ask = |address| limit.check(&end(address));
+        while limit.check(&post("192.0.2.1:1").to_srv_request()).is_ok() {}
+        assert!((0..9).all(|_| ask("192.0.2.1:1").is_ok()), "each of them ended a session");
+        for _ in 0..3 {
+            assert_eq!(ask("192.0.2.1:1"), Ok(()));
+            limit.count_vain_end(end("192.0.2.1:1").request());
+        }
+        assert_eq!(ask("192.0.2.1:1"), Err(1));
+        assert_eq!(ask("192.0.2.2:1"), Ok(()), "another address has its own count");
+        assert_eq!(limit.check(&post("192.0.2.2:1").to_srv_request()), Ok(()));
     }
 
     #[test]

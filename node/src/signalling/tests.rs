@@ -387,6 +387,26 @@ fn one_address_may_not_ask_without_end() {
 }
 
 #[test]
+fn whoever_tries_tokens_and_names_by_delete_is_stopped_before_anybody_is_asked() {
+    virtual_time::run(async {
+        let mut config = Config::default();
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 3;
+        config.auth.publish_tokens = vec![Secret::new("north")];
+        config.auth.play_tokens = vec![Secret::new("south")];
+        let unknown = "/whip/demo/main/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        for (token, status) in [("Bearer west", 401), ("Bearer south", 403), ("Bearer north", 404)] {
+            let server = server(config.clone()).await;
+            let mut answers = Vec::new();
+            for _ in 0..5 {
+                answers.push(server.ask("DELETE", unknown, &[("authorization", token)], "").await.status);
+            }
+            assert_eq!(answers, [status, status, status, status, 429]);
+        }
+    });
+}
+
+#[test]
 fn a_draining_node_takes_no_offer_but_lets_sessions_end() {
     virtual_time::run(async {
         let server = server(Config::default()).await;
