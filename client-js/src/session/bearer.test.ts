@@ -62,6 +62,20 @@ test('a token that cannot be had is tried for again', async () => {
   expect((await bearer.fetch(fetch, '/', {})).status).toBe(200);
 });
 
+test('a function that never answers holds up no request for longer than that waits', async () => {
+  const { fetch } = server('one');
+  const source = vi
+    .fn()
+    .mockReturnValueOnce(new Promise<string>(() => {}))
+    .mockResolvedValue('one');
+  const bearer = new Bearer(source);
+  const attempt = new AbortController();
+  const first = bearer.fetch(fetch, '/', { signal: attempt.signal }).catch((error: unknown) => error);
+  attempt.abort(new Error('too long'));
+  expect(await first).toMatchObject({ message: 'too long' });
+  expect((await bearer.fetch(fetch, '/', {})).status).toBe(200);
+});
+
 test('a known token leaves with the page', () => {
   const { fetch, shown } = server('one');
   void new Bearer('one').fetch(fetch, '/', { method: 'DELETE', keepalive: true });

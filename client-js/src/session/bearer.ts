@@ -25,11 +25,11 @@ export class Bearer {
    */
   async fetch(fetch: typeof globalThis.fetch, url: string, init: RequestInit): Promise<Response> {
     const waits = this.#token === undefined && typeof this.#source === 'function';
-    const shown = waits ? await this.#next(undefined) : this.#token;
+    const shown = waits ? await this.#next(undefined, init.signal) : this.#token;
     if (waits) init.signal?.throwIfAborted();
     const response = await fetch(url, this.#signed(init, shown));
     if (response.status !== 401 || typeof this.#source !== 'function') return response;
-    const next = await this.#next(shown);
+    const next = await this.#next(shown, init.signal);
     init.signal?.throwIfAborted();
     return next === shown ? response : fetch(url, this.#signed(init, next));
   }
@@ -40,18 +40,34 @@ export class Bearer {
     return { ...init, headers };
   }
 
-  /** Another token than `refused`; requests that are refused together have it asked for once. */
-  async #next(refused: string | undefined): Promise<string | undefined> {
+  /**
+   * Another token than `refused`; requests that are refused together have it asked for once. Who gives up has the next one ask
+   * anew: a function that never answers must not keep every later request waiting.
+   */
+  async #next(refused: string | undefined, signal?: AbortSignal | null): Promise<string | undefined> {
     if (this.#token !== refused || typeof this.#source !== 'function') return this.#token;
     const source = this.#source;
     this.#asked ??= (async () => source())();
+    const asked = this.#asked;
     try {
-      this.#token = await this.#asked;
+      this.#token = await unlessAborted(asked, signal);
     } catch (error) {
+      signal?.throwIfAborted();
       throw new SessionFailure('unreachable', `no token can be had: ${String(error)}`);
     } finally {
-      this.#asked = null;
+      if (this.#asked === asked) this.#asked = null;
     }
     return this.#token;
   }
+}
+
+/** What `promise` comes to, unless `signal` is first. */
+function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal | null): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
 }
