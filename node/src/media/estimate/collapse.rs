@@ -62,16 +62,20 @@ impl Collapse {
     /// its own; `known_bps`: what is known to arrive.
     #[inline]
     pub(super) fn arrived(&mut self, bytes: u32, at: (i64, i64), known_bps: f64) {
+        let (sent, arrived) = at;
+        // Whatever it is: without this, a run would wait for hours where no two packets of a frame are large.
+        if arrived - self.run.newest > FORGOTTEN_MICROS {
+            self.run = Run::default();
+        }
         if bytes < PACKET_BYTES_MIN {
             return self.lost(bytes);
         }
-        let (sent, arrived) = at;
         let Some(last) = self.last.replace(Last { sent, arrived, bytes_after: 0 }) else { return };
         // Those of one flush have one time.
         if sent != last.sent {
             return;
         }
-        let (bytes, gap) = (bytes + last.bytes_after, arrived - last.arrived);
+        let (bytes, gap) = (bytes.saturating_add(last.bytes_after), arrived - last.arrived);
         if gap <= 0 || f64::from(bytes) * 8e6 > gap as f64 * known_bps * COLLAPSED {
             self.run = Run::default();
         } else {
@@ -83,14 +87,14 @@ impl Collapse {
     #[inline]
     pub(super) fn lost(&mut self, bytes: u32) {
         if let Some(last) = &mut self.last {
-            last.bytes_after += bytes;
+            last.bytes_after = last.bytes_after.saturating_add(bytes);
         }
     }
 
     /// All of a feedback was read: what the path carries, in bits per second, if that is far less than before. The newest
-    /// packet waited for `queue_micros`, and `waiting_bytes` are behind it in the queue.
+    /// packet waited for `queue_micros`, and `waiting_bytes` are behind it in the queue. Said once for what says it.
     pub(super) fn bps(
-        &self,
+        &mut self,
         known_bps: f64,
         queue_micros: i64,
         waiting_bytes: impl FnOnce() -> u64,
@@ -98,15 +102,13 @@ impl Collapse {
         let bps = self.run.bps()?;
         let collapsed = bps < known_bps * COLLAPSED;
         let micros = || queue_micros as f64 + waiting_bytes() as f64 * 8e6 / bps;
-        (collapsed && micros() >= QUEUE_MICROS as f64).then_some(bps)
+        let found = (collapsed && micros() >= QUEUE_MICROS as f64).then_some(bps);
+        found.inspect(|_| self.run = Run::default())
     }
 }
 
 impl Run {
     fn add(&mut self, bytes: u32, gap: i64, arrived: i64) {
-        if arrived - self.newest > FORGOTTEN_MICROS {
-            *self = Self::default();
-        }
         let per_byte = gap as f64 / f64::from(bytes.max(1));
         self.fastest = if self.pairs == 0 { per_byte } else { self.fastest.min(per_byte) };
         self.slowest = self.slowest.max(per_byte);
@@ -164,6 +166,25 @@ mod tests {
         let mut sound = Collapse::default();
         (0..40).for_each(|at| sound.arrived(130, (at * 4_000, at * 10_000), 2e6));
         assert_eq!(sound.bps(2e6, 200_000, || 80_000), None, "small packets by slots of 10 ms");
+    }
+
+    #[test]
+    fn what_was_slow_long_ago_or_was_said_already_says_nothing() {
+        let slow = |collapse: &mut Collapse| {
+            [30, 50, 70].iter().for_each(|ms| collapse.arrived(1_000, (0, ms * 1_000), 2e6));
+        };
+        let mut collapse = Collapse::default();
+        slow(&mut collapse);
+        // Frames of one packet, and sound: no pairs.
+        for second in 1..7_200 {
+            collapse.arrived(1_000, (second * 1_000_000, second * 1_000_000), 2e6);
+            collapse.arrived(130, (second * 1_000_000, second * 1_000_000), 2e6);
+        }
+        assert_eq!(collapse.bps(1.6e6, 150_000, || 0), None);
+        let mut collapse = Collapse::default();
+        slow(&mut collapse);
+        assert!(collapse.bps(2e6, 150_000, || 0).is_some());
+        assert_eq!(collapse.bps(2e6, 150_000, || 0), None);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Estimator {
     }
 
     /// What the path carries if that is far less than before. `last`: the newest packet that arrived, and when.
-    fn collapsed_bps(&self, now: i64, (sequence, arrived): (u16, i64), log: &SentLog) -> Option<f64> {
+    fn collapsed_bps(&mut self, now: i64, (sequence, arrived): (u16, i64), log: &SentLog) -> Option<f64> {
         let known_bps = self.control.bps()?;
         let shortest = self.trend.shortest_micros()?;
         // What would have arrived before it on an empty path, had it overtaken it, stands behind it in the queue.
