@@ -149,11 +149,11 @@ impl MissingList {
     pub(super) fn remove(&mut self, now: Instant, index: u64, highest: u64, repaired: bool) {
         let Ok(place) = self.entries.binary_search_by_key(&index, |missing| missing.index) else { return };
         let missing = self.entries.remove(place);
-        if repaired && missing.tries > 0 {
-            let took = missing.first_asked.map(|asked| now.saturating_duration_since(asked));
-            if self.distinct || took.is_some_and(|took| took >= ANSWER_MIN) {
-                (self.answered, self.unanswered) = (Some(now), None);
-            }
+        let took = missing.first_asked.map(|asked| now.saturating_duration_since(asked));
+        let answers = repaired && missing.tries > 0;
+        let answers = answers && (self.distinct || took.is_some_and(|took| took >= ANSWER_MIN));
+        if answers {
+            (self.answered, self.unanswered) = (Some(now), None);
             if std::mem::take(&mut self.silent) {
                 // The other answers are on their way.
                 self.entries.iter_mut().for_each(|missing| missing.asked = missing.asked.map(|_| now));
@@ -161,8 +161,8 @@ impl MissingList {
         }
         // Counted from the first request: an estimate that is too short makes us ask again before the answer can be here, and
         // would never grow if only the latest request counted. A lost request makes the sample too long by one interval.
-        if let (true, 1..=MAX_SAMPLED_TRIES, Some(first)) = (repaired, missing.tries, missing.first_asked) {
-            let sample = now.saturating_duration_since(first).min(MAX_AGE);
+        if let (true, 1..=MAX_SAMPLED_TRIES, Some(took)) = (answers, missing.tries, took) {
+            let sample = took.min(MAX_AGE);
             // Smoothed as TCP does (RFC 6298 §2.3).
             self.round_trip = Some((self.believed_round_trip() * 7 + sample) / 8);
         }

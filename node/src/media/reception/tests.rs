@@ -220,6 +220,15 @@ fn a_packet_that_was_overtaken_is_no_answer() {
     assert_eq!(s.after(14).asked(), [0_u16; 0]);
     s.receive(16);
     assert!(!s.reception.take_keyframe_wanted(), "it was overtaken");
+    s.receive(19);
+    assert_eq!(s.after(15).asked(), [18]);
+    assert!(s.reception.take_keyframe_wanted());
+    let index = s.after(3).receive(18).index;
+    s.reception.keyframe_started(index + 1);
+    s.receive(21);
+    assert_eq!(s.after(15).asked(), [20]);
+    assert!(s.reception.take_keyframe_wanted(), "so was this one, after it was asked for");
+    assert_eq!(s.reception.round_trip(), None);
 }
 
 #[test]
