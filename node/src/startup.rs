@@ -320,6 +320,10 @@ fn announce(config: &Config, node: &Node) {
     if let Some(what) = unguarded {
         warn!(http = %node.public, may = what, "strangers need no token here: `aforo node` asks for one, or set `auth`");
     }
+    if let Some(address) = exposure::led_astray(config) {
+        let udp = config.media.udp;
+        warn!(%address, %udp, "media.advertise leads to media.udp only if this host forwards it: else use 0.0.0.0");
+    }
     let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
     let addresses = banner::Addresses {
         base: config.http.public_url.clone().unwrap_or_else(|| banner::base_of(scheme, node.public)),

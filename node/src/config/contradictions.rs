@@ -1,6 +1,6 @@
 //! Values that are each good by themselves and make no sense together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Config;
 
@@ -15,13 +15,6 @@ impl Config {
                 "media.udp",
                 format!("{count} shards from port {port} on go beyond port 65535, start lower"),
             ));
-        }
-        let outside = self.media.advertise.iter().find(|address| !address.to_canonical().is_loopback());
-        if let (true, Some(address)) = (self.media.udp.ip().to_canonical().is_loopback(), outside) {
-            let (udp, any) = (self.media.udp, self.media.udp.port());
-            let text =
-                format!("{address} does not lead to media.udp, which is {udp}: make that 0.0.0.0:{any}");
-            found.push(("media.advertise", text));
         }
         if let Some(address) = self.media.advertise.iter().find(|address| address.is_unspecified()) {
             found.push((
@@ -93,9 +86,13 @@ impl Config {
     }
 }
 
-/// Whether no two sockets can have these two addresses.
+/// Whether no two sockets can have these two addresses. One of every IPv6 address takes IPv4 too, and not the other way round.
 fn meet(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let has = |all: IpAddr, ip: IpAddr| {
+        all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4() || ip.is_unspecified())
+    };
+    let same_host = one_ip == other_ip || has(one_ip, other_ip) || has(other_ip, one_ip);
     one.port() == other.port() && one.port() != 0 && same_host
 }
 

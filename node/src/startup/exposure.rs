@@ -1,6 +1,6 @@
 //! What strangers may do with this node, for whoever started it without meaning that.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Config;
 
@@ -18,12 +18,33 @@ pub(super) fn unguarded(config: &Config, public: SocketAddr) -> Option<&'static 
     }
 }
 
+/// An address that clients are told of and that media comes from only if something on this host brings it to `media.udp`.
+pub(super) fn led_astray(config: &Config) -> Option<IpAddr> {
+    let is_local = config.media.udp.ip().to_canonical().is_loopback();
+    let outside = config.media.advertise.iter().find(|address| !address.to_canonical().is_loopback());
+    outside.copied().filter(|_| is_local)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
     use crate::config::Secret;
+
+    #[test]
+    fn an_address_that_does_not_lead_to_the_socket_is_told() {
+        let mut config = Config::default();
+        let at = |config: &mut Config, udp: &str, advertise: &str| {
+            (config.media.udp, config.media.advertise) =
+                (udp.parse().unwrap(), vec![advertise.parse().unwrap()]);
+            led_astray(config)
+        };
+        let public = "192.0.2.2".parse().unwrap();
+        assert_eq!(at(&mut config, "127.0.0.1:9000", "192.0.2.2"), Some(public));
+        assert_eq!(at(&mut config, "0.0.0.0:9000", "192.0.2.2"), None);
+        assert_eq!(at(&mut config, "127.0.0.1:9000", "127.0.0.1"), None);
+    }
 
     #[test]
     fn only_what_strangers_can_reach_without_a_token_is_told() {
