@@ -98,8 +98,8 @@ impl Tokens {
         // Listed tokens have no grants, and so no priority; neither has one that nobody checks.
         let granted = self.guards_publishing.then(|| self.grants(token).ok()).flatten();
         let priority = granted.as_ref().map_or(0, |grants| grants.priority);
-        let subject = granted.and_then(|grants| grants.subject);
         let digest = |text: &str| TokenDigest::new(digest_of(text));
+        let subject = granted.and_then(|grants| Some(person(grants.issuer.as_deref(), &grants.subject?)));
         Claimant { token: Some(digest(token)), subject: subject.as_deref().map(digest), priority }
     }
 
@@ -107,6 +107,12 @@ impl Tokens {
         let keys = self.keys.as_ref().ok_or(Problem::UnknownToken)?;
         Ok(keys.verify(token)?)
     }
+}
+
+/// A text for the person whom `issuer` calls `subject`, and for nobody else.
+fn person(issuer: Option<&str>, subject: &str) -> String {
+    let issuer = issuer.unwrap_or_default();
+    format!("{}:{issuer}{subject}", issuer.len())
 }
 
 /// Of the token that a request carries.
@@ -218,6 +224,21 @@ mod tests {
         assert_eq!(check(&required, Role::Viewer, &["Bearer west"]), "unknown");
         assert_eq!(check(&required, Role::Viewer, &[]), "none");
         assert_eq!(word(required.view(&headers(&[]))), "none");
+    }
+
+    #[test]
+    fn one_subject_of_two_issuers_is_two_persons() {
+        let persons = [
+            (None, "a"),
+            (Some("a"), "a"),
+            (Some("aa"), ""),
+            (Some("b"), "a"),
+            (Some("a"), "b"),
+            (None, "1:aa"),
+        ];
+        let texts: std::collections::HashSet<_> =
+            persons.iter().map(|(issuer, subject)| person(*issuer, subject)).collect();
+        assert_eq!(texts.len(), persons.len());
     }
 
     #[test]

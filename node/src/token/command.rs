@@ -125,8 +125,8 @@ fn run_create(create: Create) -> Result<String, CommandError> {
     let text = std::fs::read_to_string(&path).map_err(|error| CommandError::Read(path.clone(), error))?;
     let key =
         key::signing_key(&text, kid.as_deref()).map_err(|error| CommandError::Key(path.clone(), error))?;
-    let grants =
-        Grants { room, stream: stream.unwrap_or_default(), publish, subscribe, admin, priority, subject };
+    let stream = stream.unwrap_or_default();
+    let grants = Grants { room, stream, publish, subscribe, admin, priority, subject, issuer: None };
     issue::sign(&key, grants, audience.as_deref(), ttl, key_ring::seconds_now())
         .map_err(|error| CommandError::Sign(path, error))
 }

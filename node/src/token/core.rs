@@ -156,6 +156,9 @@ pub struct Grants {
     /// Whom it was made for, in the words of who made it (RFC 7519 §4.1.2): two tokens of one subject are the same person.
     #[serde(rename = "sub", default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Who made it (RFC 7519 §4.1.1): subjects of two issuers are two persons, whatever they are called.
+    #[serde(rename = "iss", default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 /// What nobody set does not stand in a token.

@@ -77,6 +77,7 @@ fn tokens_of_both_algorithms_are_good_for_what_they_say() {
             admin: false,
             priority: 7,
             subject: Some("somebody".to_owned()),
+            issuer: Some("service".to_owned()),
         };
         let hour = Duration::from_secs(3_600);
         let token = issue::sign(&keys.signer(kid), grants.clone(), None, hour, NOW).unwrap();
@@ -102,6 +103,7 @@ fn admin_neither_publishes_nor_watches_and_no_grant_knows_no_room() {
         admin,
         priority: 0,
         subject: None,
+        issuer: None,
     };
     for role in [Role::Publisher, Role::Viewer] {
         assert!(!grants(true).admit(role, &"demo".parse().unwrap(), &"main".parse().unwrap()));

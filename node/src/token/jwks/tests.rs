@@ -59,7 +59,16 @@ fn token(whole: &Value) -> String {
     let signer = key::signing_key(&whole.to_string(), None).unwrap();
     let room = Names::One("demo".parse().unwrap());
     let (publish, subscribe, admin) = (true, false, false);
-    let grants = Grants { room, stream: Names::Every, publish, subscribe, admin, priority: 0, subject: None };
+    let grants = Grants {
+        room,
+        stream: Names::Every,
+        publish,
+        subscribe,
+        admin,
+        priority: 0,
+        subject: None,
+        issuer: None,
+    };
     issue::sign(&signer, grants, None, Duration::from_secs(60), key_ring::seconds_now()).unwrap()
 }
 
