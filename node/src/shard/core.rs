@@ -320,6 +320,9 @@ impl ShardCore {
     fn connect(&mut self, peer: PeerKey, path: Path, keys: crate::media::keys::SrtpKeys) {
         let Some(resident) = self.routes.get_mut(peer) else { return };
         let (Some(media), wish) = (resident.media.take(), resident.wish) else { return };
+        let Some(path) = self.path_to_connect(peer, path) else {
+            return self.tell(peer, PeerInput::Close(EndReason::Internal));
+        };
         let added = match media {
             PeerMedia::Ingest(tracks) => {
                 self.plane.add_ingest(self.now, IngestSpec { peer, path, keys, tracks })

@@ -126,7 +126,7 @@ impl<T> Routes<T> {
         self.by_ufrag.insert(ufrag.into(), key);
     }
 
-    /// Routes a path to a peer, which has just proved that it is its own: whoever had it before has it no more.
+    /// Routes a path to a peer, whatever says that it is its own: whoever had it before has it no more.
     pub fn add_path(&mut self, key: PeerKey, path: Path) {
         let before = self.by_path.get(&path).copied();
         if before == Some(key) || self.get(key).is_none() {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_belongs_to_whoever_proved_it_last() {
+    fn a_path_belongs_to_whom_it_was_routed_to_last() {
         let mut routes = Routes::new(2);
         let (a, b) = (routes.add("aaaa", ()).unwrap(), routes.add("bbbb", ()).unwrap());
         routes.add_path(a, path(1));

@@ -16,7 +16,8 @@ use crate::media::path::Path;
 use crate::peer::ice::{Verdict, transaction_of_request, transaction_of_success, verdict_of_answer};
 use crate::peer::message::{PeerEvent, PeerInput};
 
-/// How long a peer of which nothing comes keeps others from its path: clients check theirs each 6 s at least (RFC 7675 §5.1).
+/// How long a peer of which nothing comes keeps others from its path: who asks for consent checks each 6 s at least
+/// (RFC 7675 §5.1). Who only keeps its path alive, each 15 s (RFC 8445 §11), is heard by its media and reports meanwhile.
 const THERE_FOR: Duration = Duration::from_secs(7);
 
 /// Proved paths that are remembered of one peer: as many as it can have at a time (`peer::ice::core::PATHS_CAPACITY`).
@@ -31,6 +32,8 @@ pub(super) struct Hold {
     proved: SmallVec<[Path; 1]>,
     /// When a good check last came by the path in use.
     checked: Option<Instant>,
+    /// The path that it chose last of those that nobody else had.
+    chosen: Option<Path>,
     /// The path that it chose and another peer has.
     refused: Option<Path>,
     /// What it asked its client last.
@@ -118,7 +121,8 @@ impl ShardCore {
         }
     }
 
-    /// The peer chose `path`. While another is there it stays where it was, and nothing more goes to `path` in its name.
+    /// The peer chose `path`. While another is there its media stays where it was; only its own STUN and DTLS still
+    /// goes to `path`, which is bounded.
     pub(super) fn select(&mut self, peer: PeerKey, path: Path) {
         let is_own = self.claim(peer, path);
         if is_own {
@@ -126,6 +130,9 @@ impl ShardCore {
         }
         let Some(resident) = self.routes.get_mut(peer) else { return };
         resident.hold.refused = (!is_own).then_some(path);
+        if is_own {
+            resident.hold.chosen = Some(path);
+        }
         if is_own && resident.connected_by.is_some_and(|by| by != path) {
             (resident.connected_by, resident.heard, resident.hold.checked) = (Some(path), None, None);
         }
@@ -133,6 +140,16 @@ impl ShardCore {
             let notice = self.notice(peer, PeerEvent::PathFound);
             self.outputs.extend(notice);
         }
+    }
+
+    /// Where the media of a peer goes that has just connected by `path`: if another is there, where the peer was before.
+    /// `None` if that is nobody's any more, or another's.
+    pub(super) fn path_to_connect(&mut self, peer: PeerKey, path: Path) -> Option<Path> {
+        if self.claim(peer, path) {
+            return Some(path);
+        }
+        let chosen = self.routes.get(peer)?.hold.chosen?;
+        (self.routes.by_path(&chosen) == Some(peer)).then_some(chosen)
     }
 
     /// What a peer sends by itself.

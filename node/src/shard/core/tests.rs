@@ -403,6 +403,28 @@ fn a_path_that_a_client_has_proved_is_nobody_elses_while_it_is_heard() {
 }
 
 #[test]
+fn who_moves_within_its_handshake_to_a_path_that_another_has_is_sent_nothing_there() {
+    for has_own in [true, false] {
+        let mut shard = Fixture::new(8);
+        let (held, moved) = (shard.add("held"), shard.add("moved"));
+        shard.said(held, PeerOutput::PathSelected(udp(1)));
+        shard.said(held, PeerOutput::Connected { path: udp(1), keys: keys() });
+        shard.said(held, PeerOutput::PathProved(udp(1)));
+        if has_own {
+            shard.said(moved, PeerOutput::PathSelected(udp(2)));
+        }
+        shard.said(moved, PeerOutput::PathSelected(udp(1)));
+        shard.outputs();
+        shard.said(moved, PeerOutput::Connected { path: udp(1), keys: keys() });
+        let connected_by = shard.core.routes.get(moved).unwrap().connected_by;
+        assert_eq!(connected_by, has_own.then(|| udp(2)));
+        assert_eq!(shard.core.routes.by_path(&udp(1)), Some(held));
+        let closes = |output: &ShardOutput| matches!(output, ShardOutput::ToPeer(_, PeerInput::Close(_)));
+        assert_eq!(shard.outputs().iter().any(closes), !has_own);
+    }
+}
+
+#[test]
 fn who_answers_at_a_path_that_another_had_has_it_at_once() {
     use crate::peer::test_client::{ClientOptions, Session, answer_to};
     let mut shard = Fixture::new(8);
