@@ -20,6 +20,7 @@ mod error;
 mod estimate;
 mod fan_out;
 mod forwarded;
+mod hold;
 mod keyframe;
 mod membership;
 mod mirror;
@@ -107,6 +108,8 @@ pub struct Plane {
     reports: Vec<PeerKey>,
     /// Viewers whose probes are to go on.
     probes: Vec<PeerKey>,
+    /// Viewers whose picture is held back since the window that leaves.
+    held: Vec<PeerKey>,
     /// Publishers with feedback to send.
     feedback: Vec<PeerKey>,
     schedule: Schedule,
@@ -140,6 +143,7 @@ impl Plane {
             catch_ups: CatchUps::default(),
             reports: Vec::with_capacity(64),
             probes: Vec::with_capacity(64),
+            held: Vec::new(),
             feedback: Vec::with_capacity(64),
             schedule: Schedule::new(now),
             events: VecDeque::with_capacity(64),
@@ -235,6 +239,7 @@ impl Plane {
                 Task::ReceiverReports(peer) => self.receiver_reports_due(now, peer),
                 Task::TransportFeedback(peer) => self.transport_feedback_due(peer),
                 Task::Probe(peer) => self.probes.push(peer),
+                Task::Held(peer) => self.held_due(now, peer),
                 Task::Nack(peer) => self.nack_due(peer),
                 Task::Keyframe(track, layer) => self.keyframe_due(now, track, layer),
             }
@@ -277,6 +282,7 @@ impl Plane {
         let mut outlet = Outlet {
             transports: &mut self.transports,
             events: &mut self.events,
+            held: &mut self.held,
             forwarded,
             exit: Exit { batch, transmit, counters: &mut self.counters, at_micros: send_time.micros },
         };
@@ -291,6 +297,7 @@ impl Plane {
         if !leaving.is_empty() {
             self.catch_ups.more_came(now);
         }
+        self.watch_holds(now);
         for departure in leaving.drain(..) {
             if let Some(track) = self.tracks.get_mut(departure.place) {
                 track.clear_window();

@@ -106,6 +106,8 @@ struct Session {
     token: Option<TokenDigest>,
     entered: Instant,
     connected: bool,
+    /// Whether it is sent no picture, as its path carries none beside the sound.
+    held: bool,
     /// What its peer is to be told once the room knows its key.
     untold: Option<PeerInput>,
     /// Which layer it asked for last. In its own words: what they mean follows from who publishes.
@@ -155,6 +157,7 @@ impl RoomCore {
             token: entrant.token,
             entered: now,
             connected: false,
+            held: false,
             untold: None,
             wish: None,
         };
@@ -187,6 +190,8 @@ impl RoomCore {
             PeerEvent::MediaPaused { since } => return self.publisher_silent(since, id),
             PeerEvent::MediaResumed => return self.publisher_heard(at, id),
             PeerEvent::PictureHeld(held) => {
+                let Some(session) = self.sessions.get_mut(&id) else { return };
+                session.held = held;
                 return self.outputs.push_back(RoomOutput::PictureHeld { session: id, held });
             }
             PeerEvent::PathFound
@@ -237,6 +242,11 @@ impl RoomCore {
     /// The place of a viewer's video among the sections of its answer.
     pub fn video_section(&self, session: SessionId) -> Option<usize> {
         self.sessions.get(&session)?.video_section
+    }
+
+    /// Whether a viewer is sent no picture, as its path carries none beside the sound.
+    pub fn holds_picture(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|session| session.held)
     }
 
     /// The client ends its session.

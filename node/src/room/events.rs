@@ -70,13 +70,13 @@ pub(super) struct EventStreams {
 }
 
 impl EventStreams {
-    /// A session wants to hear of `kinds` of events of its stream.
+    /// A session wants to hear of `kinds` of events of its stream. `held`: whether it is sent no picture now.
     pub fn subscribe(
         &mut self,
         now: Instant,
         session: SessionId,
         (stream, facts): (StreamName, Facts),
-        video_section: Option<usize>,
+        (video_section, held): (Option<usize>, bool),
         kinds: EventKinds,
     ) -> Result<StreamNumber, RoomError> {
         let listener = self.listeners.entry(session).or_insert_with(|| Listener {
@@ -84,7 +84,7 @@ impl EventStreams {
             video_section,
             made: 0,
             subscriptions: Vec::new(),
-            held: watch::Sender::new(false),
+            held: watch::Sender::new(held),
         });
         if listener.subscriptions.len() >= STREAMS_PER_SESSION_CAPACITY {
             return Err(RoomError::EventStreamLimit(STREAMS_PER_SESSION_CAPACITY));

@@ -25,6 +25,9 @@ const PROBE_QUEUE_MAX_MICROS: i64 = 50_000;
 /// The longest queue that a probe makes by itself, in µs: it asks for twice what is known for 50 ms, and jitter comes on top.
 const PROBE_QUEUE_MICROS: i64 = 150_000;
 
+/// Without feedback for so long there is no queue and no loss any more of what it spoke of, in µs.
+const QUIET_MICROS: i64 = 1_000_000;
+
 /// Loss up to which a way that stays longer is another route: a queue that is full to the brim stays as long as it is, too,
 /// and loses what is too much.
 const ROUTE_LOSS_MAX: f64 = 0.02;
@@ -71,6 +74,8 @@ pub struct Estimator {
     prober: Prober,
     /// In the place of probes, where there can be none.
     trials: Trials,
+    /// When the last feedback came.
+    read_at: Option<i64>,
     /// The reference time of the last feedback, without wraps.
     reference: Option<i32>,
     /// Whether anything has said that the path carries no more than is known.
@@ -94,6 +99,7 @@ impl Estimator {
             loss: LossControl::default(),
             prober: Prober::new(),
             trials: Trials::default(),
+            read_at: None,
             reference: None,
             limited: false,
         }
@@ -124,6 +130,7 @@ impl Estimator {
         let mut full = FullPath::default();
         let reference = feedback.unwrapped_reference(self.reference.unwrap_or(feedback.reference_time));
         self.reference = Some(reference);
+        self.read_at = Some(now_micros);
         let unwrapped_micros = feedback.micros_to(reference);
         let (oldest, known) = log.reach();
         let known_bps = self.control.bps().unwrap_or_default();
@@ -234,11 +241,25 @@ impl Estimator {
     /// Begins a probe if `wanted_bps` is more than what is known to arrive, and it is time. If so, [`Self::probe_step`] wants
     /// to be called every [`super::PROBE_STEP`].
     pub fn begin_probe(&mut self, now_micros: i64, wanted_bps: u64, log: &SentLog) -> bool {
-        let Some(known) = self.bitrate_bps().filter(|_| self.is_calm()) else { return false };
+        let Some(known) = self.bitrate_bps().filter(|_| self.is_calm(now_micros)) else { return false };
         self.prober.begin(now_micros, known as f64, wanted_bps as f64, log)
     }
 
-    fn is_calm(&self) -> bool {
+    /// So little is sent that no feedback may come of it. Lets `next_bps` be sent at its time if so, where no probe can tell.
+    pub fn unheard(&mut self, now_micros: i64, next_bps: Option<u64>) {
+        if let Some(bps) = next_bps.filter(|_| self.is_quiet(now_micros)) {
+            self.try_more(now_micros, bps);
+        }
+    }
+
+    fn is_quiet(&self, now: i64) -> bool {
+        self.read_at.is_none_or(|at| now - at >= QUIET_MICROS)
+    }
+
+    fn is_calm(&self, now: i64) -> bool {
+        if self.is_quiet(now) {
+            return true;
+        }
         self.trend.usage() != Usage::Over
             && self.trend.queue_micros() < PROBE_QUEUE_MAX_MICROS
             && self.loss.ratio() < PROBE_LOSS_MAX
@@ -247,7 +268,7 @@ impl Estimator {
     /// Lets `next_bps` be sent, if that is more than is known and it is time for a trial.
     fn try_more(&mut self, now: i64, next_bps: u64) {
         let more = self.limit_bps().is_some_and(|limit| next_bps > limit);
-        if more && self.is_calm() && self.trials.begin(now) {
+        if more && self.is_calm(now) && self.trials.begin(now) {
             self.control.raise(now, next_bps as f64);
             self.loss.raise(next_bps as f64);
         }

@@ -64,6 +64,11 @@ impl Distress {
         self.heavy
     }
 
+    /// What was lost before says nothing of what is sent from now on.
+    pub fn forget_loss(&mut self) {
+        (self.packets, self.lost, self.heavy) = (0, 0, false);
+    }
+
     /// There is trouble now.
     pub fn suffers(&mut self, now_ms: u32) {
         self.trouble_at_ms = Some(now_ms);

@@ -125,6 +125,13 @@ impl Prober {
 
     /// Begins a probe if it is time for one. `known_bps`: the estimate; `wanted_bps`: what there is use for.
     pub(super) fn begin(&mut self, now: i64, known_bps: f64, wanted_bps: f64, log: &SentLog) -> bool {
+        if let Phase::Awaiting { since, .. } = self.phase
+            && now - since >= PATIENCE_MICROS
+        {
+            // Nothing of it arrived, so nobody said so.
+            self.phase = Phase::Idle;
+            self.next_at = self.next_at.max(since + self.interval);
+        }
         if !matches!(self.phase, Phase::Idle) || now < self.next_at || wanted_bps <= known_bps {
             return false;
         }

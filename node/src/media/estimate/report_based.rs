@@ -29,6 +29,9 @@ const UNLIMITED_ABOVE_SENT: f64 = 1.3;
 /// Reports farther apart than this grow the limit as if they were not, in seconds.
 const PASSED_MAX_SECONDS: f64 = 5.0;
 
+/// Without a report for so long nobody will say that nothing is lost, in µs: two of the interval of RFC 3550 §6.2.
+const UNREPORTED_MICROS: i64 = 10_000_000;
+
 /// A viewer that has had the best for so long without loss has no limit any more, in µs.
 const CALM_MICROS: i64 = 60_000_000;
 
@@ -115,6 +118,19 @@ impl ReportEstimator {
         let reach = arrived_bps * BEYOND_ARRIVED + BEYOND_ARRIVED_BPS;
         self.by_loss.grow(passed, reach);
         self.by_viewer.grow(passed, reach);
+    }
+
+    /// So little is sent, `sent_bps`, that what the viewer estimates says nothing of its path, and reports may not come.
+    pub fn unreported(&mut self, now_micros: i64, sent_bps: f64, wanted_bps: Option<u64>) {
+        self.viewer_knows = false;
+        if self.reported_at.is_none_or(|at| now_micros - at >= UNREPORTED_MICROS) {
+            self.has_room(now_micros, 0.0, sent_bps, wanted_bps);
+        }
+    }
+
+    /// The viewer estimates `bps` (REMB) of so little that only more than is known says anything.
+    pub fn receiver_knows_more(&mut self, bps: f64) {
+        self.by_viewer.raise(bps);
     }
 
     /// The viewer estimates `bps` (REMB) while it is sent `sent_bps`. What it says may lower its limit, or raise it: some begin

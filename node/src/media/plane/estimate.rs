@@ -3,17 +3,16 @@
 //! Only a viewer of a track with several layers is estimated, and one of another that suffers: for the rest nothing depends on
 //! it, and they pay nothing. Sound goes first: video gets what it leaves of the estimate, and waits where that is too little.
 
+mod probe;
+
 use std::time::Instant;
 
 use super::choice::MEASURE_INTERVAL;
-use super::schedule::Task;
 use super::track::{Layer, Track};
-use super::transport::SendTime;
-use super::viewer::{LegPlace, Resend};
+use super::viewer::LegPlace;
 use super::{Plane, Role};
-use crate::media::estimate::{Conditions, Distress, Estimator, PROBE_STEP, ProbeEnd, ReportEstimator};
+use crate::media::estimate::{Conditions, Distress, Estimator, ProbeEnd, ReportEstimator};
 use crate::media::leg::Leg;
-use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::rtcp::ReportBlock;
 use crate::media::twcc::Feedback;
@@ -24,12 +23,6 @@ const WANTED_PERCENT: u64 = 125;
 
 /// What a trial allows, in percent of the next layer's rate: just more than its choice asks for.
 const TRIAL_PERCENT: u64 = 120;
-
-/// Packets that one burst of a probe sends again at most; the newest of the leg, over and over if need be.
-const PROBE_BURST_PACKETS: u16 = 64;
-
-/// How many of the newest packets a probe sends again: they are in the ring for sure, and one that was lost is repaired.
-const PROBE_RECENT_PACKETS: u16 = 16;
 
 /// What is known of a viewer's path. Made with the first feedback after a picture of which there is a choice plays, or when
 /// there is trouble with another; and anew after each change of path.
@@ -64,6 +57,25 @@ impl ViewerEstimate {
         match &self.by_feedback {
             Some(estimator) => estimator.limit_bps(),
             None => self.by_reports.as_ref()?.estimator.bitrate_bps(),
+        }
+    }
+
+    /// The picture is held back, and `audio_bps` of sound are sent. `pictures`: payload bytes sent of it before; `more`:
+    /// whether probes can tell that there is room for it, and what it takes with all else.
+    pub(super) fn sound_alone(
+        &mut self,
+        now_micros: i64,
+        pictures: u32,
+        audio_bps: u64,
+        (can_probe, next_bps): (bool, Option<u64>),
+    ) {
+        self.distress.forget_loss();
+        if let Some(estimator) = &mut self.by_feedback {
+            estimator.unheard(now_micros, next_bps.filter(|_| !can_probe));
+        }
+        if let Some(reported) = &mut self.by_reports {
+            (reported.sent, reported.sent_bps) = (Some((pictures, now_micros)), audio_bps as f64);
+            reported.estimator.unreported(now_micros, reported.sent_bps, next_bps);
         }
     }
 }
@@ -114,9 +126,15 @@ impl Plane {
     /// A viewer's own estimate (REMB).
     pub(super) fn viewer_estimates(&mut self, now: Instant, peer: PeerKey, bps: u64) {
         let now_micros = self.since_epoch_micros(now);
+        let held = self.holds_picture(peer);
         let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
         if let Some(reported) = &mut viewer.estimate.by_reports {
-            reported.estimator.receiver_estimate(now_micros, bps as f64, reported.sent_bps);
+            if held {
+                // Of so little it can tell what arrives, but not what would.
+                reported.estimator.receiver_knows_more(bps as f64);
+            } else {
+                reported.estimator.receiver_estimate(now_micros, bps as f64, reported.sent_bps);
+            }
             self.limit_video(now, peer);
         }
     }
@@ -130,7 +148,12 @@ impl Plane {
         block: &ReportBlock,
     ) {
         let now_micros = self.since_epoch_micros(now);
-        let Some(track) = self.tracks.get(place.track).filter(|track| track.is_video()) else { return };
+        let held = self.holds_picture(peer);
+        let Some(track) = self.tracks.get(place.track) else { return };
+        // Sound speaks for the path while it is all that is sent, and a picture that is held back has nothing to say then.
+        if track.is_video() && held && block.fraction_lost == 0 || !track.is_video() && !held {
+            return;
+        }
         let Some(octets) = track.legs.get(place.leg).map(|leg| leg.octets) else { return };
         if self.viewer(peer).is_none_or(|viewer| viewer.estimate.by_feedback.is_some()) {
             return;
@@ -142,18 +165,22 @@ impl Plane {
         let (audio_bps, next_bps) = (self.audio_bps(now, peer), self.next_bps(now, peer));
         let Some(viewer) = self.viewer(peer) else { return };
         let reported = viewer.estimate.by_reports.get_or_insert_default();
+        let loss = super::quality::ratio(block.fraction_lost);
+        if held {
+            reported.estimator.report(now_micros, loss, audio_bps as f64, next_bps);
+            return self.limit_video(now, peer);
+        }
         if let Some((before, at)) = reported.sent.replace((octets, now_micros)) {
             let passed = (now_micros - at).max(1) as f64;
             let video_bps = f64::from(octets.wrapping_sub(before)) * 8e6 / passed;
             reported.sent_bps = video_bps + audio_bps as f64;
-            let loss = super::quality::ratio(block.fraction_lost);
             reported.estimator.report(now_micros, loss, reported.sent_bps, next_bps);
             self.limit_video(now, peer);
         }
     }
 
     /// Hands the video of `peer` what sound leaves of the limit.
-    fn limit_video(&mut self, now: Instant, peer: PeerKey) {
+    pub(super) fn limit_video(&mut self, now: Instant, peer: PeerKey) {
         let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
         let (limit_bps, lossy) = (viewer.estimate.limit_bps(), viewer.estimate.distress.is_heavy());
         let audio_bps = limit_bps.map_or(0, |_| self.audio_bps(now, peer));
@@ -247,7 +274,7 @@ impl Plane {
         })
     }
 
-    fn legs_of(&self, peer: PeerKey) -> impl Iterator<Item = LegPlace> {
+    pub(super) fn legs_of(&self, peer: PeerKey) -> impl Iterator<Item = LegPlace> {
         let legs = match self.roles.get(peer.index) {
             Some(Role::Viewer(viewer)) => viewer.legs.as_slice(),
             _ => &[],
@@ -256,7 +283,7 @@ impl Plane {
     }
 
     /// The leg whose packets a probe can send again: that needs retransmissions with an SSRC of their own.
-    fn padding_leg(&self, peer: PeerKey) -> Option<LegPlace> {
+    pub(super) fn padding_leg(&self, peer: PeerKey) -> Option<LegPlace> {
         self.legs_of(peer).find(|place| {
             let track = self.tracks.get(place.track).filter(|track| track.is_video());
             let leg = track.and_then(|track| track.legs.get(place.leg));
@@ -272,18 +299,6 @@ impl Plane {
             Some(track.layers.first()?.sent_bps(now, &class.class))
         };
         self.legs_of(peer).filter_map(sent_bps).sum()
-    }
-
-    /// Begins a probe if a better layer would be played, were it known to fit.
-    fn probe_if_wanted(&mut self, now: Instant, peer: PeerKey) {
-        let Some(wanted_bps) = self.wanted_bps(now, peer) else { return };
-        let now_micros = self.since_epoch_micros(now);
-        let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { return };
-        let log = self.transports.get(peer.index).and_then(|transport| transport.sent_log.as_ref());
-        let (Some(estimator), Some(log)) = (&mut viewer.estimate.by_feedback, log) else { return };
-        if estimator.begin_probe(now_micros, wanted_bps, log) {
-            self.probes.push(peer);
-        }
     }
 
     /// What has to be known to arrive for `peer` to get the best layers; `None` if it has them.
@@ -304,7 +319,7 @@ impl Plane {
     }
 
     /// What `peer` would be sent with the next better layer, with room for its choice; `None` if it has the best.
-    fn next_bps(&self, now: Instant, peer: PeerKey) -> Option<u64> {
+    pub(super) fn next_bps(&self, now: Instant, peer: PeerKey) -> Option<u64> {
         let mut lacks = false;
         let mut video_bps = 0;
         for place in self.legs_of(peer) {
@@ -316,62 +331,6 @@ impl Plane {
             video_bps += rung.map_or(0, |rung| rung.bitrate_bps);
         }
         lacks.then(|| video_bps * TRIAL_PERCENT / 100 + self.audio_bps(now, peer))
-    }
-
-    /// Sends the bursts of probes that are due. They come behind the media of the same flush, and go on at the next step.
-    pub(super) fn send_probes(
-        &mut self,
-        now: Instant,
-        send_time: SendTime,
-        batch: &mut SendBatch,
-        transmit: &mut impl Transmit,
-    ) {
-        let now_micros = self.since_epoch_micros(now);
-        let mut probes = std::mem::take(&mut self.probes);
-        for peer in probes.drain(..) {
-            let Some(leg) = self.padding_leg(peer).filter(|_| self.is_known(peer)) else { continue };
-            let Some(Role::Viewer(viewer)) = self.roles.get_mut(peer.index) else { continue };
-            let log = self.transports.get(peer.index).and_then(|transport| transport.sent_log.as_ref());
-            let (Some(estimator), Some(log)) = (&mut viewer.estimate.by_feedback, log) else { continue };
-            let Some(bytes) = estimator.probe_step(now_micros, log) else { continue };
-            self.send_padding(peer, leg, bytes, send_time, batch, transmit);
-            self.schedule.add(now + PROBE_STEP, Task::Probe(peer));
-        }
-        self.probes = probes;
-    }
-
-    /// Sends at least `bytes` of what the leg sent last once more, as retransmissions.
-    fn send_padding(
-        &mut self,
-        peer: PeerKey,
-        place: LegPlace,
-        bytes: usize,
-        send_time: SendTime,
-        batch: &mut SendBatch,
-        transmit: &mut impl Transmit,
-    ) {
-        let leg = self.tracks.get(place.track).and_then(|track| track.legs.get(place.leg));
-        let Some((newest, held)) = leg.map(|leg| (leg.highest_out() as u16, leg.selection.holds_picture()))
-        else {
-            return;
-        };
-        let mut sent = 0;
-        for number in 0..PROBE_BURST_PACKETS {
-            if sent >= bytes {
-                return;
-            }
-            let sequence = newest.wrapping_sub(number % PROBE_RECENT_PACKETS);
-            let resend = Resend { peer, ssrc: place.ssrc, sequence };
-            let len = if held {
-                self.send_filler(&resend, send_time, batch, transmit)
-            } else {
-                self.resend(&resend, send_time, batch, transmit)
-            };
-            if let Some(len) = len {
-                sent += len;
-                self.counters.probe_sent_packets += 1;
-            }
-        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::media::counters::Counters;
 use crate::media::leg::{Leg, Mapping};
 use crate::media::numbering::Place;
 use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::PeerKey;
 use crate::media::ring::Ring;
 use crate::media::spec::{Layers, PlaneEvent};
 use crate::media::template::HeaderTemplate;
@@ -33,6 +34,8 @@ const PREFETCH_LEGS: usize = 2;
 pub(super) struct Outlet<'a, T> {
     pub(super) transports: &'a mut Table<Transport>,
     pub(super) events: &'a mut std::collections::VecDeque<PlaneEvent>,
+    /// Viewers whose picture is held back from now on.
+    pub(super) held: &'a mut Vec<PeerKey>,
     pub(super) forwarded: &'a mut Forwarded,
     pub(super) exit: Exit<'a, T>,
 }

@@ -22,6 +22,8 @@ pub(super) enum Task {
     TransportFeedback(PeerKey),
     /// A viewer's probe goes on.
     Probe(PeerKey),
+    /// A viewer whose picture is held back is looked at.
+    Held(PeerKey),
     /// What a publisher has to send again.
     Nack(PeerKey),
     /// A keyframe of a track's layer that was asked for and may not have come.

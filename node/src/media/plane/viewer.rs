@@ -54,6 +54,8 @@ pub(super) struct Viewer {
     pub(super) estimate: ViewerEstimate,
     /// Whether it has sent transport-wide feedback, which says what is lost better than its reports.
     feeds_back: bool,
+    /// Whether there is a task for its picture, which is held back.
+    pub(super) hold_is_watched: bool,
     /// Of a viewer whose sound may have redundancy added.
     pub(super) loss_watch: Option<Box<LossWatch>>,
 }
@@ -109,6 +111,7 @@ impl Viewer {
             rtt_ms: 0,
             estimate,
             feeds_back: false,
+            hold_is_watched: false,
             loss_watch: None,
         }
     }

@@ -18,6 +18,10 @@ const PATIENCE_SHORT_MS: u32 = 600;
 const HOLD_MIN_MS: u32 = 2_000;
 const HOLD_MAX_MS: u32 = 8_000;
 
+/// After so long it comes back in any case, in ms, and after twice that where it did not stay: whatever kept those who could
+/// have said that there is room from saying so. Longer than the longest pause between two trials.
+const HOLD_END_MS: u32 = 150_000;
+
 /// A picture that is held back again within this time did not stay, in ms.
 const PROBATION_MS: u32 = 10_000;
 
@@ -32,8 +36,8 @@ pub(super) struct SoundFirst {
     /// Whether [`Self::since_ms`] counts: of too little while the picture is sent, of enough while it is held back.
     counting: bool,
     since_ms: u32,
-    /// When the picture came back, if it ever did.
-    back: Option<u32>,
+    /// When the picture came back, or was held back, if it ever was.
+    changed: Option<u32>,
     /// How often in a row it did not stay.
     failures: u8,
 }
@@ -51,7 +55,10 @@ impl SoundFirst {
     /// Looks at what there is for the picture, of which the lowest layer takes `lowest_bps`.
     pub(super) fn look(&mut self, now_ms: u32, budget_bps: Option<u64>, lowest_bps: u64) {
         let Some(budget_bps) = budget_bps.filter(|_| self.protects) else {
-            (self.held, self.counting) = (false, false);
+            if std::mem::take(&mut self.held) {
+                self.changed = None;
+            }
+            self.counting = false;
             return;
         };
         let share_bps = |percent: u64| lowest_bps.saturating_mul(percent) / 100;
@@ -64,21 +71,24 @@ impl SoundFirst {
         if !std::mem::replace(&mut self.counting, wants_change) {
             self.since_ms = now_ms;
         }
-        let on_probation = self.back.is_some_and(|at| now_ms.wrapping_sub(at) < PROBATION_MS);
+        let on_probation = self.changed.is_some_and(|at| now_ms.wrapping_sub(at) < PROBATION_MS);
         let patience_ms = match self.held {
             true => (HOLD_MIN_MS << self.failures.min(8)).min(HOLD_MAX_MS),
             false if on_probation => 0,
             false if far => PATIENCE_SHORT_MS,
             false => PATIENCE_MS,
         };
-        if !wants_change || now_ms.wrapping_sub(self.since_ms) < patience_ms {
+        let end_ms = HOLD_END_MS << self.failures.min(1);
+        let ends = self.held && self.changed.is_some_and(|at| now_ms.wrapping_sub(at) >= end_ms);
+        if !ends && (!wants_change || now_ms.wrapping_sub(self.since_ms) < patience_ms) {
             return;
         }
         self.counting = false;
         self.held = !self.held;
-        if !self.held {
-            self.back = Some(now_ms);
-        } else {
+        self.changed = Some(now_ms);
+        // What was lost before is no reason to hold back again what nobody has tried since.
+        self.lossy &= !ends;
+        if self.held {
             self.failures = if on_probation { self.failures.saturating_add(1) } else { 0 };
         }
     }
@@ -125,5 +135,27 @@ mod tests {
         assert_eq!(back, [2, 4, 8, 8]);
         sound.look(now_ms, None, 150_000);
         assert!(!sound.holds());
+    }
+
+    #[test]
+    fn a_hold_of_which_nobody_says_anything_ends_and_lasts_longer_where_it_was_right() {
+        let mut sound = SoundFirst { protects: true, lossy: true, ..SoundFirst::default() };
+        let (mut lasted, mut now_ms) = (Vec::new(), u32::MAX - 5_000);
+        for _ in 0..3 {
+            let mut until = |held: bool| {
+                let start_ms = now_ms;
+                while sound.holds() != held {
+                    now_ms = now_ms.wrapping_add(1_000);
+                    sound.look(now_ms, Some(50_000), 1_500_000);
+                }
+                now_ms.wrapping_sub(start_ms) / 1_000
+            };
+            until(true);
+            lasted.push(until(false));
+            (0..5).for_each(|_| sound.look(now_ms, Some(50_000), 1_500_000));
+            assert!(!sound.holds(), "it takes a loss that is seen then");
+            sound.protect(true, true);
+        }
+        assert_eq!(lasted, [150, 300, 300]);
     }
 }

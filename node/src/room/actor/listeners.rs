@@ -57,8 +57,8 @@ impl Handler<OpenEvents> for Room {
         let OpenEvents { session, stream, kinds } = open;
         self.core.require(session, Role::Viewer, &stream)?;
         let facts = self.core.facts(&stream).ok_or(RoomError::NoSession)?;
-        let section = self.core.video_section(session);
-        let number = self.events.subscribe(crate::actor::now(), session, (stream, facts), section, kinds);
+        let video = (self.core.video_section(session), self.core.holds_picture(session));
+        let number = self.events.subscribe(crate::actor::now(), session, (stream, facts), video, kinds);
         self.drain(context);
         number
     }

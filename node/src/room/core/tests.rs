@@ -242,6 +242,20 @@ fn a_restart_changes_the_tag_and_late_patches_fail_without_harm() {
 }
 
 #[test]
+fn a_session_knows_whether_its_picture_is_held_back() {
+    let now = start();
+    let (mut room, publisher) = live(now);
+    let watcher = viewer(&mut room, now, publisher, 2);
+    for held in [true, false] {
+        room.handle_notice(notice(watcher, PeerEvent::PictureHeld(held), now));
+        assert_eq!((room.holds_picture(watcher), room.holds_picture(publisher)), (held, false));
+    }
+    let _ = outputs(&mut room);
+    room.handle_notice(notice(SessionId::random(), PeerEvent::PictureHeld(true), now));
+    assert!(outputs(&mut room).is_empty(), "of a session that is over");
+}
+
+#[test]
 fn stages_are_timed_from_the_entry() {
     let now = start();
     let (mut room, publisher) = claimed(now);

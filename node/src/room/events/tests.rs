@@ -29,7 +29,7 @@ impl It {
     fn new(kinds: EventKinds) -> Self {
         let (mut streams, start, session) = (EventStreams::default(), Instant::now(), SessionId::random());
         let subject = (name("main"), facts(true, 1));
-        let number = streams.subscribe(start, session, subject, Some(1), kinds).unwrap();
+        let number = streams.subscribe(start, session, subject, (Some(1), false), kinds).unwrap();
         let feed = streams.connect(session, number).unwrap();
         Self { streams, start, session, feed }
     }
@@ -120,7 +120,7 @@ fn event_streams_end_with_their_session_and_are_bounded() {
     let mut it = It::new(EventKinds::every());
     let (start, session) = (it.start, it.session);
     let subscribe = |streams: &mut EventStreams| {
-        streams.subscribe(start, session, (name("main"), facts(true, 1)), None, EventKinds::every())
+        streams.subscribe(start, session, (name("main"), facts(true, 1)), (None, false), EventKinds::every())
     };
     for number in 2..=STREAMS_PER_SESSION_CAPACITY {
         assert_eq!(subscribe(&mut it.streams).unwrap() as usize, number);
@@ -137,6 +137,17 @@ fn event_streams_end_with_their_session_and_are_bounded() {
 }
 
 #[test]
+fn who_begins_to_listen_while_the_picture_is_held_back_is_told_so() {
+    let mut it = It::new(EventKinds::every());
+    let (session, subject) = (SessionId::random(), (name("main"), facts(true, 1)));
+    let number = it.streams.subscribe(it.start, session, subject, (Some(1), true), EventKinds::every());
+    let feed = it.streams.connect(session, number.unwrap()).unwrap();
+    assert!(*feed.held.borrow() && !*it.feed.held.borrow());
+    it.streams.hold_picture(session, false);
+    assert!(!*feed.held.borrow());
+}
+
+#[test]
 fn a_client_that_comes_again_takes_the_place_of_its_broken_connection() {
     let mut it = It::new(EventKinds::every());
     let second = it.streams.connect(it.session, 1).unwrap();
@@ -148,12 +159,12 @@ fn a_client_that_comes_again_takes_the_place_of_its_broken_connection() {
 fn who_listens_is_told_to_leave_and_counted() {
     let mut it = It::new(EventKinds::every());
     let unread = (name("main"), facts(true, 1));
-    it.streams.subscribe(it.start, SessionId::random(), unread, None, EventKinds::every()).unwrap();
+    it.streams.subscribe(it.start, SessionId::random(), unread, (None, false), EventKinds::every()).unwrap();
     assert_eq!(it.streams.leave(), 1, "nobody reads the second one");
     assert!(it.state().leaving);
     let late = (name("side"), facts(true, 1));
     let session = SessionId::random();
-    it.streams.subscribe(it.start, session, late, None, EventKinds::every()).unwrap();
+    it.streams.subscribe(it.start, session, late, (None, false), EventKinds::every()).unwrap();
     assert!(
         it.streams.connect(session, 1).unwrap().state.borrow().leaving,
         "who comes later is told as well"

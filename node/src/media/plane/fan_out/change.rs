@@ -86,6 +86,7 @@ impl Passage {
             let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
             let (peer, track) = (transport.key, material.id);
             outlet.events.push_back(PlaneEvent::PictureHeld { peer, track, held });
+            outlet.held.extend(held.then_some(peer));
         }
     }
 

@@ -66,6 +66,12 @@ pub(super) struct Scene {
     pub(super) rtx: bool,
     /// Whether it asks for pictures again.
     pub(super) nack: bool,
+    /// Whether its sound has transport-wide numbers.
+    pub(super) sound_counted: bool,
+    /// Whether its reports leave out pictures of which nothing came.
+    pub(super) omits_silent: bool,
+    /// Whether the publisher's sound goes on.
+    pub(super) sound_goes_on: bool,
     /// Seconds in which more than a tenth of what was sent did not fit.
     pub(super) lossy_seconds: u32,
     /// Datagrams of the second that runs: sent to the viewer, and dropped of them.
@@ -137,6 +143,9 @@ impl Scene {
             round_trip: Duration::from_millis(50),
             rtx: true,
             nack: true,
+            sound_counted: true,
+            omits_silent: false,
+            sound_goes_on: true,
             lossy_seconds: 0,
             offered: (0, 0),
             dropped: 0,
@@ -175,7 +184,8 @@ impl Scene {
     /// The viewer comes.
     pub(super) fn join(&mut self) {
         let (rtx, video_nack) = (self.rtx, self.nack);
-        let setup = Setup { audio: self.sound.is_some(), rtx, video_nack, ..Setup::default() };
+        let (audio, audio_counted) = (self.sound.is_some(), self.sound_counted);
+        let setup = Setup { audio, audio_counted, rtx, video_nack, ..Setup::default() };
         let spec = self.viewer.spec(&setup);
         self.rig.plane.add_egress(self.rig.now, spec).unwrap();
     }
@@ -284,7 +294,7 @@ impl Scene {
     }
 
     fn publish_sound(&mut self) {
-        let Some(sent) = &mut self.sound else { return };
+        let Some(sent) = self.sound.as_mut().filter(|_| self.sound_goes_on) else { return };
         *sent = sent.wrapping_add(1);
         let packet = self.publisher.audio(*sent, &[0; SOUND_BYTES]);
         let sealed = self.publisher.client.seal(&packet);
@@ -484,7 +494,8 @@ impl Scene {
             block(self.viewer.audio_ssrc, sound_expected, self.sound_received - self.sound_reported.1);
         self.sound_reported = (sent, self.sound_received);
         let blocks = [video, sound];
-        let blocks = &blocks[..1 + usize::from(self.sound.is_some())];
+        let from = usize::from(self.omits_silent && expected == 0);
+        let blocks = &blocks[from..1 + usize::from(self.sound.is_some())];
         let bytes = std::mem::take(&mut self.arrived_bytes);
         let bps = self.rate_bps.min(bytes as f64 * 12.0 + 10_000.0) as u32;
         let mut buffer = vec![0; 200];

@@ -32,6 +32,8 @@ pub(super) struct Setup {
     pub(super) red: bool,
     /// Whether sound may be asked for again.
     pub(super) audio_nack: bool,
+    /// Whether sound has transport-wide numbers.
+    pub(super) audio_counted: bool,
     /// Of a viewer's sound.
     pub(super) audio_type: u8,
     /// Of the video.
@@ -51,6 +53,7 @@ impl Default for Setup {
             audio: false,
             red: false,
             audio_nack: false,
+            audio_counted: true,
             audio_type: 109,
             codec: CodecKind::Vp8,
             descriptors: true,
@@ -360,6 +363,9 @@ impl Viewer {
         if setup.audio {
             let mut audio = media(setup, MediaKind::Audio, &VIEWER_IDS, (setup.audio_type, 0));
             audio.local_ssrc = Some(SsrcPair { primary: self.audio_ssrc, rtx: None });
+            if !setup.audio_counted {
+                audio.extensions.set(ExtensionKind::TransportWideCc, 0);
+            }
             tracks.push(EgressTrack { id: AUDIO, origin, media: audio });
         }
         let (peer, path, keys) = (self.client.peer, self.client.path, self.client.keys.clone());

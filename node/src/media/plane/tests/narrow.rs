@@ -1,5 +1,7 @@
 //! Viewers whose path carries less than there is, for minutes: what they suffer until they have what fits.
 
+mod silent;
+
 use std::time::Duration;
 
 use super::bottleneck::{Says, Scene};
