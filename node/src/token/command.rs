@@ -159,11 +159,17 @@ fn with_key(file: &Path, key: Value) -> Result<Value, CommandError> {
     issue::with_key(&text, key).map_err(|error| CommandError::Key(file.to_owned(), error))
 }
 
-/// Puts another text into the file, for the same readers, so that nobody ever reads half of it.
+/// Puts another text into the file, for the same readers, so that nobody ever reads half of it. A link goes on leading there.
 fn replace(file: &Path, set: &Value) -> std::io::Result<()> {
+    let file = &std::fs::canonicalize(file)?;
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
     let beside = PathBuf::from(name);
+    // What a run that was interrupted has left.
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     write(&beside, set)?;
     std::fs::set_permissions(&beside, std::fs::metadata(file)?.permissions())?;
     std::fs::rename(&beside, file)
@@ -197,6 +203,20 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
+
+    #[test]
+    fn a_file_behind_a_link_is_replaced_whatever_was_left_beside_it() {
+        let folder = std::env::temp_dir().join(format!("aforo-keys-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [file, left, link] = ["keys", "keys.new", "link"].map(|name| folder.join(name));
+        std::fs::write(&file, "old").unwrap();
+        std::fs::write(&left, "half").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, &Value::from("new")).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "\"new\"");
+        assert!(!left.exists() && link.is_symlink());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn lifetimes_have_a_unit() {
