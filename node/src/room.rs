@@ -28,7 +28,7 @@ mod traces;
 
 pub use actor::{Room, ShardLink};
 pub use claimant::{Claimant, TokenDigest};
-pub use core::{IfMatch, LayerRequest, LiveStream, StreamTrack};
+pub use core::{Entrant, IfMatch, LayerRequest, LiveStream, Published, RoomCore, RoomOutput, StreamTrack};
 pub use directory::{Directory, Reservation};
 pub use error::RoomError;
 pub use events::{EventFeed, EventKind, EventKinds, LayerState, StreamNumber, StreamState};

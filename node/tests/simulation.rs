@@ -1,10 +1,13 @@
 //! Whole broadcasts on virtual time: real peers, real planes, a network that loses, delays, reorders and repeats.
 //!
 //! One seed is one run. `AFORO_SIM_SEEDS` says how many seeds are played (200 by default) and `AFORO_SIM_FIRST` from which one on;
+//! `AFORO_SIM_STOP` ends at the first complaint.
 //! `AFORO_SIM_SEED` plays a single one, and with `AFORO_SIM_PACKETS` everything that its viewers got is printed.
 //! An oracle watches every datagram that leaves the node, and everything that its viewers make of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "simulation/air.rs"]
+mod air;
 #[path = "simulation/client.rs"]
 mod client;
 #[path = "simulation/decoder.rs"]
@@ -37,8 +40,16 @@ mod node;
 mod oracle;
 #[path = "simulation/part.rs"]
 mod part;
+#[path = "simulation/plot.rs"]
+mod plot;
 #[path = "simulation/publisher.rs"]
 mod publisher;
+#[path = "simulation/redundancy.rs"]
+mod redundancy;
+#[path = "simulation/rehearsal.rs"]
+mod rehearsal;
+#[path = "simulation/room.rs"]
+mod room;
 #[path = "simulation/scenario.rs"]
 mod scenario;
 #[path = "simulation/session.rs"]
@@ -90,7 +101,14 @@ fn play(first: u64, end: u64) -> Vec<(u64, Result<Outcome, String>)> {
     let play_some = || {
         let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
         let seeds = seeds.take_while(|seed| *seed < end);
-        seeds.map(|seed| (seed, play_one(seed))).collect::<Vec<_>>()
+        let played = seeds.map(|seed| {
+            let outcome = play_one(seed);
+            if outcome.is_err() && std::env::var_os("AFORO_SIM_STOP").is_some() {
+                next.store(end, Ordering::Relaxed);
+            }
+            (seed, outcome)
+        });
+        played.collect::<Vec<_>>()
     };
     let mut played = std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -112,6 +130,7 @@ fn every_seed_satisfies_the_oracle() {
     };
     let mut failures = Vec::new();
     let (mut flowed, mut repaired, mut missing) = (0, 0, 0);
+    let mut seldom = [0; 5];
     for (seed, outcome) in play(first, end) {
         match outcome {
             Ok(outcome) => {
@@ -119,6 +138,9 @@ fn every_seed_satisfies_the_oracle() {
                 flowed += outcome.media_packets;
                 repaired += outcome.repaired;
                 missing += outcome.missing;
+                let Outcome { repeated, recovered, silences, takeovers, given_up, .. } = outcome;
+                let counts = [repeated, recovered, silences, takeovers, given_up];
+                seldom.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
             Err(complaint) => failures.push(complaint),
         }
@@ -132,6 +154,8 @@ fn every_seed_satisfies_the_oracle() {
     assert!(flowed > 1_000, "only {flowed} packets flowed");
     println!("of {flowed} packets {repaired} came by repair, {missing} never");
     if end - first >= SEEDS {
+        // Frames that came with others only, to viewers and to the node; publishers that were silent, taken over from, given up.
+        assert!(seldom.iter().all(|count| *count > 0), "what never happened was not looked at: {seldom:?}");
         assert!(repaired > 2 * missing, "{repaired} packets came by repair, {missing} never");
     }
 }
@@ -188,6 +212,9 @@ fn a_client_that_never_comes_is_forgotten_after_15_s() {
         payload_types: [111, 96],
         codec: CodecKind::H264,
         encodings: 1,
+        red: true,
+        sound_nack: true,
+        sound_rtx: false,
         best_first: false,
         descriptor: false,
         rtx: true,

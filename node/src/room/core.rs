@@ -28,13 +28,16 @@ pub use patch::IfMatch;
 pub(super) use patch::PatchKind;
 pub(super) use stream::Stream;
 pub use stream::{LiveStream, StreamTrack};
-pub(super) use succession::Published;
+pub use succession::Published;
 
 /// A session that wants in.
 #[derive(Debug, Clone)]
-pub(super) struct Entrant {
+pub struct Entrant {
+    /// Its own name.
     pub session: SessionId,
+    /// What it publishes or plays.
     pub stream: StreamName,
+    /// Where its peer lives.
     pub shard: ShardId,
     /// The client's ICE user fragment.
     pub ufrag: String,
@@ -50,7 +53,8 @@ pub(super) struct Entrant {
 
 /// What the room wants done, and what happened in it.
 #[derive(Debug, Clone)]
-pub(super) enum RoomOutput {
+#[allow(missing_docs, reason = "fields are what their types are called")]
+pub enum RoomOutput {
     /// Tell a peer.
     TellPeer { shard: ShardId, peer: PeerKey, input: PeerInput },
     /// A viewer asks for a layer.
@@ -116,7 +120,7 @@ struct Session {
 
 /// One room.
 #[derive(Debug, Default)]
-pub(super) struct RoomCore {
+pub struct RoomCore {
     streams: BTreeMap<StreamName, Stream>,
     sessions: HashMap<SessionId, Session>,
     outputs: VecDeque<RoomOutput>,
@@ -320,13 +324,13 @@ impl RoomCore {
     }
 
     /// What is so of a stream, for those who listen.
-    pub fn facts(&self, stream: &StreamName) -> Option<Facts> {
+    pub(in crate::room) fn facts(&self, stream: &StreamName) -> Option<Facts> {
         let stream = self.streams.get(stream)?;
         Some(Facts { active: stream.flows, viewers: stream.viewers })
     }
 
     /// Its streams, by name.
-    pub fn streams(&self) -> impl Iterator<Item = (&StreamName, &Stream)> {
+    pub(in crate::room) fn streams(&self) -> impl Iterator<Item = (&StreamName, &Stream)> {
         self.streams.iter()
     }
 

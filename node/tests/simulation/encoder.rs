@@ -65,15 +65,22 @@ impl Encoder {
         }
     }
 
+    /// It was running before: the pictures that it makes now depend on others.
+    pub fn begin_in_the_midst(&mut self, dice: &mut Dice) {
+        // Enough of them that the longest group refers to some.
+        self.pictures = 64;
+        self.since_keyframe = dice.between(0, 20) as u32;
+    }
+
     /// The next picture shall be a keyframe.
     pub fn want_keyframe(&mut self) {
         self.keyframe_wanted = true;
     }
 
-    /// The packets of the next picture.
-    pub fn encode(&mut self, dice: &mut Dice) -> Vec<Coded> {
+    /// The packets of the next picture, which may be a keyframe or not.
+    pub fn encode(&mut self, may_be_key: bool, dice: &mut Dice) -> Vec<Coded> {
         self.since_keyframe += 1;
-        let key = self.keyframe_wanted || self.since_keyframe > KEYFRAME_EVERY;
+        let key = may_be_key && (self.keyframe_wanted || self.since_keyframe > KEYFRAME_EVERY);
         if key {
             (self.keyframe_wanted, self.since_keyframe) = (false, 0);
         }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::air::Air;
 use crate::footage::Tag;
-use crate::publisher::Publisher;
 use crate::stream::NUMBERS_PER_STREAM;
 use crate::viewer::Viewer;
 
@@ -12,6 +12,10 @@ const FALL_MAX: Duration = Duration::from_secs(4);
 
 /// Until the best layer is shown on a link that carries it.
 const RISE_MAX: Duration = Duration::from_secs(10);
+
+/// Until pictures go on after nothing came through, beside the time to the publisher and back: a keyframe of each layer is asked for
+/// each 500 ms, and has to be made, sent, gathered and shown.
+const RECOVERY_MAX: Duration = Duration::from_millis(700);
 
 /// How bad the worst of the paths was that a viewer's media took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +37,7 @@ impl Sky {
             // One who had to be cut off from a layer waits for a keyframe of another: a round trip to the publisher, and a picture.
             Self::Clear => 300,
             Self::Rough | Self::Broken => 3_000,
-            Self::Heavy => 5_000,
+            Self::Heavy => 8_000,
         })
     }
 
@@ -64,13 +68,26 @@ pub struct Step {
     pub bandwidth_bps: u64,
 }
 
+/// A time at which nothing came through.
+#[derive(Debug, Clone, Copy)]
+pub struct Trouble {
+    pub from: Instant,
+    pub until: Instant,
+}
+
 /// What is known of a viewer's time.
 pub struct Watch<'a> {
     pub viewer: &'a Viewer,
-    pub publishers: &'a [&'a Publisher],
+    pub air: &'a Air<'a>,
     pub sky: Sky,
     pub joined: Instant,
     pub until: Instant,
+    /// When the node sent it no pictures because its path carried none.
+    pub held: Vec<Trouble>,
+    /// When nothing came through, to the node or to the viewer.
+    pub troubles: Vec<Trouble>,
+    /// If there was nothing but that, the time to the publisher and back, by way of the node.
+    pub fair: Option<Duration>,
 }
 
 impl Watch<'_> {
@@ -88,8 +105,7 @@ impl Watch<'_> {
         if wait > self.sky.join_max() + self.absent(self.joined, *first) {
             return Err(format!("the first picture was shown after {wait:?}"));
         }
-        let last_sent = self.publishers.last().and_then(|publisher| publisher.lived());
-        times.push(last_sent.map_or(self.until, |(_, last)| last.min(self.until)));
+        times.push(self.air.last_sent().map_or(self.until, |last| last.min(self.until)));
         for pair in times.windows(2) {
             let whole = pair[1].saturating_duration_since(pair[0]);
             if whole <= self.sky.gap_max() {
@@ -101,7 +117,31 @@ impl Watch<'_> {
                 return Err(format!("no picture was shown for {gap:?}, {after:?} after the join"));
             }
         }
+        self.recovers(&times)?;
         self.switches_show()
+    }
+
+    /// Where nothing but troubles happened, pictures go on soon after each, and do not stop otherwise.
+    fn recovers(&self, times: &[Instant]) -> Result<(), String> {
+        let Some(round_trip) = self.fair else { return Ok(()) };
+        let most = round_trip + RECOVERY_MAX;
+        for pair in times.windows(2) {
+            let whole = pair[1].saturating_duration_since(pair[0]);
+            let gap = whole.saturating_sub(self.absent(pair[0], pair[1]));
+            let excused = |trouble: &&Trouble| trouble.from < pair[1] && pair[0] < trouble.until + most;
+            let excuse = self.troubles.iter().filter(excused).map(|trouble| trouble.until).max();
+            let late = match excuse {
+                None => gap.saturating_sub(Sky::Clear.gap_max()),
+                Some(until) => {
+                    pair[1].saturating_duration_since((until + most).max(pair[0] + Sky::Clear.gap_max()))
+                }
+            };
+            if late > Duration::ZERO && gap > Sky::Clear.gap_max() {
+                let ago = excuse.map(|until| pair[1] - until);
+                return Err(format!("a picture was shown after {gap:?}, {ago:?} after the trouble"));
+            }
+        }
+        Ok(())
     }
 
     /// Each layer that came for so long that it must be seen was seen as soon.
@@ -131,15 +171,13 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// How much of the time between `from` and `to` no publisher was there, with the time that one takes to be seen.
+    /// How much of the time between `from` and `to` there was nothing to be shown, with the time that it takes to be seen.
     fn absent(&self, from: Instant, to: Instant) -> Duration {
-        let pairs = self.publishers.windows(2).filter_map(|pair| {
-            let gone = pair[0].lived()?.1;
-            // One that has not sent anything yet is absent to the end.
-            let back = pair[1].lived().map_or(self.until, |(first, _)| first + self.sky.return_max());
-            Some((gone, back))
+        let absent = self.air.absent(from, to, self.sky.return_max());
+        let held = self.held.iter().map(|held| {
+            (held.until + self.sky.return_max()).min(to).saturating_duration_since(held.from.max(from))
         });
-        pairs.map(|(gone, back)| back.min(to).saturating_duration_since(gone.max(from))).sum()
+        absent + held.sum::<Duration>()
     }
 
     /// In fair weather nothing that comes is of no use, and nobody asks for keyframes because of what a viewer lacks.
@@ -152,13 +190,11 @@ impl Watch<'_> {
         let last: Vec<(u32, u32)> = parts.filter_map(|part| part.last()).map(frame).collect();
         // The last picture before a switch may be cut off by the keyframe that follows.
         for tag in self.viewer.decoder.broken().filter(|tag| !last.contains(&frame(tag))) {
-            let publisher = self.publishers.iter().find(|publisher| publisher.record(tag.number).is_some());
-            let Some((publisher, record)) =
-                publisher.and_then(|known| Some((known, known.record(tag.number)?)))
-            else {
-                continue;
-            };
-            let end = publisher.lived().map_or(self.until, |(_, last)| last.min(self.until));
+            let publishers = self.air.publishers.iter().enumerate();
+            let known =
+                publishers.filter_map(|(place, known)| Some((place, known.record(tag.number)?))).next();
+            let Some((place, record)) = known else { continue };
+            let end = self.air.last_of(place).map_or(self.until, |last| last.min(self.until));
             if record.at + Duration::from_millis(500) < end {
                 return Err(format!("a frame could not be decoded: {tag:?}"));
             }
@@ -168,7 +204,7 @@ impl Watch<'_> {
 
     /// Where a bottleneck is the only trouble: what is shown fits through it soon, and the best is shown once it is gone.
     pub fn obeys(&self, steps: &[Step]) -> Result<(), String> {
-        let Some(publisher) = self.publishers.last() else { return Ok(()) };
+        let Some(publisher) = self.air.publishers.last() else { return Ok(()) };
         let rates = publisher.rank_bitrates_bps();
         let ends = steps.iter().skip(1).map(|step| step.at).chain([self.until]);
         for (step, end) in steps.iter().zip(ends) {

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use aforo_node::media::codec::MediaKind;
 
+use crate::air::Air;
 use crate::flow::Sky;
 use crate::footage::Tag;
 use crate::oracle::Tap;
 use crate::part::{self, Part};
 use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher};
 use crate::stream::{NUMBERS_PER_STREAM, Record};
-use crate::viewer::{Got, Viewer};
+use crate::viewer::{Got, Repeated, Stream, Viewer};
 
 /// Gaps that a retransmission may still fill when a run ends.
 const REPAIR_TIME: Duration = Duration::from_secs(2);
@@ -36,6 +37,9 @@ pub struct Service {
     pub repaired: usize,
     pub switches: usize,
     pub frames: usize,
+    /// Sound that came to the viewer, or to the node, with another packet only.
+    pub repeated: usize,
+    pub recovered: usize,
 }
 
 /// One packet: its index at the viewer, what came, and what was sent.
@@ -52,7 +56,7 @@ impl Packet<'_> {
         let Tag { number, frame, place, count, spatial, temporal, key, .. } = got.tag;
         format!(
             "{index}: stream {} packet {} frame {frame} {place}/{count} S{spatial}T{temporal} key {key} timestamp {} moved {} \
-             marker {} {:?} {:?} repaired {} sent {:?} came after {:?}",
+             marker {} {:?} {:?} of {:?} {:?} repaired {} sent {:?} came after {:?}",
             self.stream(),
             number % NUMBERS_PER_STREAM,
             got.timestamp,
@@ -60,6 +64,8 @@ impl Packet<'_> {
             got.marker,
             got.numbers,
             got.frame_number,
+            sent.numbers,
+            sent.frame_number,
             got.repaired,
             sent.at,
             got.at - sent.at
@@ -81,6 +87,15 @@ impl Packet<'_> {
         self.sent.keeps_picture_numbers
     }
 
+    /// Whether pictures were not sent for a while: it follows on `last` without a gap, though others lay between, with a keyframe.
+    pub fn resumes_after(&self, last: &Self) -> bool {
+        let between = self.sent.sequence.saturating_sub(last.sent.sequence);
+        self.stream() == last.stream()
+            && between > self.index - last.index
+            && self.got.tag.key
+            && self.got.tag.spatial == 0
+    }
+
     fn publisher(&self) -> u32 {
         self.got.tag.number / NUMBERS_PER_PUBLISHER
     }
@@ -90,12 +105,13 @@ impl Packet<'_> {
 pub fn served(
     viewer: &Viewer,
     tap: &Tap,
-    publishers: &[&Publisher],
+    air: &Air,
     kind: MediaKind,
     way: Sky,
     until: Instant,
+    was_held: bool,
 ) -> Result<Service, String> {
-    let stream = viewer.stream(kind);
+    let (stream, publishers) = (viewer.stream(kind), &air.publishers);
     let mut packets = Vec::new();
     for (index, got) in &stream.packets {
         let number = got.tag.number;
@@ -110,10 +126,15 @@ pub fn served(
         packets.iter().for_each(|packet| println!("{}", packet.describe()));
     }
     let first_sent = tap.first_index(stream.ssrc()).ok_or("the node sent nothing")?;
-    let parts: Vec<Part> = packets.chunk_by(|a, b| a.stream() == b.stream()).map(Part).collect();
+    let parts: Vec<Part> =
+        packets.chunk_by(|a, b| a.stream() == b.stream() && !b.resumes_after(a)).map(Part).collect();
     let mut before: Option<&Part> = None;
     for part in &parts {
-        let publisher = publishers[part.first().publisher() as usize];
+        let place = part.first().publisher() as usize;
+        let publisher = publishers[place];
+        if air.reign(place).is_none() {
+            return Err(format!("{kind:?} of publisher {place} arrived, which never had the stream"));
+        }
         let reach = match before {
             None => part.first().index - first_sent,
             Some(before) => part.first().index - before.last().index - 1,
@@ -130,14 +151,19 @@ pub fn served(
         before = Some(part);
     }
     let came = parts.first().map_or(0, |part| part.first().publisher());
-    let missing_publisher = (came..publishers.len() as u32)
-        .find(|place| !parts.iter().any(|part| part.first().publisher() == *place));
-    if let Some(place) = missing_publisher.filter(|place| publishers[*place as usize].plays_before(until)) {
+    let mut publishers_left_out = (came..publishers.len() as u32)
+        .filter(|place| !parts.iter().any(|part| part.first().publisher() == *place));
+    if let Some(place) =
+        publishers_left_out.find(|place| !was_held && air.plays_before(*place as usize, until))
+    {
         return Err(format!("no {kind:?} of publisher {place} arrived"));
     }
-    let (expected, missing) = gaps(&packets, publishers, stream.first_arrived, until);
+    let (expected, missing) = gaps(&packets, air, stream, until);
     let repaired = stream.packets.values().filter(|got| got.repaired).count();
     let (switches, frames) = (parts.len().saturating_sub(1), viewer.decoder.shown.len());
+    if kind == MediaKind::Audio {
+        repeats_are_true(stream, &packets, publishers)?;
+    }
     if kind == MediaKind::Video {
         // A packet that came to the node too late to be left out goes out whatever it is, and makes no frame.
         let makes_frame =
@@ -146,7 +172,7 @@ pub fn served(
         let late = way > Sky::Clear && publishers.iter().any(|publisher| publisher.is_scalable());
         part::pictures_follow(&packets, late)?;
     }
-    Ok(Service { expected, missing, repaired, switches, frames })
+    Ok(Service { expected, missing, repaired, switches, frames, ..Service::default() })
 }
 
 /// Numbers and time go on from one part to the next.
@@ -181,25 +207,40 @@ fn follows(before: &Part, part: &Part, publisher: &Publisher) -> Result<(), Stri
     Ok(())
 }
 
+/// What packets repeat is what was sent, and as old as they say.
+fn repeats_are_true(stream: &Stream, packets: &[Packet], publishers: &[&Publisher]) -> Result<(), String> {
+    for packet in packets {
+        let mut before = 0;
+        for repeated in stream.repeated.get(&packet.index).into_iter().flatten() {
+            let Repeated { number, age, len } = *repeated;
+            let sent = publishers.iter().find_map(|publisher| publisher.record(number));
+            let sent =
+                sent.ok_or_else(|| format!("{} repeats {number}, which was never sent", packet.index))?;
+            let older = packet.sent.timestamp.wrapping_sub(sent.timestamp);
+            if (older, sent.len) != (age, len) || !(before..packet.got.tag.number).contains(&number) {
+                return Err(format!("{} repeats {sent:?} as {repeated:?}", packet.index));
+            }
+            before = number + 1;
+        }
+    }
+    Ok(())
+}
+
 /// How many numbers there were that must have come, and how many of them did not.
-fn gaps(
-    packets: &[Packet],
-    publishers: &[&Publisher],
-    first_arrived: Option<u64>,
-    until: Instant,
-) -> (usize, usize) {
+fn gaps(packets: &[Packet], air: &Air, stream: &Stream, until: Instant) -> (usize, usize) {
     // What came before the viewer had keys is not missed, what was sent too late to be repaired is not counted, and nothing is
     // repaired after a publisher has left.
-    let ends: Vec<Instant> =
-        publishers.iter().map(|known| known.lived().map_or(until, |(_, last)| last.min(until))).collect();
+    let ends: Vec<Instant> = (0..air.publishers.len())
+        .map(|place| air.last_of(place).map_or(until, |last| last.min(until)))
+        .collect();
     let (mut expected, mut missing) = (0, 0);
     for pair in packets.windows(2) {
         let (one, next) = (pair[0], pair[1]);
-        let counts =
-            Some(one.index) >= first_arrived && next.sent.at + REPAIR_TIME < ends[one.publisher() as usize];
+        let counts = Some(one.index) >= stream.first_arrived
+            && next.sent.at + REPAIR_TIME < ends[one.publisher() as usize];
         if counts && one.publisher() == next.publisher() {
             expected += (next.index - one.index) as usize;
-            missing += (next.index - one.index - 1) as usize;
+            missing += (next.index - one.index - 1) as usize - stream.padding_between(one.index, next.index);
         }
     }
     (expected, missing)

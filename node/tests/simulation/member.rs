@@ -1,19 +1,21 @@
 //! The members of a broadcast: its publisher and its viewers, each with a network of its own.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aforo_cluster::id::SessionId;
 use aforo_node::media::codec::MediaKind;
 use aforo_node::media::path::{PeerKey, ShardId};
-use aforo_node::peer::message::{EndReason, PeerEvent};
+use aforo_node::peer::message::{EndReason, PeerEvent, PeerNotice};
 
+use crate::air::Air;
 use crate::client::Client;
-use crate::flow::{Sky, Step, Watch};
+use crate::flow::{Sky, Step, Trouble, Watch};
 use crate::judgement::{self, Service};
 use crate::network::{Link, Weather};
 use crate::oracle::Tap;
-use crate::publisher::Publisher;
+use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher};
 use crate::viewer::Viewer;
 
 /// What any video of a run fits through.
@@ -22,6 +24,36 @@ const WIDE_BPS: u64 = 3_000_000;
 /// Missing packets that say nothing of a share: those of two outages of 300 ms, which are not sent again to a viewer that leaves
 /// their layer for a lower one.
 const A_FEW_PACKETS: f64 = 100.0;
+
+/// What became of datagrams on the way from the publishers.
+pub struct Way {
+    pub sky: Sky,
+    pub troubles: Vec<Trouble>,
+    pub round_trip: Duration,
+    /// Whether there was nothing else.
+    pub is_fair: bool,
+    /// Whether publishers send sound again.
+    pub repairs_sound: bool,
+}
+
+/// Loss at which sound is repeated, whatever chance makes of it; and after how many packets of sound at the latest: 6 s.
+const LOSES_MUCH: std::ops::RangeInclusive<f64> = 0.05..=0.10;
+const MUCH_SOUND: usize = 300;
+
+/// When the node said that it sends pictures to a viewer no more, and again.
+fn held(notices: &[&PeerNotice], end: Instant) -> Vec<Trouble> {
+    let mut times: Vec<Trouble> = Vec::new();
+    for notice in notices {
+        match notice.event {
+            PeerEvent::PictureHeld(true) => times.push(Trouble { from: notice.at, until: end }),
+            PeerEvent::PictureHeld(false) => {
+                times.last_mut().into_iter().for_each(|held| held.until = notice.at);
+            }
+            _ => {}
+        }
+    }
+    times
+}
 
 /// What a member does.
 pub enum Role {
@@ -51,7 +83,10 @@ pub struct Member {
     pub left_at: Option<Instant>,
     pub vanished: bool,
     pub joined: Instant,
-    pub moved: bool,
+    /// Addresses that it has checked from, as far as the node knows.
+    pub proved: HashSet<SocketAddr>,
+    /// When nothing came through, or went to an address that it had left.
+    pub troubles: Vec<Trouble>,
     /// How wide its link to it was, when that changed.
     pub steps: Vec<Step>,
     pub wished: bool,
@@ -102,6 +137,27 @@ impl Member {
         self.steps.push(Step { at: now, bandwidth_bps });
     }
 
+    /// Nothing comes through its links until then: to the node and from it.
+    pub fn cut(&mut self, now: Instant, until: Instant, [up, down]: [bool; 2]) {
+        if up {
+            self.up.cut(until);
+        }
+        if down {
+            self.down.cut(until);
+        }
+        self.troubles.push(Trouble { from: now, until });
+    }
+
+    /// Whether its paths take their time and nothing else, but for its troubles.
+    pub fn is_fair(&self) -> bool {
+        !self.is_narrow() && ![self.up.weather, self.down.weather].iter().any(Weather::loses)
+    }
+
+    /// The longest time there and back.
+    pub fn round_trip(&self) -> Duration {
+        [self.up.weather, self.down.weather].iter().map(|weather| weather.delay + weather.jitter).sum()
+    }
+
     /// Whether the link to it was too narrow for some video.
     fn is_narrow(&self) -> bool {
         self.steps.iter().any(|step| step.bandwidth_bps < WIDE_BPS)
@@ -112,7 +168,7 @@ impl Member {
         let weathers = [self.up.weather, self.down.weather];
         if weathers.iter().any(Weather::is_heavy) {
             Sky::Heavy
-        } else if self.moved || self.is_narrow() || weathers.iter().any(Weather::breaks) {
+        } else if !self.troubles.is_empty() || self.is_narrow() || weathers.iter().any(Weather::breaks) {
             Sky::Broken
         } else if weathers.iter().any(Weather::loses) {
             Sky::Rough
@@ -121,14 +177,15 @@ impl Member {
         }
     }
 
-    /// Whether a viewer was served as it must be. `sky`: of the way from the publishers.
+    /// Whether a viewer was served as it must be. `way`: from the publishers.
     pub fn judge(
         &self,
-        publishers: &[&Publisher],
-        sky: Sky,
+        air: &Air,
+        way: &Way,
         end: Instant,
-        events: Vec<PeerEvent>,
+        notices: &[&PeerNotice],
     ) -> Result<Service, String> {
+        let events: Vec<PeerEvent> = notices.iter().map(|notice| notice.event).collect();
         let Role::Viewer(viewer) = &self.role else { return Err("a second publisher".to_owned()) };
         if self.vanished {
             let expired = PeerEvent::Ended(EndReason::ConsentExpired);
@@ -146,32 +203,38 @@ impl Member {
                 return Err(format!("{event:?} was said {count} times"));
             }
         }
-        if viewer.sender_reports == 0 {
+        if viewer.sender_reports == 0 && self.sky() < Sky::Heavy {
             return Err("no sender report came".to_owned());
         }
         let until = self.left_at.unwrap_or(end);
-        let way = sky;
-        let sky = sky.max(self.sky());
-        let watch = Watch { viewer, publishers, sky, joined: self.joined, until };
+        let sky = way.sky.max(self.sky());
+        let troubles = way.troubles.iter().chain(&self.troubles).copied().collect();
+        let round_trip = way.round_trip + self.round_trip();
+        let fair = (way.is_fair && self.is_fair()).then_some(round_trip);
+        let held = held(notices, end);
+        let was_held = !held.is_empty();
+        let watch = Watch { viewer, air, sky, joined: self.joined, until, held, troubles, fair };
         watch.flows()?;
         if sky == Sky::Clear {
             watch.wastes_nothing()?;
         }
-        let only_narrow = way == Sky::Clear
-            && !self.moved
+        let only_narrow = way.sky == Sky::Clear
+            && self.troubles.is_empty()
             && ![self.up.weather, self.down.weather].iter().any(Weather::loses);
-        if only_narrow && !self.wished && publishers.len() == 1 && viewer.says_what_arrives() {
+        if only_narrow && !self.wished && air.is_steady() && viewer.says_what_arrives() {
             watch.obeys(&self.steps)?;
         }
         let mut total = Service::default();
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            let served = judgement::served(viewer, &self.tap, publishers, kind, way, until)?;
+            let served = judgement::served(viewer, &self.tap, air, kind, way.sky, until, was_held)?;
             let share = match sky {
                 Sky::Clear => 0.0,
                 // There is no room for repair either; what can be shown is judged all the same.
                 _ if self.is_narrow() => 1.0,
+                // Nor is there any; what redundant sound makes up for is judged by itself.
+                _ if kind == MediaKind::Audio && !(way.repairs_sound && viewer.can_repair(kind)) => 1.0,
                 // Repair fails now and then, and more often where there is no way but the first.
-                Sky::Rough | Sky::Broken if viewer.can_repair(kind) => 0.02,
+                Sky::Rough | Sky::Broken if viewer.can_repair(kind) => 0.03,
                 Sky::Rough | Sky::Broken => 0.15,
                 // So much loss is taken for a path that carries little, and repairs may take half of that.
                 Sky::Heavy => 0.5,
@@ -187,6 +250,62 @@ impl Member {
             total.switches += served.switches;
             total.frames = served.frames;
         }
+        self.judge_sound(viewer, air, way)?;
+        total.repeated = viewer.streams[0].only_repeated();
+        total.recovered = self.recovered(viewer, air);
         Ok(total)
+    }
+
+    /// Numbers of the sound that the node must have of one publisher, and that it has by other packets only.
+    fn known_sound(&self, viewer: &Viewer, air: &Air, place: usize) -> Option<[Vec<u32>; 2]> {
+        let reign = air.reign(place)?;
+        let numbers = viewer.streams[0].packets.values().map(|got| got.tag.number);
+        let numbers: Vec<u32> =
+            numbers.filter(|number| (number / NUMBERS_PER_PUBLISHER) as usize == place).collect();
+        let (first, last) = (*numbers.first()?, *numbers.last()?);
+        let (known, recovered) = air.publishers[place].known_sound(reign.from);
+        let between = |mut numbers: Vec<u32>| {
+            numbers.retain(|number| (first..=last).contains(number));
+            numbers
+        };
+        Some([between(known), between(recovered)])
+    }
+
+    /// How much of the sound it got that no packet brought to the node but another.
+    fn recovered(&self, viewer: &Viewer, air: &Air) -> usize {
+        let places = 0..air.publishers.len();
+        places
+            .filter_map(|place| self.known_sound(viewer, air, place))
+            .map(|[_, recovered]| recovered.len())
+            .sum()
+    }
+
+    /// Where nothing is lost on a viewer's way, it has all sound that the node has; and sound is repeated by the node only for who
+    /// loses much of it.
+    fn judge_sound(&self, viewer: &Viewer, air: &Air, way: &Way) -> Result<(), String> {
+        let sound = &viewer.streams[0];
+        if self.sky() == Sky::Clear {
+            let got: HashSet<u32> = sound.packets.values().map(|got| got.tag.number).collect();
+            for place in 0..air.publishers.len() {
+                let Some([known, _]) = self.known_sound(viewer, air, place) else { continue };
+                if let Some(lacking) = known.iter().find(|number| !got.contains(number)) {
+                    return Err(format!("sound {lacking} is known and was not sent on"));
+                }
+            }
+        }
+        let plain = air.publishers.iter().all(|publisher| publisher.manner().sound.older_frames == 0);
+        if !plain || !viewer.takes_redundancy() || way.sky > Sky::Rough {
+            return Ok(());
+        }
+        let added = !sound.repeated.is_empty();
+        let loss = self.down.weather.loss;
+        let long = self.left_at.is_none() && sound.packets.len() > MUCH_SOUND;
+        if added && self.sky() == Sky::Clear {
+            return Err("sound is repeated for one who loses nothing".to_owned());
+        }
+        if !added && LOSES_MUCH.contains(&loss) && long && self.sky() <= Sky::Rough {
+            return Err("sound is not repeated for one who loses much of it".to_owned());
+        }
+        Ok(())
     }
 }

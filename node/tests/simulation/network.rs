@@ -110,6 +110,11 @@ impl Link {
         Self { weather, dice, sent_until: now, outage_until: now, newest_arrival: now, carried: 0, lost: 0 }
     }
 
+    /// Nothing comes through until then.
+    pub fn cut(&mut self, until: Instant) {
+        self.outage_until = self.outage_until.max(until);
+    }
+
     /// When a datagram that is sent `now` arrives: not at all, once or twice.
     pub fn carry(&mut self, now: Instant, class: Class, len: usize) -> Vec<Instant> {
         let dice = &mut self.dice[class as usize];

@@ -15,6 +15,9 @@ use aforo_node::shard::core::{ShardCore, ShardCoreConfig, ShardOutput};
 use aforo_node::shard::message::PeerMedia;
 
 use crate::memory;
+use crate::rehearsal;
+use crate::room::SILENCE_LIMIT;
+use crate::session::TrackPlan;
 
 /// Inputs and outputs that one instant may cause. More means that something feeds itself.
 const STEPS_MAX: usize = 100_000;
@@ -58,7 +61,8 @@ impl Node {
     pub fn new(shards: u8, gather: Duration, seed: u64, now: Instant) -> Self {
         let shard = |id| {
             let seed = seed ^ u64::from(id);
-            let config = ShardCoreConfig { id: ShardId(id), seed, peers_max: 64, silence_limit: None };
+            let config =
+                ShardCoreConfig { id: ShardId(id), seed, peers_max: 64, silence_limit: Some(SILENCE_LIMIT) };
             Shard {
                 core: ShardCore::new(config, now),
                 peers: BTreeMap::new(),
@@ -70,6 +74,13 @@ impl Node {
         let identity = DtlsIdentity::generate().unwrap();
         let shards = memory::of_node(|| (0..shards).map(shard).collect());
         Self { shards, identity, gather, notices: Vec::new() }
+    }
+
+    /// Lets the tables grow before a run.
+    pub fn rehearse(&mut self, now: Instant, plan: &TrackPlan) {
+        memory::of_node(|| {
+            self.shards.iter_mut().for_each(|shard| rehearsal::play(&mut shard.core, now, plan))
+        });
     }
 
     pub fn add_peer(
@@ -98,11 +109,11 @@ impl Node {
         memory::of_node(|| self.shards[usize::from(shard.0)].core.wish_layer(now, peer, wish));
     }
 
-    /// A datagram reached the host.
-    pub fn receive(&mut self, now: Instant, shard: ShardId, path: Path, datagram: Vec<u8>) {
+    /// A datagram reached the host. When it is worked off.
+    pub fn receive(&mut self, now: Instant, shard: ShardId, path: Path, datagram: Vec<u8>) -> Instant {
         let shard = &mut self.shards[usize::from(shard.0)];
         shard.inbox.push((now, path, datagram));
-        shard.flush_at.get_or_insert(now + self.gather);
+        *shard.flush_at.get_or_insert(now + self.gather)
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

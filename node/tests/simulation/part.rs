@@ -1,5 +1,7 @@
 //! A part of what a viewer got: packets of one stream, from where the viewer began with it to where it went on to another.
 
+use std::time::Duration;
+
 use crate::footage::Tag;
 use crate::judgement::Packet;
 use crate::publisher::Publisher;
@@ -10,6 +12,10 @@ const LEAD_MAX: u32 = 99_000;
 
 /// How many times faster than it was filmed a group is played: at the least, and at the most.
 const FACTORS: std::ops::RangeInclusive<u32> = 4..=12;
+
+/// How far back rings reach at the least. Who was sent nothing for longer begins another stream with its own picture numbers: what it was
+/// sent last is not known any more.
+const RING_REACH: Duration = Duration::from_millis(1_500);
 
 /// See the module. Not empty.
 pub struct Part<'a>(pub &'a [Packet<'a>]);
@@ -54,7 +60,8 @@ impl Part<'_> {
     pub fn keeps_its_numbers(&self, scalable: bool) -> Result<(), String> {
         for pair in self.0.windows(2) {
             let indices = pair[1].index - pair[0].index;
-            let numbers = i64::from(pair[1].got.tag.number) - i64::from(pair[0].got.tag.number);
+            // Padding has numbers, too.
+            let numbers = pair[1].sent.sequence.cast_signed() - pair[0].sent.sequence.cast_signed();
             let follows = if scalable { numbers >= indices as i64 } else { numbers == indices as i64 };
             if !follows {
                 let [from, to] = [pair[0], pair[1]].map(|packet| (packet.index, packet.got.tag.number));
@@ -132,7 +139,8 @@ pub fn pictures_follow(packets: &[Packet], late: bool) -> Result<(), String> {
         }
         let whole = next.index == last.index + 1;
         // The last picture before a switch may be cut off by the keyframe that follows.
-        if whole && !last.got.marker && last.stream() == next.stream() && !late {
+        let resumed = next.resumes_after(&last);
+        if whole && !last.got.marker && last.stream() == next.stream() && !late && !resumed {
             return Err(format!("the picture of {} does not end", last.index));
         }
         numbers_follow(&last, &next, whole)?;
@@ -143,12 +151,17 @@ pub fn pictures_follow(packets: &[Packet], late: bool) -> Result<(), String> {
 /// Picture numbers and frame numbers go on from `last` to `next`, of the next picture; `whole`: nothing is missing between them.
 fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), String> {
     let same_stream = last.stream() == next.stream();
+    // It may have been begun anew, or be of a stream of which parts are left out.
+    let may_begin = next.resumes_after(last);
+    if !same_stream && next.got.at.saturating_duration_since(last.got.at) > RING_REACH {
+        return Ok(());
+    }
     if let (Some(before), Some(after)) = (last.got.numbers, next.got.numbers) {
         let step = after.picture.wrapping_sub(before.picture) & 0x7FFF;
         let closes_up = !next.keeps_picture_numbers();
         let sent = |packet: &Packet| packet.sent.numbers.map_or(0, |numbers| numbers.picture);
         let wanted = if closes_up || !same_stream { 1 } else { sent(next).wrapping_sub(sent(last)) & 0x7FFF };
-        if step == 0 || step > 0x4000 || (whole && step != wanted) {
+        if step == 0 || step > 0x4000 || (whole && step != wanted && !may_begin) {
             return Err(format!(
                 "picture {before:?} is followed by {after:?} at {}, by {wanted}",
                 next.index
@@ -159,7 +172,7 @@ fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), Strin
             (Some(before), Some(after)) if same_stream => after.base.wrapping_sub(before.base),
             _ => 1,
         };
-        if base != wanted && (whole || same_stream) {
+        if base != wanted && (whole || same_stream) && !may_begin {
             return Err(format!("picture {before:?} is followed by {after:?} at {}", next.index));
         }
     }
@@ -167,7 +180,7 @@ fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), Strin
         let step = after.wrapping_sub(before);
         let sent = |packet: &Packet| packet.sent.frame_number.unwrap_or(0);
         let wanted = if same_stream { sent(next).wrapping_sub(sent(last)) } else { step };
-        if step == 0 || step > 0x8000 || step != wanted {
+        if step == 0 || step > 0x8000 || (step != wanted && !may_begin) {
             return Err(format!("frame {before} is followed by {after} at {}", next.index));
         }
     }

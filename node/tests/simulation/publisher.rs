@@ -1,10 +1,11 @@
 //! A publisher: sound and one video, in one encoding or in several, paced as a browser paces, that answers NACK by a
 //! retransmission and PLI by a keyframe.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use aforo_node::media::codec::MediaKind;
+use aforo_node::media::rtp::is_rtcp;
 use rtc_rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc_rtcp::receiver_report::ReceiverReport;
@@ -18,10 +19,16 @@ use crate::decoder::Shown;
 use crate::dice::Dice;
 use crate::encoder::{Encoder, FRAME};
 use crate::footage::{self, Format};
+use crate::redundancy::{self, Habit};
 use crate::session::TrackPlan;
-use crate::stream::{Media, NUMBERS_PER_STREAM, Record, Stream};
+use crate::stream::{Media, NUMBERS_PER_STREAM, Record, Sent, Stream};
 
 const SOUND_FRAME: Duration = Duration::from_millis(20);
+
+/// Time between two packets of Opus with DTX in silence, between two pictures of a still screen, and between two of padding.
+const COMFORT_NOISE: Duration = Duration::from_millis(400);
+const STILL: Duration = Duration::from_secs(1);
+const PADDING: Duration = Duration::from_millis(100);
 
 /// Time over which a browser spreads the packets of a frame.
 const PACING: Duration = Duration::from_millis(13);
@@ -29,8 +36,8 @@ const PACING: Duration = Duration::from_millis(13);
 /// The node asks for a keyframe of one encoding twice a second at most; the network may bring two requests nearer together.
 const KEYFRAME_REQUESTS_APART: Duration = Duration::from_millis(450);
 
-/// Time within which something of a publisher reaches all viewers.
-const MUST_ARRIVE: Duration = Duration::from_secs(3);
+/// Time within which most of what arrives is told of.
+const MUST_BE_TOLD: Duration = Duration::from_secs(3);
 
 /// Packets of one publisher; the next one's numbers begin above them. One stream of sound and three of video at most.
 pub const NUMBERS_PER_PUBLISHER: u32 = 4 * NUMBERS_PER_STREAM;
@@ -45,6 +52,83 @@ pub struct Manner {
     pub keyframes_together: bool,
     /// Whether each packet says which encoding it is of, and not only those before the first report.
     pub always_names_itself: bool,
+    pub sound: Habit,
+    pub begins: Begins,
+    /// Whether it makes a keyframe when it is asked for one.
+    pub hears: bool,
+    /// What it sends from the start.
+    pub mood: Mood,
+}
+
+/// What a publisher's encoder makes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// A keyframe.
+    Anew,
+    /// It was running before: pictures that depend on others that nobody gets.
+    InTheMidst,
+    /// The same for ever: it hangs.
+    WithNothing,
+}
+
+/// What a publisher sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Sound and pictures.
+    Plays,
+    /// Comfort noise each 400 ms (Opus with DTX) and, if so, a still picture each second.
+    Muted { pictures: bool },
+    /// No media, but checks and reports; and, if so, padding.
+    Silent { pads: bool },
+    /// Nothing at all: it was killed or is stuck, and neither hears nor answers anything.
+    Dead,
+}
+
+impl Mood {
+    fn pictures_every(self) -> Option<Duration> {
+        match self {
+            Self::Plays => Some(FRAME),
+            Self::Muted { pictures } => pictures.then_some(STILL),
+            _ => None,
+        }
+    }
+
+    fn sound_every(self) -> Option<Duration> {
+        match self {
+            Self::Plays => Some(SOUND_FRAME),
+            Self::Muted { .. } => Some(COMFORT_NOISE),
+            _ => None,
+        }
+    }
+
+    fn pads(self) -> bool {
+        self == Self::Silent { pads: true }
+    }
+}
+
+/// Whether a packet is of the first stream of its publisher.
+fn is_sound(number: u32) -> bool {
+    (number / NUMBERS_PER_STREAM).is_multiple_of(4)
+}
+
+/// What of a publisher reached the node since that can read it.
+#[derive(Default)]
+pub struct Heard {
+    /// When it was connected, as the node says.
+    pub connected_at: Option<Instant>,
+    /// Each packet when it came first, in that order.
+    pub packets: Vec<(Instant, u32)>,
+    numbers: HashSet<u32>,
+    /// When the last packet came, new or not.
+    pub any_at: Option<Instant>,
+    pub keyframe: Option<Keyframe>,
+}
+
+/// The first keyframe that came.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyframe {
+    pub sent: Instant,
+    pub arrived: Instant,
 }
 
 /// A packet that waits for its turn.
@@ -65,6 +149,8 @@ pub struct Publisher {
     next_frame: Instant,
     next_sound: Instant,
     next_report: Instant,
+    next_padding: Instant,
+    mood: Mood,
     planned: VecDeque<Planned>,
     twcc_next: u16,
     twcc_acknowledged: BTreeSet<u16>,
@@ -74,6 +160,7 @@ pub struct Publisher {
     pub nacked: u32,
     pub complaints: Vec<String>,
     stop_at: Instant,
+    pub heard: Heard,
 }
 
 impl Publisher {
@@ -94,7 +181,10 @@ impl Publisher {
         let mut streams = vec![Stream::new(&sound, 0, None, number_of(0), manner, &mut dice)];
         for place in 0..count {
             let number = number_of(u32::from(place) + 1);
-            let encoder = Encoder::new(manner.format, place, count, number, &mut dice);
+            let mut encoder = Encoder::new(manner.format, place, count, number, &mut dice);
+            if manner.begins != Begins::Anew {
+                encoder.begin_in_the_midst(&mut dice);
+            }
             streams.push(Stream::new(&video, place.into(), Some(encoder), number, manner, &mut dice));
         }
         if manner.shared_clock {
@@ -113,6 +203,8 @@ impl Publisher {
             next_frame: now,
             next_sound: now,
             next_report: now,
+            next_padding: now,
+            mood: manner.mood,
             planned: VecDeque::new(),
             twcc_next: 0,
             twcc_acknowledged: BTreeSet::new(),
@@ -121,6 +213,7 @@ impl Publisher {
             nacked: 0,
             complaints: Vec::new(),
             stop_at,
+            heard: Heard::default(),
         }
     }
 
@@ -166,13 +259,51 @@ impl Publisher {
         spatial_layers > 1 || temporal_layers > 1
     }
 
+    /// What an RTP datagram of it says in plain is packet `number`, or padding; nothing if it is no RTP of this publisher.
+    fn identify(&self, datagram: &[u8]) -> Option<Sent> {
+        let sequence = u16::from_be_bytes(*datagram.get(2..)?.first_chunk()?);
+        let ssrc = u32::from_be_bytes(*datagram.get(8..)?.first_chunk()?);
+        self.streams.iter().find_map(|stream| stream.identify(ssrc, sequence))
+    }
+
+    /// A datagram of media reached the node, which can read it.
+    pub fn arrived(&mut self, now: Instant, datagram: &[u8]) {
+        let Some(Sent::Packet(number)) = self.identify(datagram).filter(|_| !is_rtcp(datagram)) else {
+            return;
+        };
+        self.heard.any_at = Some(now);
+        if self.heard.numbers.insert(number) {
+            self.heard.packets.push((now, number));
+            let begins_keyframe = |record: &&Record| record.tag.begins_keyframe();
+            if !is_sound(number)
+                && self.heard.keyframe.is_none()
+                && let Some(record) = self.record(number).filter(begins_keyframe)
+            {
+                self.heard.keyframe = Some(Keyframe { sent: record.at, arrived: now });
+            }
+        }
+    }
+
+    /// What the node has of its sound if it takes it in from `from` on, and what of that came only with other packets.
+    pub fn known_sound(&self, from: Instant) -> (Vec<u32>, Vec<u32>) {
+        let sound = self.heard.packets.iter().filter(|(at, number)| *at > from && is_sound(*number));
+        redundancy::known(sound.filter_map(|(_, number)| Some((*number, self.record(*number)?.older_frames))))
+    }
+
+    /// When its pictures were sent, but for those before the first keyframe that the node got.
+    pub fn pictures_sent(&self) -> impl Iterator<Item = Instant> {
+        let first = self.heard.keyframe.map(|keyframe| keyframe.sent);
+        let records = self.streams.iter().skip(1).flat_map(|stream| &stream.records);
+        records.map(|record| record.at).filter(move |at| first.is_some_and(|first| *at >= first))
+    }
+
     pub fn manner(&self) -> &Manner {
         &self.manner
     }
 
-    /// Whether it sent for so long before `until` that viewers must have got something.
-    pub fn plays_before(&self, until: Instant) -> bool {
-        self.lived().is_some_and(|(first, last)| first + MUST_ARRIVE < until && first + MUST_ARRIVE < last)
+    /// Whether it sent so much that the node must have told what came of it.
+    pub fn has_played(&self) -> bool {
+        self.lived().is_some_and(|(first, last)| first + MUST_BE_TOLD < last)
     }
 
     /// When its first and its last packet of video were sent.
@@ -184,13 +315,31 @@ impl Publisher {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let media = self.client.is_connected().then(|| {
             let planned = self.planned.front().map(|planned| planned.at);
-            let next = [self.next_frame, self.next_sound, self.next_report];
-            next.into_iter().filter(|at| *at < self.stop_at).chain(planned).min()
+            let next = [
+                self.mood.pictures_every().map(|_| self.next_frame),
+                self.mood.sound_every().map(|_| self.next_sound),
+                self.mood.pads().then_some(self.next_padding),
+                Some(self.next_report),
+            ];
+            next.into_iter().flatten().filter(|at| *at < self.stop_at).chain(planned).min()
         });
+        if self.mood == Mood::Dead {
+            return None;
+        }
         [media.flatten(), self.client.poll_timeout()].into_iter().flatten().min()
     }
 
+    /// It goes on with this from now on.
+    pub fn set_mood(&mut self, now: Instant, mood: Mood) {
+        self.mood = mood;
+        (self.next_frame, self.next_sound, self.next_padding) = (now, now, now);
+        self.next_report = self.next_report.max(now);
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.mood == Mood::Dead {
+            return;
+        }
         self.client.handle_timeout(now);
         if !self.client.is_connected() {
             // The camera runs, but nobody sees it.
@@ -198,13 +347,19 @@ impl Publisher {
             return;
         }
         if now < self.stop_at {
-            if self.next_frame <= now {
+            if let Some(every) = self.mood.pictures_every().filter(|_| self.next_frame <= now) {
                 // One picture at a time, though none was taken while nobody saw it.
-                self.next_frame = (self.next_frame + FRAME).max(now + FRAME / 2);
+                self.next_frame = (self.next_frame + every).max(now + every / 2);
                 self.plan_frame(now);
             }
-            if self.next_sound <= now {
-                self.next_sound = (self.next_sound + SOUND_FRAME).max(now + SOUND_FRAME / 2);
+            if self.mood.pads() && self.next_padding <= now {
+                self.next_padding = now + PADDING;
+                let twcc = self.next_twcc();
+                let padding = self.streams[1].pad(twcc);
+                padding.into_iter().for_each(|padding| self.client.send_rtp(&padding));
+            }
+            if let Some(every) = self.mood.sound_every().filter(|_| self.next_sound <= now) {
+                self.next_sound = (self.next_sound + every).max(now + every / 2);
                 let len = self.dice.between(60, 140) as usize;
                 let timestamp = self.timestamp(0, now);
                 let media = self.streams[0].sound(now, timestamp, len);
@@ -224,6 +379,9 @@ impl Publisher {
     }
 
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<String> {
+        if self.mood == Mood::Dead {
+            return None;
+        }
         match self.client.handle(now, datagram)? {
             Incoming::Rtp(_) => {
                 self.complaints.push("the node sends media to a publisher".to_owned());
@@ -245,7 +403,8 @@ impl Publisher {
             let stream = &mut self.streams[place];
             let Some(encoder) = &mut stream.encoder else { continue };
             let codec = encoder.format.codec;
-            let packets = encoder.encode(&mut self.dice);
+            let may_be_key = self.manner.begins != Begins::WithNothing;
+            let packets = encoder.encode(may_be_key, &mut self.dice);
             let count = packets.len() as u32;
             for (number, coded) in (0..).zip(packets) {
                 let payload =
@@ -310,6 +469,9 @@ impl Publisher {
         if before.is_some_and(|before| now < before + KEYFRAME_REQUESTS_APART) {
             self.complaints.push(format!("keyframes of {ssrc} are wanted too often"));
         }
+        if !self.manner.hears || self.manner.begins == Begins::WithNothing {
+            return;
+        }
         let together = self.manner.keyframes_together;
         for (place, stream) in self.streams.iter_mut().enumerate() {
             if together || place == asked {
@@ -325,6 +487,9 @@ impl Publisher {
             self.complaints.push(format!("a nack for the unknown ssrc {ssrc}"));
             return;
         };
+        if stream.encoder.is_none() && !self.manner.sound.repairs {
+            return self.complaints.push("a nack for sound, of which nobody spoke".to_owned());
+        }
         match stream.retransmit(sequence, twcc) {
             Some((bytes, used_twcc)) => {
                 self.twcc_next = twcc.wrapping_add(u16::from(used_twcc));

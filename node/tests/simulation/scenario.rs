@@ -10,7 +10,9 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use crate::dice::Dice;
 use crate::footage::Format;
 use crate::network::Weather;
-use crate::publisher::Manner;
+use crate::publisher::{Begins, Manner, Mood};
+use crate::redundancy::Habit;
+use crate::room::Claim;
 
 /// Something that happens to the broadcast.
 #[derive(Debug, Clone)]
@@ -23,6 +25,12 @@ pub enum Act {
     Move(usize),
     /// The publisher leaves and comes back after this time, with everything new.
     Republish(Duration),
+    /// Somebody comes to publish, and asks again each second until it may.
+    Come(Rival),
+    /// The publisher sends this from now on.
+    Mood(Mood),
+    /// Nothing comes through a member's links for so long: to the node, and from it.
+    Cut(usize, [bool; 2], Duration),
     /// A member restarts ICE. Member 0 is the publisher.
     RestartIce(usize),
     /// A member's link to it carries so many bits per second from now on.
@@ -37,6 +45,15 @@ pub enum Act {
     Garbage(u64),
 }
 
+/// One who comes to publish what another does, or did.
+#[derive(Debug, Clone, Copy)]
+pub struct Rival {
+    pub claim: Claim,
+    pub begins: Begins,
+    pub hears: bool,
+    pub mood: Mood,
+}
+
 /// One viewer.
 #[derive(Debug, Clone)]
 pub struct ViewerPlan {
@@ -47,6 +64,10 @@ pub struct ViewerPlan {
     pub profile: SrtpProtectionProfile,
     pub rtx: bool,
     pub transport_cc: bool,
+    /// Whether it takes redundant sound, asks for sound again, and gets that by RTX.
+    pub red: bool,
+    pub sound_nack: bool,
+    pub sound_rtx: bool,
     /// Whether it takes dependency descriptors.
     pub descriptor: bool,
     /// Audio and video.
@@ -99,6 +120,10 @@ impl Show {
                 shared_clock: dice.chance(0.7),
                 keyframes_together: dice.chance(0.3),
                 always_names_itself: dice.chance(0.5),
+                sound: Habit::any(&mut Dice::new(dice.clone().next(), 4)),
+                begins: Begins::Anew,
+                hears: true,
+                mood: Mood::Plays,
             },
             encodings,
             best_first: dice.chance(0.5),
@@ -154,6 +179,7 @@ impl Scenario {
             profile: dice.pick(&PROFILES),
             acts: Vec::new(),
         };
+        let mut sound = Dice::new(seed, 3);
         let viewers = dice.between(1, 4) as usize;
         for index in 1..=viewers {
             let plan = ViewerPlan {
@@ -164,6 +190,9 @@ impl Scenario {
                 profile: dice.pick(&PROFILES),
                 rtx: dice.chance(0.8),
                 transport_cc: dice.chance(0.8),
+                red: sound.chance(0.6),
+                sound_nack: sound.chance(0.6),
+                sound_rtx: sound.chance(0.2),
                 descriptor: dice.chance(0.8),
                 payload_types: dice.pick(&[[111, 96], [109, 120], [96, 102]]),
             };
@@ -179,7 +208,8 @@ impl Scenario {
         if dice.chance(0.1) {
             scenario.acts.push((dice.millis(3_000, 6_000), Act::Move(0)));
         }
-        if dice.chance(0.25) {
+        let plot = scenario.plot(viewers);
+        if dice.chance(0.25) && !plot {
             scenario.acts.push((dice.millis(3_500, 5_000), Act::Republish(dice.millis(100, 2_000))));
         }
         for _ in 0..dice.pick(&[0, 0, 100]) {

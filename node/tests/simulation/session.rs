@@ -13,6 +13,12 @@ pub const RID_EXTENSION: u8 = 10;
 pub const REPAIRED_RID_EXTENSION: u8 = 11;
 pub const DESCRIPTOR_EXTENSION: u8 = 3;
 
+/// What every client calls redundant sound, as Chromium does.
+const RED_PAYLOAD_TYPE: u8 = 63;
+
+/// Level 3.1 of the constrained baseline profile (RFC 6184 §8.1).
+const H264_FMTP: &str = "packetization-mode=1;profile-level-id=42e01f";
+
 /// Names of simulcast layers, worst first.
 const RIDS: [&str; 3] = ["q", "h", "f"];
 
@@ -32,6 +38,8 @@ pub struct TrackPlan {
     pub mid: &'static str,
     pub payload_type: u8,
     pub rtx_payload_type: Option<u8>,
+    /// Of redundant sound.
+    pub red_payload_type: Option<u8>,
     /// Worst first; a viewer has one.
     pub encodings: Vec<Encoding>,
     pub nack: bool,
@@ -58,7 +66,11 @@ pub struct PlanOptions {
     pub encodings: usize,
     pub best_first: bool,
     pub descriptor: bool,
-    /// Whether video has RTX; audio never has.
+    /// Whether sound may be redundant, is sent again and has RTX; publishers' has none.
+    pub red: bool,
+    pub sound_nack: bool,
+    pub sound_rtx: bool,
+    /// Whether video has RTX.
     pub rtx: bool,
     pub transport_cc: bool,
     pub announced: bool,
@@ -68,7 +80,7 @@ pub struct PlanOptions {
 pub fn plans(options: PlanOptions) -> [TrackPlan; 2] {
     [MediaKind::Audio, MediaKind::Video].map(|kind| {
         let video = kind == MediaKind::Video;
-        let (count, rtx) = if video { (options.encodings, options.rtx) } else { (1, false) };
+        let (count, rtx) = if video { (options.encodings, options.rtx) } else { (1, options.sound_rtx) };
         let encodings = (0..count).map(|place| {
             let ssrc = options.ssrc + if video { 2 + 2 * place as u32 } else { 0 };
             Encoding { ssrc, rtx_ssrc: rtx.then_some(ssrc + 1), rid: (count > 1).then(|| RIDS[place]) }
@@ -79,8 +91,9 @@ pub fn plans(options: PlanOptions) -> [TrackPlan; 2] {
             mid: options.mids[kind as usize],
             payload_type,
             rtx_payload_type: rtx.then_some(payload_type + 1),
+            red_payload_type: (options.red && !video).then_some(RED_PAYLOAD_TYPE),
             encodings: encodings.collect(),
-            nack: true,
+            nack: video || options.sound_nack,
             transport_cc: options.transport_cc,
             descriptor: video && options.descriptor,
             announced: options.announced,
@@ -96,6 +109,11 @@ impl TrackPlan {
 
     pub fn clock_rate_hz(&self) -> u32 {
         self.codec.clock_rate_hz()
+    }
+
+    pub fn codec(&self) -> Codec {
+        let fmtp = if self.codec == CodecKind::H264 { H264_FMTP } else { "" };
+        Codec { kind: self.codec, payload_type: self.payload_type, fmtp: fmtp.to_owned() }
     }
 
     /// As the answerer would say it.
@@ -127,9 +145,9 @@ impl TrackPlan {
         NegotiatedMedia {
             kind: self.kind(),
             mid: self.mid.to_owned(),
-            codec: Codec { kind: self.codec, payload_type: self.payload_type, fmtp: String::new() },
+            codec: self.codec(),
             rtx_payload_type: self.rtx_payload_type,
-            red_payload_type: None,
+            red_payload_type: self.red_payload_type,
             extensions,
             feedback: Feedback {
                 nack: self.nack,

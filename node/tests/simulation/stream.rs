@@ -1,6 +1,6 @@
 //! One stream of a publisher: its sequence numbers, what was sent, and what can be sent again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use aforo_node::media::codec::CodecKind;
@@ -13,6 +13,7 @@ use crate::dice::Dice;
 use crate::encoder::{Coded, Encoder, has_numbers};
 use crate::footage::{self, Numbers, Tag};
 use crate::publisher::Manner;
+use crate::redundancy::{self, Habit, Older};
 use crate::session::{
     DESCRIPTOR_EXTENSION, Encoding, MID_EXTENSION, REPAIRED_RID_EXTENSION, RID_EXTENSION, TWCC_EXTENSION,
     TrackPlan,
@@ -40,7 +41,12 @@ pub struct Record {
     /// Of the dependency descriptor.
     pub frame_number: Option<u16>,
     pub timestamp: u32,
+    /// Of the frame, without what is redundant.
     pub len: usize,
+    /// How many frames before its own it repeats.
+    pub older_frames: u32,
+    /// Of its stream, without wraps; padding has some, too.
+    pub sequence: u64,
     pub marker: bool,
     /// When it was filmed.
     pub filmed: Instant,
@@ -60,11 +66,21 @@ impl Record {
             frame_number: descriptor.map(|value| u16::from_be_bytes([value[1], value[2]])),
             timestamp,
             len,
+            older_frames: 0,
+            sequence: 0,
             marker: coded.marker,
             filmed: at,
             at,
         }
     }
+}
+
+/// What went out by a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The packet of this number.
+    Packet(u32),
+    Padding,
 }
 
 /// A packet that is to be sent.
@@ -80,19 +96,26 @@ pub struct Stream {
     encoding: Encoding,
     payload_type: u8,
     rtx_payload_type: Option<u8>,
+    red_payload_type: Option<u8>,
+    habit: Habit,
+    /// The last frames of sound, with their timestamps.
+    recent: VecDeque<(u32, Vec<u8>)>,
     pub clock_rate_hz: u32,
     always_names_itself: bool,
     /// Whether the node has said that it knows the stream.
     pub known: bool,
     pub encoder: Option<Encoder>,
     pub first_number: u32,
-    sequence: u16,
+    sequence: u64,
     rtx_sequence: u16,
     pub first_timestamp: u32,
     pub records: Vec<Record>,
     /// Packets before protection, for retransmission.
     history: BTreeMap<u16, Packet>,
     order: VecDeque<u16>,
+    /// What went out by each number, and which of them each retransmission was of.
+    sent: HashMap<u16, Sent>,
+    resent: HashMap<u16, u16>,
     pub octets: u32,
 }
 
@@ -116,18 +139,23 @@ impl Stream {
             encoding: plan.encodings[place],
             payload_type: plan.payload_type,
             rtx_payload_type: plan.rtx_payload_type,
+            red_payload_type: plan.red_payload_type,
+            habit: manner.sound,
+            recent: VecDeque::new(),
             clock_rate_hz: plan.clock_rate_hz(),
             always_names_itself: manner.always_names_itself,
             known: false,
             encoder,
             first_number,
-            sequence: sequence(200, 1_000, dice),
+            sequence: u64::from(sequence(200, 1_000, dice)),
             rtx_sequence: sequence(30, 80, dice),
             first_timestamp: 0u32.wrapping_sub(dice.between(0, 500_000) as u32)
                 ^ dice.pick(&[0, 0x5A5A_5A5A]),
             records: Vec::new(),
             history: BTreeMap::new(),
             order: VecDeque::new(),
+            sent: HashMap::new(),
+            resent: HashMap::new(),
             octets: 0,
         }
     }
@@ -148,6 +176,8 @@ impl Stream {
             frame_number: None,
             timestamp,
             len: payload.len(),
+            older_frames: 0,
+            sequence: 0,
             marker: false,
             filmed: now,
             at: now,
@@ -158,16 +188,17 @@ impl Stream {
     /// The packet's bytes.
     pub fn send(&mut self, now: Instant, media: Media, twcc: u16) -> Bytes {
         let Media { record, payload, descriptor } = media;
-        self.records.push(Record { at: now, ..record });
+        let (payload_type, payload, older_frames) = self.wrap(&record, payload);
+        let sequence = self.take_sequence();
+        self.records.push(Record { at: now, older_frames, sequence, ..record });
         self.octets = self.octets.wrapping_add(record.len as u32);
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
+        let sequence = sequence as u16;
         let mut packet = Packet {
             header: Header {
                 version: 2,
                 extension: true,
                 marker: record.marker,
-                payload_type: self.payload_type,
+                payload_type,
                 sequence_number: sequence,
                 timestamp: record.timestamp,
                 ssrc: self.encoding.ssrc,
@@ -180,34 +211,109 @@ impl Stream {
         extensions.extend(descriptor.map(|value| extension(DESCRIPTOR_EXTENSION, &value)));
         set_extensions(&mut packet.header, extensions);
         let bytes = packet.marshal().unwrap();
+        self.remember(packet, Sent::Packet(record.tag.number));
+        bytes.freeze()
+    }
+
+    /// Payload type, payload and number of older frames of what is sent: a video's own, or sound with what it repeats.
+    fn wrap(&mut self, record: &Record, payload: Vec<u8>) -> (u8, Vec<u8>, u32) {
+        let Some(red) = self.red_payload_type.filter(|_| self.habit.older_frames > 0) else {
+            return (self.payload_type, payload, 0);
+        };
+        let older = self
+            .recent
+            .iter()
+            .map(|(timestamp, frame)| Older { age: record.timestamp.wrapping_sub(*timestamp), frame });
+        let older: Vec<Older> = older.collect();
+        let (redundant, count) = redundancy::write(self.payload_type, &older, &payload);
+        self.recent.push_back((record.timestamp, payload));
+        if self.recent.len() > self.habit.older_frames {
+            self.recent.pop_front();
+        }
+        (red, redundant, count as u32)
+    }
+
+    /// A packet of nothing but padding: on the stream of retransmissions, or where there is none with the number after the last
+    /// packet and its time.
+    pub fn pad(&mut self, twcc: u16) -> Option<Bytes> {
+        let timestamp = self.records.last()?.timestamp;
+        let rtx = self.encoding.rtx_ssrc.zip(self.rtx_payload_type);
+        let (ssrc, payload_type) = rtx.unwrap_or((self.encoding.ssrc, self.payload_type));
+        let sequence_number =
+            if rtx.is_some() { self.take_rtx_sequence() } else { self.take_sequence() as u16 };
+        let mut packet = Packet {
+            header: Header {
+                version: 2,
+                extension: true,
+                padding: true,
+                payload_type,
+                sequence_number,
+                timestamp,
+                ssrc,
+                ..Header::default()
+            },
+            payload: Bytes::new(),
+        };
+        let id = if rtx.is_some() { REPAIRED_RID_EXTENSION } else { RID_EXTENSION };
+        let extensions = self.extensions(twcc, self.encoding.rid.map(|rid| (id, rid)));
+        set_extensions(&mut packet.header, extensions);
+        let bytes = marshal(&packet);
+        if rtx.is_none() {
+            self.remember(packet, Sent::Padding);
+        }
+        Some(bytes)
+    }
+
+    fn take_sequence(&mut self) -> u64 {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        sequence
+    }
+
+    fn take_rtx_sequence(&mut self) -> u16 {
+        let sequence = self.rtx_sequence;
+        self.rtx_sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    fn remember(&mut self, packet: Packet, sent: Sent) {
+        let sequence = packet.header.sequence_number;
         self.history.insert(sequence, packet);
         self.order.push_back(sequence);
         if self.order.len() > HISTORY_PACKETS {
             let oldest = self.order.pop_front().unwrap();
             self.history.remove(&oldest);
         }
-        bytes.freeze()
+        self.sent.insert(sequence, sent);
+    }
+
+    /// What a packet of this SSRC and sequence number is, if it is of this stream.
+    pub fn identify(&self, ssrc: u32, sequence: u16) -> Option<Sent> {
+        if ssrc == self.encoding.ssrc {
+            return self.sent.get(&sequence).copied();
+        }
+        let original = self.resent.get(&sequence).filter(|_| self.encoding.rtx_ssrc == Some(ssrc))?;
+        self.sent.get(original).copied()
     }
 
     /// The bytes of a packet that is sent again, and whether that used the transport-wide number.
     pub fn retransmit(&mut self, sequence: u16, twcc: u16) -> Option<(Bytes, bool)> {
-        let sent = self.history.get(&sequence)?;
+        let mut packet = self.history.get(&sequence)?.clone();
         let (Some(ssrc), Some(payload_type)) = (self.encoding.rtx_ssrc, self.rtx_payload_type) else {
             // The same packet under the same nonce must be the same bytes.
-            return Some((sent.marshal().unwrap().freeze(), false));
+            return Some((marshal(&packet), false));
         };
-        let mut packet = sent.clone();
         packet.payload = Bytes::from([&sequence.to_be_bytes()[..], &packet.payload].concat());
         packet.header.ssrc = ssrc;
         packet.header.payload_type = payload_type;
-        packet.header.sequence_number = self.rtx_sequence;
-        self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+        packet.header.sequence_number = self.take_rtx_sequence();
+        self.resent.insert(packet.header.sequence_number, sequence);
         let mut extensions =
             self.extensions(twcc, self.encoding.rid.map(|rid| (REPAIRED_RID_EXTENSION, rid)));
         let descriptor = packet.header.extensions.iter().find(|known| known.id == DESCRIPTOR_EXTENSION);
         extensions.extend(descriptor.cloned());
         set_extensions(&mut packet.header, extensions);
-        Some((packet.marshal().unwrap().freeze(), true))
+        Some((marshal(&packet), true))
     }
 
     fn extensions(&self, twcc: u16, rid: Option<(u8, &str)>) -> Vec<Extension> {
@@ -216,6 +322,14 @@ impl Stream {
         extensions.extend(rid.map(|(id, rid)| extension(id, rid.as_bytes())));
         extensions
     }
+}
+
+/// The bytes of a packet; one byte of padding if it says that it has some.
+fn marshal(packet: &Packet) -> Bytes {
+    let mut bytes = packet.header.marshal().unwrap();
+    bytes.extend_from_slice(&packet.payload);
+    bytes.extend_from_slice(if packet.header.padding { &[1] } else { &[] });
+    bytes.freeze()
 }
 
 fn extension(id: u8, value: &[u8]) -> Extension {

@@ -1,6 +1,6 @@
 //! A viewer: asks again for what is missing, reports, and writes down everything that it was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use aforo_node::media::codec::MediaKind;
@@ -19,6 +19,7 @@ use rtc_shared::marshal::{Marshal, Unmarshal};
 use crate::client::{Client, Incoming};
 use crate::decoder::Decoder;
 use crate::footage::{self, Numbers, Tag};
+use crate::redundancy;
 use crate::session::{DESCRIPTOR_EXTENSION, Encoding, MID_EXTENSION, TWCC_EXTENSION, TrackPlan};
 
 const ASK_EVERY: Duration = Duration::from_millis(60);
@@ -43,6 +44,22 @@ pub struct Got {
     pub at: Instant,
 }
 
+/// A frame of sound that a packet repeats: its number, how much older the packet says that it is, and its length.
+#[derive(Debug, Clone, Copy)]
+pub struct Repeated {
+    pub number: u32,
+    pub age: u32,
+    pub len: usize,
+}
+
+/// What one packet carries.
+struct Unwrapped<'a> {
+    sequence: u16,
+    payload: &'a [u8],
+    repaired: bool,
+    repeated: Vec<Repeated>,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     noticed: Instant,
@@ -54,6 +71,10 @@ pub struct Stream {
     plan: TrackPlan,
     /// By sequence number without wraps.
     pub packets: BTreeMap<u64, Got>,
+    /// What the packets repeat, those that do.
+    pub repeated: BTreeMap<u64, Vec<Repeated>>,
+    /// The indices of packets and of padding.
+    arrived: BTreeSet<u64>,
     /// The index that came first; older ones may follow, but nobody misses them.
     pub first_arrived: Option<u64>,
     missing: BTreeMap<u64, Missing>,
@@ -86,6 +107,8 @@ impl Viewer {
         let stream = |plan| Stream {
             plan,
             packets: BTreeMap::new(),
+            repeated: BTreeMap::new(),
+            arrived: BTreeSet::new(),
             first_arrived: None,
             missing: BTreeMap::new(),
             asked: 0,
@@ -115,7 +138,13 @@ impl Viewer {
 
     /// Whether what is lost can be sent again: on a stream of its own, as sound is so small that it does not matter.
     pub fn can_repair(&self, kind: MediaKind) -> bool {
-        kind == MediaKind::Audio || self.stream(kind).plan.rtx_payload_type.is_some()
+        let plan = &self.stream(kind).plan;
+        plan.nack && (kind == MediaKind::Audio || plan.rtx_payload_type.is_some())
+    }
+
+    /// Whether it takes redundant sound.
+    pub fn takes_redundancy(&self) -> bool {
+        self.streams[0].plan.red_payload_type.is_some()
     }
 
     pub fn stream(&self, kind: MediaKind) -> &Stream {
@@ -204,9 +233,17 @@ impl Viewer {
         if let Some(mid) = extension(MID_EXTENSION).filter(|mid| mid.payload != stream.plan.mid) {
             return Err(format!("mid {:?} on {}", mid.payload, stream.plan.mid));
         }
-        let (sequence, payload, repaired) = stream.unwrap(&packet)?;
+        if header.ssrc == stream.ssrc() && packet.payload.is_empty() && header.padding {
+            let index = stream.index(header.sequence_number);
+            stream.notice_gap(now, index);
+            return Ok(format!("padding {index}"));
+        }
+        let Unwrapped { sequence, payload, repaired, repeated } = stream.unwrap(&packet)?;
         let (tag, numbers) = footage::recognise(stream.plan.codec, payload)?;
         let index = stream.index(sequence);
+        if !repeated.is_empty() {
+            stream.repeated.entry(index).or_insert(repeated);
+        }
         stream.first_arrived.get_or_insert(index);
         let descriptor = extension(DESCRIPTOR_EXTENSION).map(|descriptor| &descriptor.payload);
         let frame_number = descriptor.map(|value| u16::from_be_bytes([value[1], value[2]]));
@@ -289,26 +326,54 @@ impl Stream {
     }
 
     /// Sequence number and payload of the media packet, which a retransmission carries inside.
-    fn unwrap<'a>(&self, packet: &'a Packet) -> Result<(u16, &'a [u8], bool), String> {
+    fn unwrap<'a>(&self, packet: &'a Packet) -> Result<Unwrapped<'a>, String> {
         let header = &packet.header;
         if header.ssrc == self.ssrc() {
+            let sequence = header.sequence_number;
+            if self.plan.red_payload_type == Some(header.payload_type) {
+                let (older, payload) = redundancy::read(self.plan.payload_type, &packet.payload)?;
+                let repeated = older.iter().map(|older| {
+                    let tag = footage::recognise(self.plan.codec, older.frame)?.0;
+                    Ok(Repeated { number: tag.number, age: older.age, len: older.frame.len() })
+                });
+                let repeated = repeated.collect::<Result<Vec<_>, String>>()?;
+                return Ok(Unwrapped { sequence, payload, repaired: false, repeated });
+            }
             if header.payload_type != self.plan.payload_type {
                 return Err(format!("payload type {} on {}", header.payload_type, self.plan.mid));
             }
-            return Ok((header.sequence_number, &packet.payload, false));
+            return Ok(Unwrapped {
+                sequence,
+                payload: &packet.payload,
+                repaired: false,
+                repeated: Vec::new(),
+            });
         }
         if self.plan.rtx_payload_type != Some(header.payload_type) {
             return Err(format!("rtx with payload type {}", header.payload_type));
         }
         let (sequence, payload) =
             packet.payload.split_first_chunk().ok_or("rtx without a sequence number")?;
-        Ok((u16::from_be_bytes(*sequence), payload, true))
+        let sequence = u16::from_be_bytes(*sequence);
+        Ok(Unwrapped { sequence, payload, repaired: true, repeated: Vec::new() })
+    }
+
+    /// Frames that came with other packets only.
+    pub fn only_repeated(&self) -> usize {
+        let own: BTreeSet<u32> = self.packets.values().map(|got| got.tag.number).collect();
+        let repeated = self.repeated.values().flatten().map(|repeated| repeated.number);
+        repeated.collect::<BTreeSet<u32>>().difference(&own).count()
+    }
+
+    /// Padding that came between two packets.
+    pub fn padding_between(&self, one: u64, next: u64) -> usize {
+        self.arrived.range(one..next).filter(|index| !self.packets.contains_key(index)).count()
     }
 
     /// RFC 3550 §6.4.1.
     fn report_block(&mut self, now: Instant) -> Option<ReceptionReport> {
-        let (first, last) = (self.packets.first_key_value()?.0, self.packets.last_key_value()?.0);
-        let (expected, received) = (last - first + 1, self.packets.len() as u64);
+        let (first, last) = (self.arrived.first()?, self.arrived.last()?);
+        let (expected, received) = (last - first + 1, self.arrived.len() as u64);
         let before = std::mem::replace(&mut self.reported, (expected, received));
         let interval = expected.saturating_sub(before.0).max(1);
         let lost = interval.saturating_sub(received - before.1);
@@ -325,15 +390,15 @@ impl Stream {
     }
 
     fn index(&self, sequence: u16) -> u64 {
-        let newest =
-            self.packets.last_key_value().map_or(u64::from(sequence) + (1 << 16), |(index, _)| *index);
+        let newest = self.arrived.last().copied().unwrap_or(u64::from(sequence) + (1 << 16));
         newest.saturating_add_signed(i64::from(sequence.wrapping_sub(newest as u16) as i16))
     }
 
     fn notice_gap(&mut self, now: Instant, index: u64) {
         self.missing.remove(&index);
-        let Some((before, _)) = self.packets.range(..index).next_back() else { return };
-        let newest = self.packets.last_key_value().is_some_and(|(newest, _)| *newest == index);
+        self.arrived.insert(index);
+        let Some(before) = self.arrived.range(..index).next_back() else { return };
+        let newest = self.arrived.last() == Some(&index);
         if newest {
             for lost in before + 1..index {
                 self.missing.insert(lost, Missing { noticed: now, asked: None });

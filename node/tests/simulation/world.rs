@@ -1,33 +1,35 @@
 //! A whole broadcast on virtual time: one publisher, some viewers, the node between them, and the network around it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::{SessionId, TrackId};
 use aforo_node::media::codec::MediaKind;
-use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials};
+use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials, Negotiated};
 use aforo_node::media::path::{Path, ShardId};
 use aforo_node::media::ring::{AUDIO_RING_CAPACITY_BYTES, VIDEO_RING_CAPACITY_BYTES};
 use aforo_node::media::selection::LayerWish;
 use aforo_node::media::spec::{EgressTrack, IngestTrack};
 use aforo_node::peer::ice;
-use aforo_node::peer::message::{EndReason, PeerConfig, PeerInput};
+use aforo_node::peer::message::{PeerConfig, PeerEvent, PeerInput};
 use aforo_node::shard::message::PeerMedia;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
+use crate::air::Air;
 use crate::client::Client;
 use crate::dice::Dice;
-use crate::flow::Sky;
-use crate::member::{Member, Place, Role};
+use crate::flow::{Sky, Trouble};
+use crate::member::{Member, Place, Role, Way};
 use crate::memory;
 use crate::mischief;
 use crate::network::{Class, Link, Weather};
 use crate::node::Node;
 use crate::oracle::{Tap, digest};
-use crate::publisher::Publisher;
-use crate::scenario::{Act, Scenario, ViewerPlan};
+use crate::publisher::{Begins, Heard, Manner, Mood, Publisher};
+use crate::room::{Claim, Room, Task};
+use crate::scenario::{Act, Rival, Scenario, ViewerPlan};
 use crate::session::{PlanOptions, TrackPlan, negotiated, plans};
 use crate::viewer::Viewer;
 
@@ -43,15 +45,13 @@ const SHARD_BYTES_MAX: usize = 768 << 10;
 /// What a peer may have.
 const PEER_BYTES_MAX: usize = 64 << 10;
 
-/// What a shard that is empty again may have more than when it was new: tables and queues keep their capacity, 60 to 65 KiB.
-/// The least ring that were left would be more than what this adds to that.
-const LEFT_BYTES_MAX: isize = 80 << 10;
+/// What a shard that is empty again may have more than after a rehearsal: queues keep their capacity, 8 to 13 KiB.
+const LEFT_BYTES_MAX: isize = 14 << 10;
 
 enum Event {
-    ToNode { shard: ShardId, from: SocketAddr, datagram: Vec<u8> },
+    ToNode { member: usize, from: SocketAddr, datagram: Vec<u8> },
     ToMember { member: usize, address: SocketAddr, datagram: Vec<u8> },
     Act(Act),
-    Publish,
 }
 
 /// See the module.
@@ -61,6 +61,11 @@ pub struct World {
     start: Instant,
     now: Instant,
     node: Node,
+    room: Room,
+    /// Notices that the room has seen.
+    noticed: usize,
+    /// Media of publishers that waits for the node to work it off.
+    unheard: Vec<(Instant, usize, Vec<u8>)>,
     members: Vec<Member>,
     addresses: HashMap<SocketAddr, usize>,
     events: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -97,6 +102,13 @@ pub struct Outcome {
     pub switches: usize,
     pub frames: usize,
     pub keyframe_requests: u32,
+    /// Frames of sound that came to viewers, or to the node, with other packets only.
+    pub repeated: usize,
+    pub recovered: usize,
+    /// How often a publisher was taken for silent, taken over from, and given up as it showed nothing.
+    pub silences: usize,
+    pub takeovers: usize,
+    pub given_up: usize,
 }
 
 impl World {
@@ -110,6 +122,9 @@ impl World {
             start,
             now: start,
             node: Node::new(scenario.shards, scenario.gather, scenario.seed, start),
+            room: Room::new(),
+            noticed: 0,
+            unheard: Vec::new(),
             members: Vec::new(),
             addresses: HashMap::new(),
             events: BinaryHeap::new(),
@@ -123,8 +138,10 @@ impl World {
             memory_new: 0,
             memory_most: 0,
         };
+        let [_, video] = plans(world.publisher_options(scenario.show.manner));
+        world.node.rehearse(start, &video);
         world.memory_new = world.memory();
-        world.add_publisher();
+        world.add_publisher(scenario.show.manner, Claim::Own);
         for (at, act) in &scenario.acts {
             world.schedule(start + *at, Event::Act(act.clone()));
         }
@@ -140,32 +157,41 @@ impl World {
         self.pending.insert(self.order, event);
     }
 
-    fn add_publisher(&mut self) {
-        let scenario = self.scenario.clone();
-        let place = self.publishers().count() as u32;
-        let plans = plans(PlanOptions {
+    fn publisher_options(&mut self, manner: Manner) -> PlanOptions {
+        PlanOptions {
             ssrc: self.dice.next() as u32 & !0xF,
             mids: ["0", "1"],
             payload_types: [111, 96],
-            codec: scenario.show.manner.format.codec,
-            encodings: scenario.show.encodings.into(),
-            best_first: scenario.show.best_first,
-            descriptor: scenario.show.manner.format.descriptor,
-            rtx: scenario.show.rtx,
+            codec: manner.format.codec,
+            red: manner.sound.agreed,
+            sound_nack: manner.sound.repairs,
+            sound_rtx: false,
+            encodings: self.scenario.show.encodings.into(),
+            best_first: self.scenario.show.best_first,
+            descriptor: manner.format.descriptor,
+            rtx: self.scenario.show.rtx,
             transport_cc: true,
-            announced: scenario.show.announced,
-        });
+            announced: self.scenario.show.announced,
+        }
+    }
+
+    fn add_publisher(&mut self, manner: Manner, claim: Claim) {
+        let scenario = self.scenario.clone();
+        let place = self.publishers().count() as u32;
+        let plans = plans(self.publisher_options(manner));
         let tracks = [AUDIO, VIDEO].into_iter().zip(&plans);
         let tracks = tracks.map(|(id, plan)| IngestTrack { id, media: plan.negotiated(Direction::Publish) });
         let media = PeerMedia::Ingest(tracks.collect());
-        let terms = Terms { shard: ShardId(0), role: scenario.publisher_role, profile: scenario.profile };
-        let (client, home) = self.join(terms, Direction::Publish, &plans, media);
+        let Some(shard) = self.room.vacancy(claim) else { return };
+        let terms = Terms { shard, role: scenario.publisher_role, profile: scenario.profile };
+        let (client, home, agreed) = self.join(terms, Direction::Publish, &plans, media);
+        self.room.publish(self.now, home.session, (shard, home.key), claim, &agreed, [AUDIO, VIDEO]);
         // It stops early enough for repair to end before the run does.
         let stop_at = self.stop_at - Duration::from_millis(500);
         let publisher = Publisher::new(
             client,
             plans,
-            scenario.show.manner,
+            manner,
             place,
             Dice::new(self.seed, 50 + u64::from(place)),
             self.now,
@@ -181,6 +207,9 @@ impl World {
             mids: ["a", "v"],
             payload_types: plan.payload_types,
             codec: self.scenario.show.manner.format.codec,
+            red: plan.red,
+            sound_nack: plan.sound_nack,
+            sound_rtx: plan.sound_rtx,
             encodings: 1,
             best_first: false,
             descriptor: plan.descriptor && self.scenario.show.manner.format.descriptor,
@@ -196,7 +225,8 @@ impl World {
         let media = PeerMedia::Egress(tracks.collect());
         let terms = Terms { shard: ShardId(plan.shard), role: plan.role, profile: plan.profile };
         let rtx = plans.iter().filter_map(|plan| plan.encodings[0].rtx_ssrc).collect();
-        let (client, place) = self.join(terms, Direction::Play, &plans, media);
+        let (client, place, agreed) = self.join(terms, Direction::Play, &plans, media);
+        self.room.play(self.now, place.session, (place.shard, place.key), &agreed);
         let viewer = Viewer::new(client, plans, self.dice.next() as u32, self.now);
         self.add_member(place, [plan.up, plan.down], Role::Viewer(Box::new(viewer)), rtx);
     }
@@ -208,17 +238,17 @@ impl World {
         direction: Direction,
         plans: &[TrackPlan; 2],
         media: PeerMedia,
-    ) -> (Client, Place) {
+    ) -> (Client, Place, Negotiated) {
         let Terms { shard, role, profile } = terms;
         let ours = ice::credentials(shard).unwrap();
         let theirs = self.credentials();
         let client = Client::new(theirs.clone(), ours.clone(), role, profile, self.now);
         let agreed = negotiated(direction, theirs, role, client.fingerprint(), plans);
         let session = SessionId::random();
-        let config = PeerConfig { local_ice: ours, negotiated: agreed };
+        let config = PeerConfig { local_ice: ours, negotiated: agreed.clone() };
         let key = self.node.add_peer(self.now, shard, session, config, media);
         let gcm = profile != SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
-        (client, Place { shard, key, session, gcm })
+        (client, Place { shard, key, session, gcm }, agreed)
     }
 
     fn add_member(&mut self, place: Place, [up, down]: [Weather; 2], role: Role, rtx_ssrcs: Vec<u32>) {
@@ -236,7 +266,8 @@ impl World {
             left_at: None,
             vanished: false,
             joined: self.now,
-            moved: false,
+            proved: HashSet::new(),
+            troubles: Vec::new(),
             steps: Vec::new(),
             wished: false,
         });
@@ -248,7 +279,8 @@ impl World {
         loop {
             let members = self.members.iter().filter_map(Member::poll_timeout);
             let event = self.events.peek().map(|Reverse((at, _))| *at);
-            let next = members.chain(event).chain(self.node.poll_timeout()).min();
+            let next =
+                members.chain(event).chain(self.node.poll_timeout()).chain(self.room.poll_timeout()).min();
             let Some(next) = next.filter(|next| *next < end) else {
                 self.now = end;
                 return Ok(());
@@ -279,10 +311,59 @@ impl World {
             }
         }
         self.carry_up();
+        self.step()?;
+        self.converse()?;
+        self.look_at_memory()
+    }
+
+    /// The node does what is due.
+    fn step(&mut self) -> Result<(), String> {
         for (shard, path, datagram) in self.node.step(self.now) {
             self.carry_down(shard, path, datagram)?;
         }
-        self.look_at_memory()
+        let now = self.now;
+        for (_, member, datagram) in self.unheard.extract_if(.., |(at, ..)| *at <= now) {
+            if let Role::Publisher(publisher) = &mut self.members[member].role
+                && publisher.heard.connected_at.is_some()
+            {
+                publisher.arrived(now, &datagram);
+            }
+        }
+        Ok(())
+    }
+
+    /// The room hears what peers say and says what is to be done, until nobody has anything to say.
+    fn converse(&mut self) -> Result<(), String> {
+        loop {
+            for notice in &self.node.notices[self.noticed..] {
+                self.room.handle_notice(notice);
+                let member = self.members.iter_mut().find(|member| member.place.session == notice.session);
+                if let (PeerEvent::Connected, Some(Role::Publisher(publisher))) =
+                    (notice.event, member.map(|member| &mut member.role))
+                {
+                    publisher.heard.connected_at = Some(self.now);
+                }
+            }
+            self.noticed = self.node.notices.len();
+            let heard: Vec<&Heard> =
+                self.members.iter().filter_map(Member::publisher).map(|publisher| &publisher.heard).collect();
+            let tasks = self.room.work(self.now, &heard)?;
+            if tasks.is_empty() {
+                return self.room.check(self.now, &heard);
+            }
+            for task in tasks {
+                match task {
+                    Task::Tell(shard, key, input) => self.node.tell(shard, key, input),
+                    Task::Ended(session) => {
+                        let member = self.members.iter_mut().find(|member| member.place.session == session);
+                        member
+                            .into_iter()
+                            .for_each(|member| member.left_at = member.left_at.or(Some(self.now)));
+                    }
+                }
+            }
+            self.step()?;
+        }
     }
 
     /// The node has no more than what its peers and their tracks need.
@@ -300,8 +381,16 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::ToNode { shard, from, datagram } => {
-                self.node.receive(self.now, shard, Path::Udp(from), datagram);
+            Event::ToNode { member, from, datagram } => {
+                let known = &mut self.members[member];
+                let shard = known.place.shard;
+                if Class::of(&datagram) == Class::Check {
+                    known.proved.insert(from);
+                }
+                let copy =
+                    (known.publisher().is_some() && known.proved.contains(&from)).then(|| datagram.clone());
+                let heard_at = self.node.receive(self.now, shard, Path::Udp(from), datagram);
+                self.unheard.extend(copy.map(|datagram| (heard_at, member, datagram)));
             }
             Event::ToMember { member, address, datagram } => {
                 let now = self.now;
@@ -314,7 +403,6 @@ impl World {
                 }
             }
             Event::Act(act) => self.act(act),
-            Event::Publish => self.add_publisher(),
         }
     }
 
@@ -339,7 +427,13 @@ impl World {
     fn member(&mut self, number: usize) -> Option<(usize, &mut Member)> {
         let members = self.members.iter_mut().enumerate();
         match number.checked_sub(1) {
-            None => members.filter(|(_, member)| member.publisher().is_some()).last(),
+            None => {
+                let mut publishers = members.filter(|(_, member)| member.publisher().is_some());
+                match self.room.holder() {
+                    Some(place) => publishers.nth(place),
+                    None => publishers.last(),
+                }
+            }
             Some(place) => members.filter(|(_, member)| member.publisher().is_none()).nth(place),
         }
         .filter(|(_, member)| member.left_at.is_none())
@@ -349,8 +443,8 @@ impl World {
         let now = self.now;
         if let Some((_, member)) = self.member(number) {
             member.left_at = Some(now);
-            let Place { shard, key, .. } = member.place;
-            self.node.tell(shard, key, PeerInput::Close(EndReason::Deleted));
+            let session = member.place.session;
+            self.room.delete(now, session);
         }
     }
 
@@ -358,7 +452,7 @@ impl World {
         let now = self.now;
         match act {
             Act::Join(plan) => {
-                if self.publishers().last().is_some_and(|publisher| publisher.client.is_connected()) {
+                if self.room.is_live() {
                     self.add_viewer(&plan);
                 } else {
                     // Signalling answers 409 until there is a stream; the page asks again.
@@ -370,14 +464,38 @@ impl World {
                 // It may still be on its way in, or only just be there.
                 if self.publishers().any(|publisher| publisher.records(MediaKind::Video).len() > 200) {
                     self.leave(0);
-                    self.schedule(now + pause, Event::Publish);
+                    let rival =
+                        Rival { claim: Claim::Own, begins: Begins::Anew, hears: true, mood: Mood::Plays };
+                    self.schedule(now + pause, Event::Act(Act::Come(rival)));
+                }
+            }
+            Act::Come(rival) => {
+                let Rival { claim, begins, hears, mood } = rival;
+                if self.room.vacancy(claim).is_some() {
+                    let manner = Manner { begins, hears, mood, ..self.scenario.show.manner };
+                    self.add_publisher(manner, claim);
+                } else {
+                    // It is answered 409, and asks again.
+                    self.schedule(now + Duration::from_secs(1), Event::Act(Act::Come(rival)));
+                }
+            }
+            Act::Mood(mood) => {
+                if let Some((_, member)) = self.member(0)
+                    && let Role::Publisher(publisher) = &mut member.role
+                {
+                    publisher.set_mood(now, mood);
+                }
+            }
+            Act::Cut(number, ways, time) => {
+                if let Some((_, member)) = self.member(number) {
+                    member.cut(now, now + time, ways);
                 }
             }
             Act::Move(number) => {
                 if let Some((index, member)) = self.member(number) {
                     let before = member.address;
                     member.address.set_port(before.port() + 1);
-                    member.moved = true;
+                    member.troubles.push(Trouble { from: now, until: now });
                     member.client().moved(now);
                     let address = member.address;
                     self.addresses.remove(&before);
@@ -441,7 +559,7 @@ impl World {
     fn carry_up(&mut self) {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
-            let (shard, from) = (member.place.shard, member.address);
+            let from = member.address;
             let mut arrivals = Vec::new();
             for (class, datagram) in member.client().take_outbox() {
                 if member.vanished {
@@ -452,7 +570,7 @@ impl World {
                 }
             }
             for (at, datagram) in arrivals {
-                self.schedule(at, Event::ToNode { shard, from, datagram });
+                self.schedule(at, Event::ToNode { member: index, from, datagram });
             }
         }
     }
@@ -491,21 +609,36 @@ impl World {
             switches: 0,
             frames: 0,
             keyframe_requests: 0,
+            repeated: 0,
+            recovered: 0,
+            silences: self.room.silences,
+            takeovers: self.room.takeovers,
+            given_up: self.room.given_up,
         };
-        let publishers: Vec<&Publisher> = self.publishers().collect();
-        let mut sky = Sky::Clear;
+        let air = Air::new(self.publishers().collect(), &self.room.reigns);
+        let mut way = Way {
+            sky: Sky::Clear,
+            troubles: Vec::new(),
+            round_trip: Duration::ZERO,
+            is_fair: true,
+            repairs_sound: true,
+        };
         for (source, member) in
-            publishers.iter().zip(self.members.iter().filter(|member| member.publisher().is_some()))
+            air.publishers.iter().zip(self.members.iter().filter(|member| member.publisher().is_some()))
         {
+            way.sky = way.sky.max(member.sky());
+            way.troubles.extend(&member.troubles);
+            way.round_trip = way.round_trip.max(member.round_trip());
+            way.is_fair &= member.is_fair();
+            way.repairs_sound &= source.manner().sound.repairs;
             source.complaints.first().map_or(Ok(()), |complaint| Err(format!("publisher: {complaint}")))?;
             outcome.keyframe_requests += source.keyframe_requests;
-            sky = sky.max(member.sky());
             let least = match member.sky() {
                 Sky::Clear => 0.85,
                 Sky::Rough | Sky::Broken => 0.6,
                 Sky::Heavy => 0.4,
             };
-            if source.acknowledged() < least && source.plays_before(self.stop_at) {
+            if source.acknowledged() < least && source.has_played() {
                 return Err(format!("feedback covers {} of what was published", source.acknowledged()));
             }
         }
@@ -516,14 +649,15 @@ impl World {
         }
         for (member, number) in viewers.iter().zip(1..) {
             let notices = self.node.notices.iter().filter(|notice| notice.session == member.place.session);
-            let served =
-                member.judge(&publishers, sky, self.stop_at, notices.map(|notice| notice.event).collect());
+            let served = member.judge(&air, &way, self.stop_at, &notices.collect::<Vec<_>>());
             let served = served.map_err(|complaint| format!("viewer {number}: {complaint}"))?;
             outcome.expected += served.expected;
             outcome.missing += served.missing;
             outcome.repaired += served.repaired;
             outcome.switches += served.switches;
             outcome.frames += served.frames;
+            outcome.repeated += served.repeated;
+            outcome.recovered += served.recovered;
         }
         self.end()?;
         Ok(outcome)
@@ -531,11 +665,8 @@ impl World {
 
     /// Ends every session; nothing may remain.
     fn end(&mut self) -> Result<(), String> {
-        for member in self.members.iter().filter(|member| member.left_at.is_none()) {
-            let Place { shard, key, .. } = member.place;
-            self.node.tell(shard, key, PeerInput::Close(EndReason::StreamEnded));
-        }
-        self.node.step(self.now);
+        self.room.close_all(self.now);
+        self.converse()?;
         let (known, live) = self.node.peers();
         if (known, live) != (0, 0) {
             return Err(format!("{known} peers are still known, {live} live"));

@@ -64,6 +64,11 @@ impl KeyframeRequests {
         Self { scheduled: self.scheduled, ..Self::default() }
     }
 
+    /// Its publisher was asked already, at `at`, before it had the track.
+    pub(super) fn asked(&mut self, at: Instant) {
+        self.sent_at = Some(at);
+    }
+
     /// Nobody needs it any more.
     pub(super) fn forget(&mut self) {
         self.wanted_since = None;
@@ -182,6 +187,16 @@ mod tests {
         let mut requests = requests.begin_anew();
         assert!(requests.request(at(1)), "it was never asked");
         assert_eq!(requests.schedule(), None, "the look of before is still on the schedule");
+    }
+
+    #[test]
+    fn a_publisher_that_was_asked_while_it_waited_is_not_asked_again_too_soon() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut requests = KeyframeRequests::default().begin_anew();
+        requests.asked(at(0));
+        assert!(!requests.request(at(499)));
+        assert_eq!(requests.schedule(), Some(at(500)));
     }
 
     #[test]

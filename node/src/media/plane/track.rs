@@ -3,6 +3,7 @@
 mod audience;
 mod endings;
 mod feed;
+mod last_numbers;
 mod layer;
 mod legs;
 mod parts;
@@ -29,6 +30,7 @@ use crate::media::spec::Layers;
 use crate::media::subscription::Subscription;
 use crate::media::template::{HeaderTemplate, LegClass};
 pub(super) use audience::Audience;
+pub(super) use last_numbers::LOOK_BACK_PACKETS;
 pub(super) use layer::{Keyframe, Layer, WINDOW_PACKETS, WindowPacket};
 
 /// Layers of one track at most: what a browser sends is 3; a mirror believes no larger number either.
@@ -190,6 +192,7 @@ impl Track {
         let Some(layer) = self.layer(now, layer_index) else { return Arrived::Unusable };
         let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
         if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
+            layer.keep_last_numbers(codec, &[]);
             layer.begin_numbering(index - REORDER_BEFORE_FIRST);
         }
         let late = layer.is_late(index);

@@ -33,7 +33,7 @@ impl RoomCore {
     ///
     /// A restart comes with `*`, as the client cannot know the tag that it will get. A matching tag with new credentials
     /// is a restart too: the client means the session as it is. Credentials of an earlier time are late whatever the tag.
-    pub fn patch(
+    pub(in crate::room) fn patch(
         &self,
         session: SessionId,
         if_match: &IfMatch,

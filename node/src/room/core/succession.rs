@@ -20,7 +20,7 @@ const PICTURE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How a publisher came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::room) enum Published {
+pub enum Published {
     /// The stream is new: the cluster must be asked for its name.
     First,
     /// The stream is here already.

@@ -4,20 +4,14 @@ use std::time::Duration;
 
 use aforo_cluster::id::TrackId;
 
-use super::super::track::{Class, Layer};
+use super::super::track::{Class, LOOK_BACK_PACKETS, Layer};
 use super::super::transport::Transport;
 use super::{Outlet, Passage};
-use crate::media::canonical::canonical_id;
-use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, Point, dependency, picture_numbers};
-use crate::media::extension::ExtensionKind;
+use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, Point};
 use crate::media::leg::{Leg, Start};
 use crate::media::outbox::Transmit;
-use crate::media::rtp::RtpHeader;
 use crate::media::selection::{Cause, Direction, Ladder, Pick, Switch};
 use crate::media::spec::PlaneEvent;
-
-/// How far back the last picture numbers that a leg was sent are looked for: padding has none.
-const LOOK_BACK_PACKETS: u64 = 32;
 
 /// The least time between what a leg was sent of one publisher and of the next: frames of two encoders that come in one
 /// instant are still two frames. As far apart as frames of sound are.
@@ -215,8 +209,8 @@ impl Material<'_> {
             let follows = PictureShift::following(last.shifted(kept(mapping.picture(), left_out)), next);
             PictureShift { id: follows.id.wrapping_add(left_out_next), ..follows }
         });
-        let frames =
-            self.frame_number(mapping.layer(), newest).zip(self.frame_number(start.pick.layer, start.index));
+        let frames = self.frame_number(codec, mapping.layer(), newest);
+        let frames = frames.zip(self.frame_number(codec, start.pick.layer, start.index));
         let frame_shift = frames
             .map(|(last, next)| last.wrapping_add(mapping.frame_shift()).wrapping_add(1).wrapping_sub(next));
         (shift, frame_shift)
@@ -225,16 +219,12 @@ impl Material<'_> {
     /// Picture numbers of a packet, and how many pictures were left out before it.
     fn picture_numbers(&self, codec: CodecKind, pick: Pick, index: u64) -> Option<(PictureNumbers, u16)> {
         let layer = self.layers.get(usize::from(pick.layer))?;
-        let packet = layer.ring.as_ref()?.get(index)?;
-        let payload = packet.get(RtpHeader::parse(packet).ok()?.header_len()..)?;
-        Some((picture_numbers(codec, payload)?, layer.place(pick.point, index)?.pictures))
+        Some((layer.numbers(codec, index)?.picture?, layer.place(pick.point, index)?.pictures))
     }
 
     /// The frame number of a packet's dependency descriptor.
-    fn frame_number(&self, layer: u8, index: u64) -> Option<u16> {
-        let packet = self.layers.get(usize::from(layer))?.ring.as_ref()?.get(index)?;
-        let header = RtpHeader::parse(packet).ok()?;
-        dependency::frame_number(header.extension(packet, canonical_id(ExtensionKind::DependencyDescriptor))?)
+    fn frame_number(&self, codec: CodecKind, layer: u8, index: u64) -> Option<u16> {
+        self.layers.get(usize::from(layer))?.numbers(codec, index)?.frame
     }
 }
 

@@ -119,7 +119,7 @@ impl Plane {
     /// since, and its tracks with it.
     fn succeed(&mut self, now: Instant, peer: PeerKey) {
         let Some(Role::Publisher(publisher)) = self.roles.get_mut(peer.index) else { return };
-        publisher.waiting = None;
+        let asked = publisher.waiting.take().and_then(|waiting| waiting.asked);
         let tracks = (0_u8..).zip(&publisher.tracks);
         let tracks: SmallVec<[_; 2]> =
             tracks.map(|(number, track)| (number, track.id, track.media.codec.kind)).collect();
@@ -137,6 +137,9 @@ impl Plane {
             }
             let source = Source::Publisher { place: peer.index, number: *number };
             known.begin_anew(now, source, &track.media.rids);
+            if let Some(at) = asked {
+                known.layers.iter_mut().for_each(|layer| layer.requests.asked(at));
+            }
         }
         for (_, id, _) in tracks {
             self.publisher_begins(now, id);

@@ -375,3 +375,40 @@ fn a_shard_that_stood_still_calls_nobody_silent() {
         assert_eq!(rig.events(), [PlaneEvent::MediaPaused { peer, since }], "{is_gone}");
     }
 }
+
+/// A VP8 frame with a picture id and TL0PICIDX.
+fn numbered(publisher: &mut Publisher, sequence: u16, keyframe: bool, picture: u8) -> Vec<u8> {
+    let payload = [
+        &[0x90, 0xC0, picture, picture, u8::from(!keyframe), 0, 0, 0x9D, 0x01, 0x2A, 0, 5, 0xD0, 2][..],
+        &[7; 80],
+    ]
+    .concat();
+    publisher.video_payload(&Sent::frame(sequence, keyframe), &payload)
+}
+
+#[test]
+fn picture_numbers_go_on_however_long_the_next_keyframe_takes() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    for step in 0..20 {
+        let packet = numbered(&mut publisher, 100 + step, step == 0, 40 + step as u8);
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    rig.plane.remove_peer(rig.now, publisher.client.peer);
+    let mut publisher = rig.publisher(2, &setup);
+    // As many as take the places of all that came before.
+    for step in 0..40 {
+        let packet = numbered(&mut publisher, 90 + step, step == 39, 3 + step as u8);
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    let packets = viewer.client.packets();
+    let pictures: Vec<(u8, u8)> = packets
+        .iter()
+        .map(|(header, packet)| &packet[header.payload()])
+        .map(|payload| (payload[2], payload[3]))
+        .collect();
+    assert_eq!(pictures.len(), 21);
+    assert_eq!(pictures[19..], [(59, 59), (60, 60)]);
+}

@@ -7,6 +7,7 @@ use super::super::keyframe::KeyframeRequests;
 use super::super::report::PartReport;
 use super::endings::Endings;
 use super::feed::Feed;
+use super::last_numbers::LastNumbers;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
 use crate::media::codec::red::Redundancy;
@@ -114,6 +115,7 @@ pub(in super::super) struct Layer {
     pub(super) endings: Endings,
     /// Of a mirror: what is known of its feed.
     pub(super) feed: Feed,
+    pub(super) last_numbers: LastNumbers,
     pub(in super::super) packets: u64,
     pub(in super::super) bytes: u64,
     /// As the publisher's side counts them.
@@ -147,6 +149,7 @@ impl Layer {
             numbering_start: 0,
             endings: Endings::default(),
             feed: Feed::default(),
+            last_numbers: LastNumbers::default(),
             packets: 0,
             bytes: 0,
             lost: 0,

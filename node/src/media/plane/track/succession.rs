@@ -19,6 +19,7 @@ impl Track {
         self.rids = rids.to_vec();
         let layers = rids.len().max(1);
         self.clock_before = self.layers.iter().find_map(|layer| layer.clock).or(self.clock_before);
+        self.keep_last_numbers();
         for layer in &mut self.layers {
             // Somebody may have asked while there was nobody to ask.
             layer.requests = layer.requests.begin_anew();
@@ -39,6 +40,7 @@ impl Track {
     /// Of a mirror: another publisher sends the track, from the indices `first` on. Which layers it has is not known here, so
     /// all are wanted.
     pub(in super::super) fn mirror_anew(&mut self, now: Instant, first: &[u64]) {
+        self.keep_last_numbers();
         for (layer, first) in self.layers.iter_mut().zip(first) {
             // Packets and messages take different ways: its first ones may have been quicker.
             if layer.highest().is_none_or(|highest| highest < *first) {
