@@ -332,7 +332,9 @@ impl Publisher {
     /// It goes on with this from now on.
     pub fn set_mood(&mut self, now: Instant, mood: Mood) {
         self.mood = mood;
-        (self.next_frame, self.next_sound, self.next_padding) = (now, now, now);
+        // What is on its way out of the picture before goes first.
+        self.next_frame = now.max(self.planned.back().map_or(now, |last| last.at + FRAME / 2));
+        (self.next_sound, self.next_padding) = (now, now);
         self.next_report = self.next_report.max(now);
     }
 

@@ -239,8 +239,13 @@ impl Viewer {
             return Ok(format!("padding {index}"));
         }
         let Unwrapped { sequence, payload, repaired, repeated } = stream.unwrap(&packet)?;
-        let (tag, numbers) = footage::recognise(stream.plan.codec, payload)?;
         let index = stream.index(sequence);
+        if payload.is_empty() && repaired {
+            // Padding that was lost, and sent again.
+            stream.notice_gap(now, index);
+            return Ok(format!("padding {index}"));
+        }
+        let (tag, numbers) = footage::recognise(stream.plan.codec, payload)?;
         if !repeated.is_empty() {
             stream.repeated.entry(index).or_insert(repeated);
         }

@@ -45,8 +45,8 @@ const SHARD_BYTES_MAX: usize = 768 << 10;
 /// What a peer may have.
 const PEER_BYTES_MAX: usize = 64 << 10;
 
-/// What a shard that is empty again may have more than after a rehearsal: queues keep their capacity, 8 to 13 KiB.
-const LEFT_BYTES_MAX: isize = 14 << 10;
+/// What a shard that is empty again may have more than after a rehearsal: queues keep their capacity, 8 to 19 KiB.
+const LEFT_BYTES_MAX: isize = 20 << 10;
 
 enum Event {
     ToNode { member: usize, from: SocketAddr, datagram: Vec<u8> },
