@@ -70,9 +70,9 @@ export async function goLive(page: Page, codec: 'H264' | 'VP8' | 'VP9' | 'AV1'):
   await waitForState(page, 'live');
 }
 
-/** Waits until the studio or watch page is in `state`. */
+/** Waits until the studio or watch page is in `state`; a page that is on its way to another address has no body yet. */
 export async function waitForState(page: Page, state: string): Promise<void> {
-  await page.waitForFunction((wanted) => document.body.dataset.state === wanted, state);
+  await page.waitForFunction((wanted) => document.body?.dataset.state === wanted, state);
 }
 
 /**
