@@ -75,13 +75,18 @@ impl Passage {
 
     /// Says that the picture is held back, or not any more.
     fn tell_of_held_picture<T>(&self, leg: &mut Leg, material: &Material<'_>, outlet: &mut Outlet<'_, T>) {
-        let held = leg.selection.holds_picture();
-        if self.video && std::mem::replace(&mut leg.held_told, held) != held {
-            let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
-            let (peer, track) = (transport.key, material.id);
-            outlet.events.push_back(PlaneEvent::PictureHeld { peer, track, held });
-            outlet.held.extend(held.then_some(peer));
+        let held = self.video && leg.selection.holds_picture();
+        let told = std::mem::replace(&mut leg.held_told, held);
+        if !held && !told {
+            return;
         }
+        let Some(transport) = outlet.transports.get_mut(leg.peer) else { return };
+        let (peer, track) = (transport.key, material.id);
+        if told != held {
+            outlet.events.push_back(PlaneEvent::PictureHeld { peer, track, held });
+        }
+        // Also where it was told before: it may have come back since, and gone again before there was anything to send.
+        outlet.held.extend(held.then_some(peer));
     }
 
     /// Goes on with more or less of the same layer.

@@ -58,3 +58,25 @@ fn a_picture_comes_back_when_there_is_no_sound_any_more_to_protect() {
         assert!((1..=10).any(|_| watch(&mut scene, 1).received > 20), "a bad one is better than none");
     }
 }
+
+#[test]
+fn a_picture_that_is_held_again_before_any_of_it_was_sent_is_looked_after() {
+    let mut scene = held(Says::TransportWideAndReports, true, |_| {});
+    let peer = scene.viewer.client.peer;
+    let limit = |scene: &mut Scene, bps: Option<u64>| {
+        let now = scene.rig.now;
+        scene.rig.plane.select(now, peer, |selection| {
+            selection.protect_sound(bps.is_some(), true);
+            selection.limit(bps);
+        });
+        scene.rig.wait(Duration::from_secs(2), &mut [], &mut []);
+    };
+    let is_watched = |scene: &mut Scene| scene.rig.plane.viewer(peer).unwrap().hold_is_watched;
+    limit(&mut scene, None);
+    assert!(!scene.rig.plane.holds_picture(peer) && !is_watched(&mut scene));
+    limit(&mut scene, Some(1_000));
+    limit(&mut scene, Some(1_000));
+    assert!(scene.rig.plane.holds_picture(peer) && !is_watched(&mut scene), "nothing of it came");
+    (0..50).for_each(|_| scene.step());
+    assert!(scene.rig.plane.holds_picture(peer) && is_watched(&mut scene));
+}
