@@ -28,6 +28,7 @@ mod publisher;
 pub mod quality;
 mod redundancy;
 mod report;
+mod resend_budget;
 mod retransmit;
 mod schedule;
 mod sender_report;
@@ -95,8 +96,8 @@ pub struct Plane {
     /// Those that leave with the flush that runs; empty otherwise.
     leaving: Vec<Departure>,
     resends: Vec<Resend>,
-    /// Those that wait for their viewer's pace, and when more of them are sent.
-    resends_later: Vec<Resend>,
+    /// Viewers with some that wait for their pace, and when more of them are sent.
+    resends_waiting: Vec<PeerKey>,
     resends_due: Option<Instant>,
     /// See [`retransmit::PACE_PERCENT`].
     resend_pace_percent: u64,
@@ -136,7 +137,7 @@ impl Plane {
             departures: Departures::new(),
             leaving: Vec::with_capacity(64),
             resends: Vec::with_capacity(RESEND_QUEUE_CAPACITY),
-            resends_later: Vec::new(),
+            resends_waiting: Vec::new(),
             resends_due: None,
             resend_pace_percent: retransmit::PACE_PERCENT,
             resends_since: None,
@@ -188,7 +189,7 @@ impl Plane {
         let send_time = self.send_time(now);
         self.depart(now, send_time, &mut forwarded, batch, transmit);
         self.send_catch_ups(now, send_time, batch, transmit);
-        self.take_up_resends(now);
+        self.send_waiting_resends(now, send_time, batch, transmit);
         if !self.resends.is_empty() {
             forwarded.rtx = self.send_resends(now, send_time, batch, transmit);
         }

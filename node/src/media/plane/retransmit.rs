@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::resend_budget::{Place, ResendBudget};
 use super::track::Track;
 use super::transport::{Outgoing, Rewrite, SendTime};
-use super::viewer::{Resend, Viewer};
+use super::viewer::Resend;
 use super::{Plane, Role};
 use crate::media::canonical::{PayloadForm, redundancy};
 use crate::media::codec::picture_numbers;
 use crate::media::outbox::{SendBatch, Transmit};
+use crate::media::path::PeerKey;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::Pick;
 use crate::media::template::HeaderTemplate;
@@ -49,41 +51,65 @@ const LAYER_MIN_BPS: u64 = 1_000_000;
 /// more does not wait, as there is never room for it.
 const OVERRUN_PERCENT: u64 = 20;
 
-/// Retransmissions that wait, of all viewers. What is more is dropped, and asked for again.
-const LATER_CAPACITY: usize = 1024;
-
 impl Plane {
-    /// What waited for its viewer's pace goes before what was asked for since, if it is time.
-    pub(super) fn take_up_resends(&mut self, now: Instant) {
-        if self.resends_due.is_some_and(|due| due <= now) {
-            self.resends_due = None;
-            self.resends.splice(0..0, self.resends_later.drain(..));
-        }
-    }
-
     /// At which pace the packet's viewer is sent pictures again; `None` for sound, which never waits.
     fn resend_pace(&self, now: Instant, resend: &Resend) -> Option<Pace> {
         let Role::Viewer(viewer) = self.roles.get(resend.peer.index)? else { return None };
         let place = viewer.leg(resend.ssrc)?;
         let track = self.tracks.get(place.track).filter(|track| track.is_video())?;
-        let layer = track.legs.get(place.leg)?.mapping().layer();
-        let layer_bps = track.layers.get(usize::from(layer)).map_or(0, |layer| layer.bitrate_bps(now));
+        let played = track.legs.get(place.leg)?.mapping().pick();
+        // Of a scalable layer it is sent a part; without a choice the ladder may be old.
+        let part = track.ladder.rung(played).filter(|_| track.ladder.rungs().len() > 1);
+        let sent_bps = part.map(|rung| rung.bitrate_bps).or_else(|| {
+            let layer = track.layers.get(usize::from(played.layer));
+            layer.map(|layer| layer.bitrate_bps(now))
+        });
+        let sent_bps = sent_bps.unwrap_or_default();
         let limit_bps = viewer.estimate.limit_bps();
-        let less = limit_bps.is_some_and(|limit_bps| limit_bps < layer_bps);
+        let less = limit_bps.is_some_and(|limit_bps| limit_bps < sent_bps);
         let overrun = less && viewer.estimate.distress.is_heavy();
-        let carried_bps = limit_bps.unwrap_or_else(|| layer_bps.max(LAYER_MIN_BPS));
+        let carried_bps = limit_bps.unwrap_or_else(|| sent_bps.max(LAYER_MIN_BPS));
         let percent = if overrun { OVERRUN_PERCENT } else { self.resend_pace_percent };
         Some(Pace { bps: carried_bps * percent / 100, overrun })
     }
 
-    /// Keeps a retransmission for a later step, if there is room.
-    fn send_later(&mut self, now: Instant, resend: Resend) {
-        if self.resends_later.len() < LATER_CAPACITY {
-            self.resends_later.push(resend);
-            self.resends_due.get_or_insert(now + STEP);
-        } else {
-            self.counters.rtx_refused += 1;
+    /// Sends more of what waits for its viewers' pace, if it is time.
+    pub(super) fn send_waiting_resends(
+        &mut self,
+        now: Instant,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) {
+        if self.resends_due.is_none_or(|due| due > now) {
+            return;
         }
+        let mut waiting = std::mem::take(&mut self.resends_waiting);
+        waiting.retain(|peer| {
+            self.is_known(*peer) && self.send_what_waits(now, *peer, send_time, batch, transmit)
+        });
+        self.resends_due = (!waiting.is_empty()).then(|| now + STEP);
+        self.resends_waiting = waiting;
+    }
+
+    /// Returns whether some has to wait on.
+    fn send_what_waits(
+        &mut self,
+        now: Instant,
+        peer: PeerKey,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> bool {
+        while let Some(wanted) = self.resend_budget(peer).and_then(|budget| budget.next()) {
+            if !self.send_at_pace(now, &Resend::of(peer, wanted), true, send_time, batch, transmit) {
+                return true;
+            }
+            if let Some(budget) = self.resend_budget(peer) {
+                budget.pass();
+            }
+        }
+        false
     }
 
     /// Returns when the first NACK came that was answered.
@@ -94,37 +120,72 @@ impl Plane {
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
     ) -> Option<Instant> {
-        let now_micros = self.since_epoch_micros(now);
         let sent_before = self.counters.rtx_sent_packets;
         let mut resends = std::mem::take(&mut self.resends);
         for resend in resends.drain(..) {
-            if self.is_left_behind(&resend) {
-                self.counters.rtx_refused += 1;
-                continue;
-            }
-            let pace = self.resend_pace(now, &resend);
-            let waits = |viewer: &mut Viewer| pace.is_some() && viewer.resends_wait(now_micros);
-            if self.viewer(resend.peer).is_some_and(waits) {
-                if pace.is_some_and(|pace| pace.overrun) {
-                    self.counters.rtx_refused += 1;
-                } else {
-                    self.send_later(now, resend);
-                }
-                continue;
-            }
-            match self.resend(&resend, send_time, batch, transmit) {
-                Some(bytes) => {
-                    self.counters.rtx_sent_packets += 1;
-                    let viewer = self.viewer(resend.peer);
-                    if let Some((pace, viewer)) = pace.zip(viewer) {
-                        viewer.resent(now_micros, bytes, pace.bps);
-                    }
-                }
-                None => self.counters.rtx_gone += 1,
+            if !self.send_at_pace(now, &resend, false, send_time, batch, transmit) {
+                self.send_later(now, &resend);
             }
         }
         self.resends = resends;
         self.resends_since.take().filter(|_| self.counters.rtx_sent_packets > sent_before)
+    }
+
+    /// Sends a packet again unless it has to wait for its viewer's pace; `has_waited`: it is the first of those that do.
+    /// Returns whether it is done with.
+    fn send_at_pace(
+        &mut self,
+        now: Instant,
+        resend: &Resend,
+        has_waited: bool,
+        send_time: SendTime,
+        batch: &mut SendBatch,
+        transmit: &mut impl Transmit,
+    ) -> bool {
+        if self.is_left_behind(resend) {
+            self.counters.rtx_refused += 1;
+            return true;
+        }
+        let (now_micros, now_ms) = (self.since_epoch_micros(now), self.since_epoch_ms(now));
+        let pace = self.resend_pace(now, resend);
+        let waits = |budget: &mut ResendBudget| {
+            budget.is_spent(now_micros) || (!has_waited && budget.next().is_some())
+        };
+        if let Some(pace) = pace
+            && self.resend_budget(resend.peer).is_some_and(waits)
+        {
+            self.counters.rtx_refused += u64::from(pace.overrun);
+            return pace.overrun;
+        }
+        let Some(bytes) = self.resend(resend, send_time, batch, transmit) else {
+            self.counters.rtx_gone += 1;
+            return true;
+        };
+        self.counters.rtx_sent_packets += 1;
+        if let Some(budget) = self.resend_budget(resend.peer) {
+            // Who asks before it can have arrived asks for the first loss, however long this took.
+            budget.note(resend.wanted(), now_ms);
+            if let Some(pace) = pace {
+                budget.spend(now_micros, bytes, pace.bps);
+            }
+        }
+        true
+    }
+
+    /// Keeps a retransmission for a later step, if there is room.
+    fn send_later(&mut self, now: Instant, resend: &Resend) {
+        let place =
+            self.resend_budget(resend.peer).map_or(Place::None, |budget| budget.wait(resend.wanted()));
+        match place {
+            Place::First => self.resends_waiting.push(resend.peer),
+            Place::Behind => {}
+            Place::None => return self.counters.rtx_refused += 1,
+        }
+        self.resends_due.get_or_insert(now + STEP);
+    }
+
+    fn resend_budget(&mut self, peer: PeerKey) -> Option<&mut ResendBudget> {
+        self.viewer(peer)?.resends.as_deref_mut()
     }
 
     /// Whether the packet is of a layer that the viewer leaves because its path carries far less, or has left for a lower one

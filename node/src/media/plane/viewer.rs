@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::estimate::ViewerEstimate;
+use super::resend_budget::{ResendBudget, Wanted};
 use super::{Plane, Role};
 use crate::media::leg::Leg;
 use crate::media::loss_watch::LossWatch;
@@ -32,12 +33,6 @@ const RESEND_INTERVAL_MIN_MS: u32 = 10;
 /// Longest time that a second NACK for a packet is held to be about the first loss.
 const RESEND_INTERVAL_MAX_MS: u32 = 150;
 
-/// Recent retransmissions remembered per viewer, by sequence number. A collision only forgets.
-const RECENT_RESENDS: usize = 64;
-
-/// Retransmissions that leave at once before they are paced: as much as leaves in so long at their pace, in µs.
-const RESEND_BURST_MICROS: i64 = 20_000;
-
 /// Transport-wide feedbacks of one datagram that are read. A viewer needs a second one only after a pause; hundreds fit, and
 /// each may speak of all that was sent lately.
 const DATAGRAM_FEEDBACKS_MAX: u32 = 8;
@@ -48,7 +43,7 @@ pub(super) struct Viewer {
     pub(super) rtcp_out: RtcpSealer,
     pub(super) legs: SmallVec<[LegPlace; 2]>,
     /// Made with the first NACK: most viewers never send one.
-    resends: Option<Box<ResendBudget>>,
+    pub(super) resends: Option<Box<ResendBudget>>,
     /// Round trip, in ms; 0 until a report told it.
     rtt_ms: u32,
     pub(super) estimate: ViewerEstimate,
@@ -100,6 +95,16 @@ pub(super) struct Resend {
     pub(super) sequence: u16,
 }
 
+impl Resend {
+    pub(super) fn of(peer: PeerKey, Wanted { ssrc, sequence }: Wanted) -> Self {
+        Self { peer, ssrc, sequence }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { ssrc: self.ssrc, sequence: self.sequence }
+    }
+}
+
 impl Viewer {
     pub(super) fn new(rtcp_in: RtcpOpener, rtcp_out: RtcpSealer) -> Self {
         let (legs, estimate) = (SmallVec::new(), ViewerEstimate::default());
@@ -130,60 +135,13 @@ impl Viewer {
         (self.estimate, self.rtt_ms) = (ViewerEstimate::default(), 0);
     }
 
-    /// Whether so much was sent again just now that more has to wait.
-    pub(super) fn resends_wait(&self, now_micros: i64) -> bool {
-        let clear_at = self.resends.as_ref().map_or(i64::MIN, |resends| resends.clear_at_micros);
-        clear_at > now_micros + RESEND_BURST_MICROS
-    }
-
-    /// A packet of so many bytes was sent again, of those that leave at `pace_bps`.
-    pub(super) fn resent(&mut self, now_micros: i64, bytes: usize, pace_bps: u64) {
-        let Some(resends) = &mut self.resends else { return };
-        let takes = (bytes as u64 * 8_000_000 / pace_bps.max(1)) as i64;
-        resends.clear_at_micros = resends.clear_at_micros.max(now_micros) + takes;
-    }
-
-    fn may_resend(&mut self, ssrc: u32, sequence: u16, now_ms: u32) -> bool {
+    fn may_resend(&mut self, wanted: Wanted, now_ms: u32) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
         let most = self.estimate.limit_bps().map_or(RESENDS_PER_SECOND, |bps| {
             let share = bps / RESEND_SHARE / RESEND_BITS;
             u32::try_from(share).unwrap_or(u32::MAX).clamp(RESENDS_PER_SECOND_MIN, RESENDS_PER_SECOND)
         });
-        self.resends.get_or_insert_with(Box::default).take(ssrc, sequence, now_ms, interval_ms, most)
-    }
-}
-
-/// Keeps retransmissions to one viewer in bounds.
-struct ResendBudget {
-    second: u32,
-    used: u32,
-    /// When all that was sent again has left at its pace, in µs.
-    clear_at_micros: i64,
-    /// SSRC, sequence number, when (in ms).
-    recent: [(u32, u16, u32); RECENT_RESENDS],
-}
-
-impl Default for ResendBudget {
-    fn default() -> Self {
-        Self { second: 0, used: 0, clear_at_micros: 0, recent: [(0, 0, 0); RECENT_RESENDS] }
-    }
-}
-
-impl ResendBudget {
-    /// `most`: retransmissions in a second.
-    fn take(&mut self, ssrc: u32, sequence: u16, now_ms: u32, interval_ms: u32, most: u32) -> bool {
-        if self.second != now_ms / 1_000 {
-            (self.second, self.used) = (now_ms / 1_000, 0);
-        }
-        let Some(recent) = self.recent.get_mut(usize::from(sequence) % RECENT_RESENDS) else { return false };
-        let repeated =
-            recent.0 == ssrc && recent.1 == sequence && now_ms.wrapping_sub(recent.2) < interval_ms;
-        if repeated || self.used >= most {
-            return false;
-        }
-        self.used += 1;
-        *recent = (ssrc, sequence, now_ms);
-        true
+        self.resends.get_or_insert_with(Box::default).take(wanted, now_ms, interval_ms, most)
     }
 }
 
@@ -250,14 +208,12 @@ impl Plane {
 
     fn want_resend(&mut self, now: Instant, arrival: Instant, resend: Resend) {
         let now_ms = self.since_epoch_ms(now);
-        let waits = self.resends_later.contains(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
         let known = viewer.leg(resend.ssrc).is_some();
         // What is not sent again must not take the place of what is.
         let left_behind = known && self.is_left_behind(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
-        let refused = !known || waits || left_behind;
-        if refused || !viewer.may_resend(resend.ssrc, resend.sequence, now_ms) {
+        if !known || left_behind || !viewer.may_resend(resend.wanted(), now_ms) {
             self.counters.rtx_refused += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);
@@ -311,27 +267,5 @@ impl Plane {
             Some(Role::Viewer(viewer)) => Some(viewer),
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_packet_is_not_resent_within_the_interval_nor_beyond_the_budget() {
-        let mut budget = ResendBudget::default();
-        assert!(budget.take(1, 7, 5_000, 40, RESENDS_PER_SECOND));
-        assert!(!budget.take(1, 7, 5_039, 40, RESENDS_PER_SECOND));
-        assert!(budget.take(2, 7, 5_039, 40, RESENDS_PER_SECOND), "another stream");
-        assert!(budget.take(1, 8, 5_039, 40, RESENDS_PER_SECOND));
-        assert!(
-            budget.take(1, 7, 5_040, 40, RESENDS_PER_SECOND),
-            "forgotten by collision, or the interval is over"
-        );
-        let sent =
-            (0..2_000).filter(|sequence| budget.take(1, *sequence, 6_000, 10, RESENDS_PER_SECOND)).count();
-        assert_eq!(sent, RESENDS_PER_SECOND as usize);
-        assert!(budget.take(1, 1, 7_000, 10, RESENDS_PER_SECOND));
     }
 }

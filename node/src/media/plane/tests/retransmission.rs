@@ -130,6 +130,97 @@ fn a_viewer_that_asks_for_everything_gets_its_budget() {
     assert_eq!(scene.nack(&[549]).len(), 1);
 }
 
+/// Which packets the viewer got again, counted from its first.
+fn repaired(scene: &mut Scene) -> Vec<u16> {
+    let packets = scene.viewer.client.packets();
+    let repairs = packets.iter().filter(|(header, _)| header.ssrc == scene.viewer.rtx_ssrc);
+    let number = |(header, packet): &(rtp::RtpHeader, Vec<u8>)| {
+        let payload = &packet[header.payload()];
+        u16::from_be_bytes([payload[0], payload[1]]).wrapping_sub(scene.first)
+    };
+    repairs.map(number).collect()
+}
+
+#[test]
+fn what_had_to_wait_is_sent_once_to_who_asks_again_before_it_can_have_come() {
+    let mut scene = Scene::new(&Setup::default(), 200);
+    // One packet each 150 ms.
+    scene.rig.plane.resend_pace_percent = 5;
+    scene.nack(&[2, 3, 4]);
+    for _ in 0..400 {
+        scene.wait_ms(1);
+        if scene.rig.plane.counters().rtx_sent_packets > 1 {
+            break;
+        }
+    }
+    assert_eq!(repaired(&mut scene), [3]);
+    scene.nack(&[3, 4]);
+    scene.wait_ms(1_000);
+    assert_eq!(repaired(&mut scene), [4]);
+}
+
+#[test]
+fn a_long_burst_is_answered_once() {
+    let mut scene = Scene::new(&Setup::default(), 250);
+    scene.rig.plane.resend_pace_percent = 1_000_000;
+    let steps: Vec<_> = (0..250).collect();
+    let sent: usize = (0..2).map(|_| scene.nack(&steps).len()).sum();
+    assert_eq!(sent, 250);
+}
+
+#[test]
+fn what_waits_goes_before_what_is_asked_for_later() {
+    for percent in 1..60 {
+        let mut scene = Scene::new(&Setup::default(), 50);
+        scene.rig.plane.resend_pace_percent = percent;
+        let steps: Vec<_> = (0..8).collect();
+        let mut order: Vec<_> = Vec::new();
+        for step in steps.chunks(2) {
+            let nack: Vec<_> = step.iter().map(|step| scene.first + step).collect();
+            let nack = scene.viewer.nack(&nack);
+            scene.rig.receive(&scene.viewer.client, nack);
+            scene.rig.flush(&mut [], &mut [&mut scene.viewer]);
+            // Between two steps.
+            scene.rig.now += Duration::from_millis(4);
+            scene.rig.flush(&mut [], &mut [&mut scene.viewer]);
+            order.extend(repaired(&mut scene));
+        }
+        scene.wait_ms(10_000);
+        order.extend(repaired(&mut scene));
+        assert_eq!(order, steps, "{percent} %");
+    }
+}
+
+#[test]
+fn who_waits_for_much_takes_nobody_elses_place() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewers: Vec<_> = (1..6).map(|index| rig.viewer(index, &setup)).collect();
+    for sequence in FIRST..FIRST + 400 {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == FIRST));
+        rig.publish(&mut publisher, &packet, &mut viewers.iter_mut().collect::<Vec<_>>());
+    }
+    rig.plane.resend_pace_percent = 20;
+    let mut modest = viewers.pop().unwrap();
+    let ask = |rig: &mut Rig, viewer: &mut Viewer, count: u16| {
+        let first = viewer.client.packets()[0].0.sequence;
+        let sequences: Vec<_> = (0..count).map(|step| first.wrapping_add(step)).collect();
+        for sequences in sequences.chunks(100) {
+            let nack = viewer.nack(sequences);
+            rig.receive(&viewer.client, nack);
+        }
+        rig.flush(&mut [], &mut [viewer]);
+    };
+    viewers.iter_mut().for_each(|viewer| ask(&mut rig, viewer, 400));
+    let refused = rig.plane.counters().rtx_refused;
+    ask(&mut rig, &mut modest, 20);
+    assert_eq!(rig.plane.counters().rtx_refused, refused);
+    rig.wait(Duration::from_secs(5), &mut [], &mut [&mut modest]);
+    let repairs = modest.client.packets().iter().filter(|(header, _)| header.ssrc == modest.rtx_ssrc).count();
+    assert_eq!(repairs, 20);
+}
+
 #[test]
 fn damaged_and_replayed_feedback_is_counted_and_changes_nothing() {
     let mut scene = Scene::new(&Setup::default(), 10);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::media::codec::{CodecKind, Point, dependency, picture_numbers};
+use crate::media::rtcp::ReportBlock;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{Cause, Direction, LayerLimit, LayerWish, Switch, Switches};
 
@@ -191,6 +192,34 @@ fn a_viewer_on_a_thin_line_gets_the_lower_spatial_layer_without_gaps() {
     let lower = Point::new(Some(0), None);
     assert_eq!(played(&mut rig, poor.client.peer), [Point::WHOLE, lower, Point::WHOLE]);
     assert_eq!(poor.client.refused + rich.client.refused, 0);
+}
+
+#[test]
+fn repairs_wait_for_their_pace_where_the_path_carries_the_part_but_not_the_layer() {
+    let (setup, mut rig, mut source) = on_air(CodecKind::Vp9);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut show = |rig: &mut Rig, viewer: &mut Viewer| {
+        for _ in 0..30 {
+            let packets = source.vp9(source.begins());
+            source.show(rig, &mut [viewer], packets);
+        }
+        viewer.client.packets()
+    };
+    for fraction_lost in [0, 0, 0, 100] {
+        show(&mut rig, &mut viewer);
+        let block = ReportBlock { ssrc: viewer.ssrc, fraction_lost, ..ReportBlock::default() };
+        let report = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+        rig.receive(&viewer.client, report);
+    }
+    let low = show(&mut rig, &mut viewer);
+    assert_eq!(sizes(&low), [200], "it has what fits");
+    let sequences: Vec<_> = low[..10].iter().map(|(header, _)| header.sequence).collect();
+    let nack = viewer.nack(&sequences);
+    rig.receive(&viewer.client, nack);
+    rig.flush(&mut [], &mut [&mut viewer]);
+    rig.wait(Duration::from_secs(1), &mut [], &mut [&mut viewer]);
+    let repairs = viewer.client.packets().iter().filter(|(header, _)| header.ssrc == viewer.rtx_ssrc).count();
+    assert_eq!((repairs, rig.plane.counters().rtx_refused), (10, 0));
 }
 
 #[test]
