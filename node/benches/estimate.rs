@@ -117,9 +117,9 @@ impl Side {
             answers.hand(&mut stage);
         }
         let mut estimated = 0;
-        stage
-            .plane
-            .sample_quality(now, |quality| estimated += usize::from(matches!(quality, Quality::Estimate(_))));
+        stage.plane.sample_quality(now..now, |quality| {
+            estimated += usize::from(matches!(quality, Quality::Estimate(_)))
+        });
         assert_eq!(estimated, if layers > 1 { VIEWERS } else { 0 });
         Self { stage, answers, packet: Vec::new(), feedback: Vec::new() }
     }

@@ -183,6 +183,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
                 "stream_ended",
                 "taken_over",
                 "stream_changed",
+                "path_taken",
                 "shutdown",
                 "internal",
             ],

@@ -7,6 +7,7 @@
 mod missing;
 mod sequence;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use missing::MissingList;
@@ -216,9 +217,9 @@ impl Reception {
         self.jitter_scaled / 16
     }
 
-    /// Lost between the last two reports, in 256ths; `None` if the last was made before `since`, or nothing was to come.
-    pub fn fraction_lost_since(&self, since: Instant) -> Option<u8> {
-        self.reported.loss.filter(|(at, _)| *at >= since).map(|(_, lost)| lost)
+    /// Lost between the last two reports, in 256ths; `None` if the last was not made within `time`, or nothing was to come.
+    pub fn fraction_lost_within(&self, time: &Range<Instant>) -> Option<u8> {
+        self.reported.loss.filter(|(at, _)| time.contains(at)).map(|(_, lost)| lost)
     }
 
     /// When [`Self::handle_timeout`] has something to do.

@@ -130,6 +130,8 @@ pub enum EndReason {
     TakenOver,
     /// The publisher returned with other codecs than the viewer negotiated.
     StreamChanged,
+    /// The client was at an address where another session's client is for sure, and nowhere else.
+    PathTaken,
     /// The node is stopping.
     Shutdown,
     /// Our own fault; the log says which.
@@ -138,7 +140,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Deleted,
         Self::ClosedByPeer,
         Self::IceTimeout,
@@ -150,6 +152,7 @@ impl EndReason {
         Self::StreamEnded,
         Self::TakenOver,
         Self::StreamChanged,
+        Self::PathTaken,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -168,6 +171,7 @@ impl EndReason {
             Self::StreamEnded => "stream_ended",
             Self::TakenOver => "taken_over",
             Self::StreamChanged => "stream_changed",
+            Self::PathTaken => "path_taken",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }

@@ -321,7 +321,7 @@ impl ShardCore {
         let Some(resident) = self.routes.get_mut(peer) else { return };
         let (Some(media), wish) = (resident.media.take(), resident.wish) else { return };
         let Some(path) = self.path_to_connect(peer, path) else {
-            return self.tell(peer, PeerInput::Close(EndReason::Internal));
+            return self.tell(peer, PeerInput::Close(EndReason::PathTaken));
         };
         let added = match media {
             PeerMedia::Ingest(tracks) => {

@@ -1,5 +1,6 @@
 //! Turns what the shard, its plane and its sockets have counted into metrics, once a second.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -67,8 +68,9 @@ impl Telemetry {
         self.report_shard(&last);
         self.report_lanes(&last.losses);
         self.report_peers(&last);
-        let since = std::mem::replace(&mut self.last_at, Instant::now());
-        self.report_quality(pump.core.plane(), since);
+        let now = Instant::now();
+        let last = std::mem::replace(&mut self.last_at, now);
+        self.report_quality(pump.core.plane(), last..now);
         self.report_degraded(pump.core.plane());
     }
 
@@ -131,13 +133,13 @@ impl Telemetry {
         }
     }
 
-    fn report_quality(&self, plane: &Plane, since: Instant) {
+    fn report_quality(&self, plane: &Plane, time: Range<Instant>) {
         let metrics = &*self.metrics;
         let round_trip = |role| metrics.round_trip_seconds.with_label_values(&[role]);
         let loss = |direction| metrics.loss_ratio.with_label_values(&[direction]);
         let (publishers, viewers) = (round_trip("publisher"), round_trip("viewer"));
         let (received, sent) = (loss("received"), loss("sent"));
-        plane.sample_quality(since, |quality| match quality {
+        plane.sample_quality(time, |quality| match quality {
             Quality::PublisherRoundTrip(time) => publishers.observe(time.as_secs_f64()),
             Quality::ViewerRoundTrip(time) => viewers.observe(time.as_secs_f64()),
             Quality::ReceivedLoss(ratio) => received.observe(ratio),

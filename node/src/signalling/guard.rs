@@ -46,15 +46,19 @@ pub async fn public(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
-    let counted = method == Method::DELETE && response.status() != StatusCode::TOO_MANY_REQUESTS;
-    if counted && !response.status().is_success() {
-        // A guess, or a token that is none: unlike the ends of sessions that there were.
+    if is_vain_end(&method, response.status()) {
         app.rate_limit.count_vain_end(response.request());
     }
     harden(response.headers_mut());
     cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
     measure(&app.metrics, &method, &response, started);
     Ok(response)
+}
+
+/// Whether a request that was to end a session was a guess, or had a token that is none: unlike the ends of sessions that there
+/// were, and those that failed by our own fault.
+fn is_vain_end(method: &Method, status: StatusCode) -> bool {
+    method == Method::DELETE && status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
 }
 
 /// Whether the request is neither one too many nor too long.
@@ -117,5 +121,19 @@ fn measure(metrics: &Metrics, method: &Method, response: &ServiceResponse, start
     if method != "other" {
         let duration = metrics.http_request_duration_seconds.with_label_values(&[method, route]);
         duration.observe(started.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_client_did_wrong_is_an_end_in_vain() {
+        let vain =
+            |status: u16| is_vain_end(&Method::DELETE, StatusCode::from_u16(status).unwrap_or_default());
+        assert_eq!([400, 401, 403, 404, 410].map(vain), [true; 5]);
+        assert_eq!([200, 204, 307, 429, 500, 503, 504].map(vain), [false; 7]);
+        assert!(!is_vain_end(&Method::GET, StatusCode::NOT_FOUND));
     }
 }

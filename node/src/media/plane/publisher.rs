@@ -6,6 +6,7 @@ mod pulse;
 mod successor;
 mod wall_clock;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
@@ -167,13 +168,13 @@ impl Publisher {
     }
 
     /// See [`Plane::sample_quality`].
-    pub(super) fn sample_quality(&self, since: Instant, observe: &mut impl FnMut(Quality)) {
+    pub(super) fn sample_quality(&self, time: &Range<Instant>, observe: &mut impl FnMut(Quality)) {
         for track in &self.tracks {
             let clock_rate_hz = f64::from(track.media.codec.kind.clock_rate_hz());
             for layer in track.layers.iter().filter(|layer| layer.reception.totals().received_packets > 0) {
                 let jitter = f64::from(layer.reception.jitter()) / clock_rate_hz;
                 observe(Quality::Jitter(Duration::from_secs_f64(jitter)));
-                let lost = layer.reception.fraction_lost_since(since);
+                let lost = layer.reception.fraction_lost_within(time);
                 lost.map(|lost| Quality::ReceivedLoss(ratio(lost))).into_iter().for_each(&mut *observe);
                 if let Some(round_trip) = layer.reception.round_trip() {
                     observe(Quality::PublisherRoundTrip(round_trip));

@@ -419,8 +419,11 @@ fn who_moves_within_its_handshake_to_a_path_that_another_has_is_sent_nothing_the
         let connected_by = shard.core.routes.get(moved).unwrap().connected_by;
         assert_eq!(connected_by, has_own.then(|| udp(2)));
         assert_eq!(shard.core.routes.by_path(&udp(1)), Some(held));
-        let closes = |output: &ShardOutput| matches!(output, ShardOutput::ToPeer(_, PeerInput::Close(_)));
-        assert_eq!(shard.outputs().iter().any(closes), !has_own);
+        let closed = shard.outputs().into_iter().find_map(|output| match output {
+            ShardOutput::ToPeer(peer, PeerInput::Close(reason)) => Some((peer, reason)),
+            _ => None,
+        });
+        assert_eq!(closed, (!has_own).then_some((moved, EndReason::PathTaken)), "no fault of the node");
     }
 }
 

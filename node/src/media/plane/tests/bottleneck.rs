@@ -229,7 +229,7 @@ impl Scene {
     /// What the plane estimates now.
     pub(super) fn estimate_bps(&self) -> Option<u64> {
         let mut estimate = None;
-        self.rig.plane.sample_quality(self.rig.now, |quality| {
+        self.rig.plane.sample_quality(self.rig.now..self.rig.now, |quality| {
             if let crate::media::plane::quality::Quality::Estimate(bps) = quality {
                 estimate = Some(bps);
             }

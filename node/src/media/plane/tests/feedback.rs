@@ -296,12 +296,11 @@ fn loss_is_shown_once_for_each_report() {
     let mut since = rig.now;
     let mut shown = |rig: &mut Rig| {
         let mut shown = Vec::new();
-        rig.plane.sample_quality(since, |quality| match quality {
+        rig.plane.sample_quality(since..rig.now, |quality| match quality {
             Quality::SentLoss(ratio) => shown.push(("sent", ratio)),
             Quality::ReceivedLoss(ratio) => shown.push(("received", ratio)),
             _ => {}
         });
-        rig.now += Duration::from_millis(1);
         since = rig.now;
         shown
     };
@@ -311,6 +310,8 @@ fn loss_is_shown_once_for_each_report() {
     }
     assert_eq!(shown(&mut rig), [], "before the first report");
     report_loss(&mut rig, &mut viewer, 1);
+    assert_eq!(shown(&mut rig), [], "this millisecond is the next sample's");
+    rig.now += Duration::from_millis(1);
     assert_eq!(shown(&mut rig), [("sent", 0.25)]);
     assert_eq!(shown(&mut rig), [], "the same one is not shown again");
     rig.wait(Duration::from_secs(2), &mut [&mut publisher], &mut [&mut viewer]);
