@@ -71,6 +71,9 @@ pub struct Args {
     /// Time between keyframes (at most 300 pictures)
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub gop: Duration,
+    /// Publishers answer no request for a keyframe, as FFmpeg's and OBS's do not
+    #[arg(long)]
+    pub ignore_keyframe_requests: bool,
     /// Joins per second
     #[arg(long, default_value = "100/s", value_parser = parse_rate)]
     pub ramp: f64,
@@ -122,6 +125,7 @@ impl Args {
                 keyframe_interval: self.gop,
                 silent: false,
                 simulcast: self.simulcast,
+                deaf: self.ignore_keyframe_requests,
             },
             joins_per_second: self.ramp,
             duration: self.duration,
@@ -221,13 +225,14 @@ mod tests {
     #[test]
     fn the_contract_of_flags() {
         let line = "x --target http://127.0.0.1:8080 --publishers 2 --viewers 30 --rooms 2 --codec vp8 --bitrate 1.5M \
-                    --simulcast --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
+                    --simulcast --ignore-keyframe-requests --fps 30 --gop 2s --ramp 100/s --duration 30s --loss 0.05 --server-pid 1 --json out.json \
                     --max-loss 0.001 --max-p99 30ms --max-cpu-us 1.5 --max-join-p95 500ms \
                     --max-failed-joins 1 --max-lost-sessions 2";
         let args = Cli::try_parse_from(line.split_whitespace()).unwrap().args;
         assert_eq!((args.limits().max_failed_joins, args.limits().max_lost_sessions), (1, 2));
         let plan = args.plan();
-        assert_eq!((plan.shape.bitrate_bps, plan.shape.simulcast), (1_500_000, true));
+        let shape = plan.shape;
+        assert_eq!((shape.bitrate_bps, shape.simulcast, shape.deaf), (1_500_000, true, true));
         assert_eq!((plan.publishers, plan.viewers, plan.rooms), (2, 30, 2));
         assert!((plan.joins_per_second - 100.0).abs() < f64::EPSILON);
     }

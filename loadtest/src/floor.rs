@@ -288,6 +288,7 @@ mod tests {
             keyframe_interval: Duration::from_secs(2),
             silent: false,
             simulcast: false,
+            deaf: false,
         };
         let (to_test, from_thread) = std::sync::mpsc::channel();
         let receiver = std::thread::spawn(move || {

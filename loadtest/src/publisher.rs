@@ -110,7 +110,7 @@ impl Publisher {
         let schedule = Schedule::new(shape)?;
         let session = Arc::new(Session::connect(target, shape, counters.clone()).await?);
         let lowest = shape.layers().len().saturating_sub(1);
-        let task = tokio::spawn(send(session.clone(), schedule, lowest, counters));
+        let task = tokio::spawn(send(session.clone(), schedule, shape, lowest, counters));
         Ok(Self { session, task })
     }
 
@@ -124,12 +124,14 @@ impl Publisher {
 async fn send(
     session: Arc<Session>,
     mut schedule: Schedule,
+    shape: StreamShape,
     lowest_layer: usize,
     counters: Arc<PublisherCounters>,
 ) {
     let start = tokio::time::Instant::now();
     loop {
-        let mut wanted = KeyframesWanted(counters.wanted.swap(0, Ordering::Relaxed));
+        let asked_for = counters.wanted.swap(0, Ordering::Relaxed);
+        let mut wanted = KeyframesWanted(if shape.deaf { 0 } else { asked_for });
         let Some(packet) = schedule.next(&mut wanted) else { return };
         counters.wanted.fetch_or(wanted.0, Ordering::Relaxed);
         let due = start + packet.due;

@@ -23,6 +23,7 @@ fn packets(codec: ClipCodec, layer: usize) -> Vec<DuePacket> {
         keyframe_interval: Duration::from_secs(1),
         silent: false,
         simulcast: true,
+        deaf: false,
     };
     let mut schedule = Schedule::new(shape).unwrap();
     std::iter::from_fn(|| schedule.next(&mut KeyframesWanted::default()))

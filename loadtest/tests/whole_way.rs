@@ -36,6 +36,7 @@ fn run(codec: ClipCodec, viewers: usize, loss: f64) -> Report {
             keyframe_interval: Duration::from_millis(500),
             silent: false,
             simulcast: false,
+            deaf: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(2),

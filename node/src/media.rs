@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod extension;
 pub mod fast_start;
 pub mod gather;
+pub mod hearing;
 pub mod keys;
 pub mod leg;
 pub mod loss_watch;

@@ -139,6 +139,7 @@ fn each_join_is_one_trace_from_its_request_to_its_first_keyframe() {
             keyframe_interval: Duration::from_secs(1),
             silent: false,
             simulcast: false,
+            deaf: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(1),

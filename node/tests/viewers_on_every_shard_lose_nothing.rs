@@ -155,6 +155,7 @@ fn plan(server: &Server, simulcast: bool, loss: f64) -> Plan {
             keyframe_interval: Duration::from_secs(2),
             silent: false,
             simulcast,
+            deaf: false,
         },
         joins_per_second: 50.0,
         duration: Duration::from_secs(3),

@@ -128,6 +128,7 @@ fn stream(codec: ClipCodec) -> StreamShape {
         // Joins are measured on a stream of sound that hardly sends, so that hardly any forwarding must be deducted.
         silent: codec == ClipCodec::Opus,
         simulcast: false,
+        deaf: false,
     }
 }
 

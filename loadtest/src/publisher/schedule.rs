@@ -31,6 +31,8 @@ pub struct StreamShape {
     pub silent: bool,
     /// Whether the video is sent in three layers ([`SIMULCAST`]).
     pub simulcast: bool,
+    /// Whether requests for a keyframe are counted only, as FFmpeg and OBS leave them.
+    pub deaf: bool,
 }
 
 impl StreamShape {
@@ -164,6 +166,7 @@ mod tests {
             keyframe_interval: Duration::from_secs(2),
             silent: false,
             simulcast: false,
+            deaf: false,
         }
     }
 

@@ -13,14 +13,21 @@ pub struct PacketBatch {
     pub track: TrackId,
     /// When the oldest of them reached the host.
     pub arrival: Instant,
-    /// Whether they are the group of pictures that is shown now, for who has yet to begin. It comes before all others.
-    pub group: bool,
+    /// Set if they are the group of pictures that is shown now, for who has yet to begin. It comes before all others.
+    pub group: Option<GroupOf>,
     /// What of each layer is in it, and in those that follow until one says otherwise.
     pub points: Subscription,
     /// Each packet's place in [`Self::bytes`].
     pub packets: Vec<BatchPacket>,
     /// RTP packets without SRTP protection, one after the other, with canonical extension ids (see `canonical`).
     pub bytes: Vec<u8>,
+}
+
+/// Whose group of pictures a [`PacketBatch`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupOf {
+    /// Whether its encoder is known to answer no requests for a keyframe.
+    pub deaf: bool,
 }
 
 /// One packet of a [`PacketBatch`].

@@ -295,10 +295,15 @@ impl Leg {
         next.wrapping_sub(self.mapping.timestamp_offset)
     }
 
-    /// A leg that waits begins with `start`, whose packets lie in the ring, and is behind the others until
-    /// [`Self::catch_up_ends`].
-    pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze) {
-        self.play_from(start, 0);
+    /// It goes on with `start`, whose packets lie in the ring, and is behind the others until [`Self::catch_up_ends`].
+    /// `start.timestamp` is the squeezed one.
+    pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze, clock_rate_hz: u32) {
+        let was_behind = self.caught_up.is_some_and(|known| known.end_out == u64::MAX);
+        self.play_from(start, clock_rate_hz);
+        if was_behind {
+            // Sent again, its packets would say another time under the same nonce.
+            self.previous = None;
+        }
         self.caught_up = Some(CaughtUp { first_out: self.highest_out + 1, end_out: u64::MAX, squeeze });
         self.mapping.flow = Flow::CatchingUp;
     }

@@ -302,6 +302,7 @@ impl Plane {
         for departure in leaving.drain(..) {
             if let Some(track) = self.tracks.get_mut(departure.place) {
                 track.clear_window();
+                track.grow_rings(now);
             }
         }
         self.leaving = leaving;

@@ -4,6 +4,8 @@
 //! allocated after the ring is made. The table outlives the bytes: an index that was ever stored within the table's reach
 //! is never stored again, so one index always stands for the same bytes, which is what keeps SRTP nonces safe.
 
+use std::time::Duration;
+
 use crate::media::codec::MediaKind;
 
 /// Bytes kept of a video layer: 2.8 s at 1.5 Mbit/s, 0.5 s at 8 Mbit/s. Repair takes a round trip or two.
@@ -11,6 +13,19 @@ pub const VIDEO_RING_CAPACITY_BYTES: usize = 512 * 1024;
 
 /// Packets kept of a video layer at most: 6 s of 1.5 Mbit/s, 0.5 s of 20 Mbit/s.
 pub const VIDEO_RING_CAPACITY_PACKETS: usize = 1024;
+
+/// Bytes and packets kept of a video layer whose publisher answers no requests for a keyframe, if its groups of pictures are
+/// longer than [`VIDEO_RING_CAPACITY_BYTES`]: viewers begin with what is kept. The first of them is 4.5 s at 1.5 Mbit/s, and with
+/// its table and the publisher below a mebibyte; the others are for layers that send more.
+const VIDEO_RING_CAPACITIES_GROWN: [(usize, usize); 3] =
+    [(832 * 1024, 2_048), (1_664 * 1024, 4_096), (3_328 * 1024, 4_096)];
+
+/// A ring that has grown once grows again if what it keeps is younger than this: it would reach back further than is of use
+/// otherwise, or would be that of a layer that had grown enough.
+const GROWS_BELOW: Duration = Duration::from_secs(3);
+
+/// How much of a ring is left when it grows, as a divisor of its bytes and packets: more than comes in one window.
+const GROWS_BEFORE_FULL: u64 = 8;
 
 /// Bytes kept of an audio track: some 3 s of Opus at 64 kbit/s with its headers.
 pub const AUDIO_RING_CAPACITY_BYTES: usize = 32 * 1024;
@@ -51,6 +66,8 @@ pub struct Ring {
     /// Bytes ever written, gaps at the arena's end included.
     head: u64,
     highest: Option<u64>,
+    /// Indices below it were stored, or not, when the table was smaller: nobody knows any more.
+    first_known: u64,
 }
 
 impl Ring {
@@ -68,6 +85,7 @@ impl Ring {
             slots: vec![Slot::EMPTY; packets].into_boxed_slice(),
             head: 0,
             highest: None,
+            first_known: 0,
         }
     }
 
@@ -79,7 +97,8 @@ impl Ring {
     /// Stores the packet of `index`, the extended sequence number of its layer.
     pub fn store(&mut self, index: u64, packet: &[u8]) -> Stored {
         let reach = self.slots.len() as u64;
-        if self.highest.is_some_and(|highest| index.saturating_add(reach) <= highest) {
+        let is_old = |highest| index.saturating_add(reach) <= highest || index < self.first_known;
+        if self.highest.is_some_and(is_old) {
             return Stored::TooOld;
         }
         let capacity = self.arena.len() as u64;
@@ -116,6 +135,69 @@ impl Ring {
         self.arena.get(start..start + slot.len as usize)
     }
 
+    /// Whether what is kept from the packet `first` on, which came `age` ago, is about to be overwritten though it might be kept.
+    pub fn is_short_of_room(&self, first: u64, age: Duration) -> bool {
+        let Some(oldest) = self.slot(first) else { return false };
+        let grown = VIDEO_RING_CAPACITIES_GROWN.first().is_some_and(|(bytes, _)| self.arena.len() >= *bytes);
+        let (bytes, packets) = (self.arena.len() as u64, self.slots.len() as u64);
+        let used_bytes = self.head - oldest.position;
+        let used_packets = self.highest.unwrap_or(first).saturating_sub(first);
+        let full = used_bytes + bytes / GROWS_BEFORE_FULL > bytes
+            || used_packets + packets / GROWS_BEFORE_FULL > packets;
+        full && self.next_capacity().is_some() && (!grown || age < GROWS_BELOW)
+    }
+
+    /// Takes the next larger capacity, if there is one. Packets lie elsewhere in the arena afterwards.
+    pub fn grow(&mut self) {
+        let Some((bytes, packets)) = self.next_capacity() else { return };
+        let mut kept: Vec<Slot> =
+            self.slots.iter().copied().filter(|slot| self.get(slot.index).is_some()).collect();
+        kept.sort_unstable_by_key(|slot| slot.position);
+        let mut grown = Self::with_capacity(bytes, packets);
+        grown.highest = self.highest;
+        let reach = self.slots.len() as u64;
+        grown.first_known =
+            self.first_known.max(self.highest.map_or(0, |highest| (highest + 1).saturating_sub(reach)));
+        // Those whose bytes are gone are still known, and lie more than one arena behind.
+        for slot in self.slots.iter().filter(|slot| slot.index != u64::MAX && slot.index >= grown.first_known)
+        {
+            if let Some(place) = grown.slots.get_mut((slot.index % packets as u64) as usize) {
+                *place = Slot { position: 0, ..*slot };
+            }
+        }
+        grown.head = 2 * bytes as u64;
+        for slot in kept {
+            let Some(packet) = self.get(slot.index) else { continue };
+            let start = (grown.head % bytes as u64) as usize;
+            let Some(place) = grown.arena.get_mut(start..start + packet.len()) else { continue };
+            place.copy_from_slice(packet);
+            if let Some(place) = grown.slots.get_mut((slot.index % packets as u64) as usize) {
+                *place = Slot { position: grown.head, ..slot };
+            }
+            grown.head += packet.len() as u64;
+        }
+        *self = grown;
+    }
+
+    /// Takes a capacity that holds as much, if there is one.
+    pub fn make_room(&mut self, bytes: usize, packets: usize) {
+        while (self.arena.len() < bytes + bytes / GROWS_BEFORE_FULL as usize || self.slots.len() < packets)
+            && self.next_capacity().is_some()
+        {
+            self.grow();
+        }
+    }
+
+    fn next_capacity(&self) -> Option<(usize, usize)> {
+        // Rings of sound are smaller than any of these, and are never short of room.
+        VIDEO_RING_CAPACITIES_GROWN.into_iter().find(|(bytes, _)| *bytes > self.arena.len())
+    }
+
+    fn slot(&self, index: u64) -> Option<&Slot> {
+        self.get(index)?;
+        self.slots.get((index % self.slots.len() as u64) as usize)
+    }
+
     /// Packets and bytes from `first` to the highest index; `None` if one of them is not here.
     pub fn whole_since(&self, first: u64) -> Option<(u64, u64)> {
         let highest =
@@ -144,6 +226,31 @@ mod tests {
         let ring = Ring::new(MediaKind::Video);
         let bytes = ring.arena.len() + ring.slots.len() * size_of::<Slot>() + size_of::<Ring>();
         assert!(bytes <= 1024 * 1024, "{bytes}");
+    }
+
+    #[test]
+    fn one_that_has_grown_stays_within_it_too_and_only_a_fast_layer_has_more() {
+        let mut ring = Ring::new(MediaKind::Video);
+        let fill = |ring: &mut Ring, packets: std::ops::Range<u64>| {
+            packets.for_each(|index| assert!(matches!(ring.store(index, &[1; 1_100]), Stored::New(_))));
+        };
+        fill(&mut ring, 0..400);
+        assert!(!ring.is_short_of_room(0, Duration::from_secs(2)));
+        fill(&mut ring, 400..430);
+        assert!(ring.is_short_of_room(0, Duration::from_secs(2)));
+        ring.grow();
+        assert!(!ring.is_short_of_room(0, Duration::from_secs(2)));
+        assert_eq!(ring.whole_since(0), Some((430, 430 * 1_100)));
+        let bytes = ring.arena.len() + ring.slots.len() * size_of::<Slot>() + size_of::<Ring>();
+        assert!(bytes <= 900 * 1024, "{bytes}");
+        fill(&mut ring, 430..700);
+        assert!(!ring.is_short_of_room(0, Duration::from_secs(4)), "it reaches back far enough");
+        assert!(ring.is_short_of_room(0, Duration::from_secs(2)));
+        ring.make_room(3_000_000, 2_700);
+        assert_eq!(ring.whole_since(0), Some((700, 700 * 1_100)));
+        fill(&mut ring, 700..2_900);
+        assert!(ring.whole_since(0).is_some());
+        assert!(!ring.is_short_of_room(0, Duration::from_secs(1)), "there is nothing larger");
     }
 
     #[test]
@@ -176,6 +283,33 @@ mod tests {
     }
 
     proptest! {
+        /// Growing forgets nothing that was there, and stores nothing a second time.
+        #[test]
+        fn growing_forgets_nothing(steps in prop::collection::vec((0_u64..40, 1_usize..250), 1..200), later in 0_u64..200) {
+            let mut ring = Ring::with_capacity(2_000, 32);
+            let mut stored = std::collections::HashSet::new();
+            let mut base = 0;
+            for (step, (offset, len)) in steps.into_iter().enumerate() {
+                base += u64::from(step % 3 == 0);
+                let index = base + offset;
+                if let Stored::New(_) = ring.store(index, &vec![step as u8; len]) {
+                    stored.insert(index);
+                }
+            }
+            let before: Vec<_> = (0..300).map(|index| ring.get(index).map(<[u8]>::to_vec)).collect();
+            ring.grow();
+            for (index, before) in (0_u64..).zip(&before) {
+                prop_assert_eq!(ring.get(index).map(<[u8]>::to_vec), before.clone());
+            }
+            let highest = ring.highest().unwrap();
+            ring.store(highest + later, &[7; 10]);
+            stored.insert(highest + later);
+            for index in 0..highest + later {
+                let again = matches!(ring.store(index, &[9; 10]), Stored::New(_));
+                prop_assert!(!again || !stored.contains(&index), "{index}");
+            }
+        }
+
         /// What the ring returns is what was stored, and the newest packets are always there.
         #[test]
         fn returns_what_was_stored(steps in prop::collection::vec((0_u64..40, 1_usize..250), 1..400)) {

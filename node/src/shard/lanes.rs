@@ -314,7 +314,7 @@ mod tests {
             let batch = |id| PacketBatch {
                 track: TrackId(id),
                 arrival: now(),
-                group: false,
+                group: None,
                 points: crate::media::subscription::Subscription::ALL,
                 packets: Vec::new(),
                 bytes: Vec::new(),

@@ -11,6 +11,8 @@ from peers import Viewer
 from server import Server
 
 ROOM = "ffmpeg"
+# Half of what is left until the next keyframe when it counts.
+WITHOUT_KEYFRAME_SECONDS = 3
 
 
 @contextlib.asynccontextmanager
@@ -40,8 +42,8 @@ class Ffmpeg(ClientTest):
             source = ["-re", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=30"]
             source += ["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
             video = ["-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast"]
-            # It does not answer keyframe requests, so a viewer waits for the next of its own.
-            video += ["-pix_fmt", "yuv420p", "-tune", "zerolatency", "-g", "30"]
+            # It does not answer keyframe requests, and its next one comes after 250 pictures.
+            video += ["-pix_fmt", "yuv420p", "-tune", "zerolatency"]
             audio = ["-c:a", "libopus", "-ac", "2"]
             publisher = await stack.enter_async_context(
                 ffmpeg(*source, *video, *audio, "-f", "whip", *flags, f"{server.url}/whip/{ROOM}")
@@ -50,8 +52,15 @@ class Ffmpeg(ClientTest):
             viewer = Viewer()
             stack.push_async_callback(viewer.close)
             await viewer.play(f"{server.url}/whep/{ROOM}")
-
             await self.assert_seen_and_heard(viewer)
+
+            # Two seconds of the first group have passed: the next keyframe is six away.
+            late = Viewer()
+            stack.push_async_callback(late.close)
+            async with asyncio.timeout(WITHOUT_KEYFRAME_SECONDS):
+                await late.play(f"{server.url}/whep/{ROOM}")
+                await late.until(lambda: late.frames > 0)
+            await self.assert_seen_and_heard(late)
 
             # `q` is how a person ends it; it says goodbye by DELETE.
             await publisher.communicate(b"q")

@@ -46,6 +46,7 @@ impl LiveStream {
             keyframe_interval: Duration::from_secs(1),
             silent: false,
             simulcast: false,
+            deaf: false,
         };
         let publisher = Publisher::start(target, shape, Arc::new(PublisherCounters::default())).await?;
         wait(client, &room, |room| room["live"] == true).await?;

@@ -6,12 +6,13 @@ use crate::footage::Tag;
 use crate::judgement::Packet;
 use crate::publisher::Publisher;
 
-/// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be a second old,
-/// as the node sees it, and is played as if it had been filmed when the viewer joined.
-const LEAD_MAX: u32 = 99_000;
+/// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be ten seconds
+/// old, as the node sees it, if no other was to be had, and is played as if it had been filmed when the viewer joined.
+const LEAD_MAX: u32 = 909_000;
 
-/// How many times faster than it was filmed a group is played: at the least, and at the most.
-const FACTORS: std::ops::RangeInclusive<u32> = 4..=12;
+/// How many times faster than it was filmed a group is played: at the least on a path that is known to be slow, at the least on
+/// any other, and at the most.
+const FACTORS: (u32, u64, u64) = (2, 4, 6);
 
 /// How far back rings reach at the least. Who was sent nothing for longer begins another stream with its own picture numbers: what it was
 /// sent last is not known any more.
@@ -71,14 +72,14 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// All timestamps are moved by the same. `joined`: the viewer joined with this part, so it may have caught up with a group;
+    /// All timestamps are moved by the same, unless it began with a group and caught up. `joined`: the viewer joined with this part;
     /// `unmoved`: with the first publisher's clock, which nothing moves.
     pub fn keeps_its_time(&self, joined: bool, unmoved: bool) -> Result<(), String> {
         let shift = if joined && unmoved { 0 } else { self.last().offset() };
         let lead = |packet: &Packet| packet.offset().wrapping_sub(shift);
         let Some(wrong) = self.0.iter().find(|packet| lead(packet) != 0) else { return Ok(()) };
         let first = self.first();
-        if joined && wrong.index == first.index && self.catches_up(lead(first), lead) {
+        if !self.is_sound() && wrong.index == first.index && self.catches_up(lead(first), lead) {
             return Ok(());
         }
         let moves: Vec<_> = self.0.iter().take(60).map(|packet| lead(packet).cast_signed()).collect();
@@ -92,14 +93,15 @@ impl Part<'_> {
             return false;
         }
         let begin = self.first().sent.timestamp;
-        FACTORS.into_iter().any(|factor| {
+        let (slowest, usual, fastest) = FACTORS;
+        (slowest..=fastest as u32).any(|factor| {
             // lead = d - d / factor, which rounding makes ambiguous by a unit or two.
             let near = first_lead * factor / (factor - 1);
             (near.saturating_sub(2)..=near + 2).any(|distance| {
                 let span_ms = u64::from(distance) * u64::from(factor - 1) / u64::from(factor) / 90;
-                // Fast enough to have caught up after 200 ms, and four times at least.
-                let needed = (span_ms.saturating_sub(1) / 200 + 2, (span_ms + 1) / 200 + 2);
-                let fitting = (needed.0.max(4)..=needed.1.max(4)).contains(&factor.into());
+                // No faster than it takes to have caught up after 200 ms, or than decoders bear.
+                let needed = (span_ms + 1) / 200 + 2;
+                let fitting = u64::from(factor) <= needed.clamp(usual, fastest);
                 let until = begin.wrapping_add(distance);
                 fitting
                     && self.0.iter().all(|packet| {

@@ -9,7 +9,7 @@ use aforo_cluster::id::{SessionId, TrackId};
 use aforo_node::media::codec::MediaKind;
 use aforo_node::media::negotiated::{Direction, DtlsRole, IceCredentials, Negotiated};
 use aforo_node::media::path::{Path, ShardId};
-use aforo_node::media::ring::{AUDIO_RING_CAPACITY_BYTES, VIDEO_RING_CAPACITY_BYTES};
+use aforo_node::media::ring::AUDIO_RING_CAPACITY_BYTES;
 use aforo_node::media::selection::LayerWish;
 use aforo_node::media::spec::{EgressTrack, IngestTrack};
 use aforo_node::peer::ice;
@@ -38,6 +38,9 @@ const VIDEO: TrackId = TrackId(2);
 
 /// Rounds without time passing that are still work; more is a timer that is never satisfied.
 const ROUNDS_PER_INSTANT: u32 = 1_000;
+
+/// What a ring of video has once it has grown, because its publisher may answer no requests for a keyframe.
+const VIDEO_RING_BYTES_MAX: usize = 880 << 10;
 
 /// What a shard may have beside its rings: buffers for one step, the windows and the numbering of layers.
 const SHARD_BYTES_MAX: usize = 768 << 10;
@@ -414,7 +417,7 @@ impl World {
     fn memory_bound(&self) -> isize {
         // Each shard with viewers has all rings.
         let rings =
-            usize::from(self.scenario.show.encodings) * VIDEO_RING_CAPACITY_BYTES + AUDIO_RING_CAPACITY_BYTES;
+            usize::from(self.scenario.show.encodings) * VIDEO_RING_BYTES_MAX + AUDIO_RING_CAPACITY_BYTES;
         let shards = usize::from(self.scenario.shards);
         (shards * (SHARD_BYTES_MAX + rings) + self.members.len() * PEER_BYTES_MAX) as isize
     }

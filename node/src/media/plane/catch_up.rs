@@ -1,31 +1,33 @@
-//! Legs that began with the group of pictures that their layer's ring had: they are sent it in steps, faster than it came, and
-//! then go on with the others.
+//! Legs that began with the group of pictures that their layer's ring had ([`begin`]): they are sent it in steps, faster than it
+//! came, and then go on with the others.
 //!
 //! A leg that catches up is no part of any fan-out. The list names it by its peer and SSRC, so that legs may move and tracks
 //! end meanwhile. Live packets go first in each flush, and a step is bounded for all legs together, so that a thousand who
 //! join delay nobody who watches.
 
+mod begin;
+
 use std::time::{Duration, Instant};
 
-use super::fan_out::change::tell;
-use super::track::{Keyframe, Layer, Source, Track};
+use aforo_cluster::id::TrackId;
+use smallvec::SmallVec;
+
+use super::track::Layer;
 use super::transport::{Outgoing, Rewrite, SendTime, Transport};
-use super::viewer::LegPlace;
 use super::{Plane, Role};
-use crate::media::codec::{CodecKind, Point};
+use crate::media::codec::{CodecKind, Point, picture_numbers};
 use crate::media::counters::Counters;
-use crate::media::fast_start::{
-    CATCH_UP_LIMIT, CATCH_UPS_MAX, Group, Pace, STEP, STEP_PACKETS, Squeeze, pace, time, units,
-};
-use crate::media::leg::{Leg, Start};
+use crate::media::fast_start::{Allowance, STEP, Squeeze, units};
+use crate::media::leg::Leg;
 use crate::media::numbering::Place;
 use crate::media::outbox::{SendBatch, Transmit};
 use crate::media::path::PeerKey;
 use crate::media::ring::Ring;
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::Pick;
-use crate::media::spec::PlaneEvent;
 use crate::media::template::LegClass;
+
+/// Bytes that a path whose rate is known is sent at once beyond it: two packets.
+const PATH_BURST_BYTES: u64 = 2_400;
 
 /// A leg that catches up.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,13 @@ struct CatchUp {
     burst_packets: u32,
     /// Packets of the group that were not sent yet.
     left: u64,
+    /// Whether nothing else would come soon.
+    unheard: bool,
+    /// When it goes on with the others whatever it lacks, counted from the first packet.
+    limit: Duration,
+    /// Bits per second that its path carries, if that is known, and bytes sent.
+    path_bps: Option<u64>,
+    sent_bytes: u64,
 }
 
 /// What became of a leg's step.
@@ -58,6 +67,8 @@ enum Step {
 #[derive(Debug, Default)]
 pub(super) struct CatchUps {
     legs: Vec<CatchUp>,
+    /// Layers with legs that are to begin as soon as there is room.
+    waiting: SmallVec<[(TrackId, u8); 4]>,
     /// Whose turn is next, so that those at the end of the list get theirs when a step is not enough for all.
     turn: usize,
     due: Option<Instant>,
@@ -83,8 +94,15 @@ impl CatchUps {
         self.more_came(now);
     }
 
-    fn is_full(&self) -> bool {
-        self.legs.len() >= CATCH_UPS_MAX
+    /// Whether there is room for nobody more: among those who could wait for a keyframe, or who could not.
+    fn is_full(&self, unheard: bool) -> bool {
+        let allowance = Allowance::of(unheard);
+        self.legs.len() >= allowance.viewers || self.backlog_packets() >= allowance.backlog_packets
+    }
+
+    /// Packets in one step for all of them.
+    fn step_packets(&self) -> usize {
+        Allowance::of(self.legs.iter().any(|leg| leg.unheard)).step_packets
     }
 
     /// Packets of groups that were not sent yet.
@@ -93,69 +111,7 @@ impl CatchUps {
     }
 }
 
-impl Track {
-    /// The group of the newest keyframe of `layer`, and where it begins, if the ring has all of it.
-    pub(super) fn group(&self, now: Instant, layer: &Layer) -> Option<(Group, Keyframe)> {
-        let keyframe = layer.newest_keyframe.filter(|keyframe| keyframe.index >= layer.numbering_start)?;
-        let (_, newest) = layer.newest.filter(|_| layer.is_active(now) && self.source != Source::Absent)?;
-        let (packets, bytes) = layer.whole_since(keyframe.index)?;
-        let span = newest.wrapping_sub(keyframe.timestamp).cast_signed().max(0).cast_unsigned();
-        let (age, span) = (now.saturating_duration_since(keyframe.at), time(span, self.clock_rate_hz()));
-        Some((Group { age, span, packets, bytes }, keyframe))
-    }
-
-    /// The timestamps of `group` at `pace`, whose keyframe has `timestamp`.
-    fn squeeze(&self, group: &Group, pace: &Pace, timestamp: u32) -> Squeeze {
-        let after_keyframe = units(group.span + pace.lasts, self.clock_rate_hz());
-        Squeeze { until: timestamp.wrapping_add(after_keyframe), factor: pace.factor }
-    }
-}
-
 impl Plane {
-    /// Lets a leg that waits for its first packet begin with what the ring of `layer` has. Whether it does.
-    pub(super) fn begin_from_ring(&mut self, now: Instant, peer: PeerKey, leg: LegPlace, layer: u8) -> bool {
-        if self.catch_ups.is_full() {
-            return false;
-        }
-        let backlog = self.catch_ups.backlog_packets();
-        let Some(track) = self.tracks.get_mut(leg.track).filter(|track| track.is_video()) else {
-            return false;
-        };
-        let known = track.layers.get(usize::from(layer));
-        let group = known.and_then(|known| track.group(now, known));
-        let paced = group.and_then(|(group, keyframe)| Some((group, pace(&group, backlog)?, keyframe)));
-        let Some((group, pace, keyframe)) = paced else { return false };
-        let Keyframe { index, timestamp, .. } = keyframe;
-        let place = known.and_then(|known| known.place(Point::WHOLE, index));
-        let Some(Place { number, .. }) = place else { return false };
-        let squeeze = track.squeeze(&group, &pace, timestamp);
-        let Some(waiting) = track.legs.get_mut(leg.leg).filter(|leg| !leg.is_live()) else { return false };
-        track.audience.leave(waiting);
-        let pick = Pick::whole(layer);
-        let start =
-            Start { pick, index, number, timestamp, timestamp_before: timestamp, pause: Duration::ZERO };
-        waiting.catch_up_from(start, squeeze);
-        track.audience.enter(waiting);
-        let event =
-            PlaneEvent::LayerPlayed { peer, track: track.id, layer, point: Point::WHOLE, switch: None };
-        let catch_up = CatchUp {
-            peer,
-            ssrc: leg.ssrc,
-            squeeze,
-            begun: (now, squeeze.timestamp(timestamp)),
-            next: index,
-            burst_packets: pace.burst_packets,
-            left: group.packets,
-        };
-        self.catch_ups.add(now, catch_up);
-        self.counters.keyframe_requests_cached += 1;
-        if let Some(transport) = self.transports.get_mut(peer.index) {
-            tell(transport, true, &mut self.events);
-        }
-        self.events.push_back(event);
-        true
-    }
-
     /// Sends the next step, if it is due, to all who catch up.
     pub(super) fn send_catch_ups(
         &mut self,
@@ -169,7 +125,7 @@ impl Plane {
         }
         let mut catch_ups = std::mem::take(&mut self.catch_ups);
         catch_ups.stepped_at = Some(now);
-        let (mut left, mut goes_on) = (STEP_PACKETS, false);
+        let (mut left, mut goes_on) = (catch_ups.step_packets(), false);
         for _ in 0..catch_ups.legs.len() {
             if left == 0 {
                 goes_on = true;
@@ -190,6 +146,7 @@ impl Plane {
         // Who waits is woken by the next packets.
         catch_ups.due = goes_on.then(|| now + STEP);
         self.catch_ups = catch_ups;
+        self.begin_those_who_wait(now);
     }
 
     /// Sends one leg what is due of its group, at most `left` packets; `None` if there is no such leg any more.
@@ -217,10 +174,10 @@ impl Plane {
         let class = &track.classes.get(usize::from(leg.class))?.class;
         let (ring, counters) = (layer.ring.as_ref()?, &mut self.counters);
         let mut feed = Feed { catch_up, leg, class, layer, ring, transport, counters, codec, send_time };
-        let passed = units(now.saturating_duration_since(feed.catch_up.begun.0), clock_rate_hz);
-        let all_sent = feed.send_due(passed, left, batch, transmit)?;
+        let since = now.saturating_duration_since(feed.catch_up.begun.0);
+        let all_sent = feed.send_due((since, units(since, clock_rate_hz)), left, batch, transmit)?;
         // Where there is no room for all, nobody would ever be done.
-        let overdue = now.saturating_duration_since(catch_up.begun.0) >= CATCH_UP_LIMIT;
+        let overdue = since >= catch_up.limit;
         if !all_sent && !overdue {
             return Some(Step::Goes);
         }
@@ -249,10 +206,10 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Sends what is due when `passed` units of timestamp have passed since the first packet. Whether that is all there is.
+    /// Sends what is due this long, and so many units of timestamp, after the first packet. Whether that is all there is.
     fn send_due(
         &mut self,
-        passed: u32,
+        (since, passed): (Duration, u32),
         left: &mut usize,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
@@ -264,7 +221,8 @@ impl Feed<'_> {
             let place = self.layer.place(Point::WHOLE, self.catch_up.next).filter(|place| place.kept);
             if let Some((place, packet)) = place.zip(self.ring.get(self.catch_up.next)) {
                 let header = RtpHeader::parse(packet).ok()?;
-                if burst == 0 || *left == 0 || !self.is_due(header.timestamp, passed) {
+                let room = burst > 0 && *left > 0 && self.has_path(since);
+                if !room || !self.is_due(header.timestamp, passed) {
                     return Some(false);
                 }
                 (burst, *left) = (burst - 1, *left - 1);
@@ -274,6 +232,13 @@ impl Feed<'_> {
             self.catch_up.next += 1;
         }
         Some(true)
+    }
+
+    /// Whether the path has carried what was sent so far.
+    fn has_path(&self, since: Duration) -> bool {
+        let carried =
+            |bps: u64| u128::from(bps) * since.as_micros() / 8_000_000 + u128::from(PATH_BURST_BYTES);
+        self.catch_up.path_bps.is_none_or(|bps| u128::from(self.catch_up.sent_bytes) < carried(bps))
     }
 
     /// Beyond the group, what has come is due.
@@ -302,11 +267,12 @@ impl Feed<'_> {
             timestamp,
             payload,
             at_micros: self.send_time.micros,
-            rewrite: Rewrite::default(),
+            rewrite: Rewrite::of(&mapping, place, picture_numbers(self.codec, payload)),
         };
         match self.transport.send(&outgoing, batch, transmit) {
             Some(bytes) => {
                 self.leg.sent(index, timestamp, payload.len() as u32);
+                self.catch_up.sent_bytes += bytes as u64;
                 self.counters.rtp_sent_packets += 1;
                 self.counters.rtp_sent_bytes += bytes as u64;
                 self.counters.sent.add(self.codec, 1, bytes as u64);

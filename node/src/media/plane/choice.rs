@@ -34,7 +34,8 @@ impl Plane {
         }
         let Some(Role::Viewer(viewer)) = self.roles.get(peer.index) else { return };
         let legs = viewer.legs.clone();
-        for LegPlace { track: place, leg, .. } in legs {
+        for known in legs {
+            let LegPlace { track: place, leg, .. } = known;
             let now_ms = self.since_epoch_ms(now);
             let Some(track) = self.tracks.get_mut(place).filter(|track| track.is_video()) else { continue };
             if let Some(leg) = track.legs.get_mut(leg) {
@@ -43,6 +44,7 @@ impl Plane {
             let needed = track.choose_for(leg, now_ms);
             self.want_keyframes(now, place, needed);
             self.subscribe_to_wanted(now, place);
+            self.go_down_from_ring(now, peer, known);
         }
     }
 
@@ -74,6 +76,7 @@ impl Plane {
             self.want_keyframes(now, place, needed);
         }
         self.subscribe_to_wanted(now, place);
+        self.all_go_down_from_ring(now, place);
     }
 
     /// Tells the shards that mirror the track at `place` how its layers flow.

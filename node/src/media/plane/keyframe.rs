@@ -8,6 +8,7 @@ use super::Plane;
 use super::schedule::Task;
 use super::track::{Source, Track};
 use crate::media::batch::PacketBatch;
+use crate::media::hearing::Hearing;
 use crate::media::spec::{Layers, ShardMessage};
 
 /// Least time between two requests for one layer. A keyframe of 720p takes a publisher some 300 ms to encode, pace and send;
@@ -19,8 +20,10 @@ pub(super) const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500
 pub(super) struct KeyframeRequests {
     sent_at: Option<Instant>,
     wanted_since: Option<Instant>,
-    /// Whether a look at [`Self::next_look`] is on the schedule.
+    /// Whether a look at [`Self::look`] is on the schedule.
     scheduled: bool,
+    /// Whether they are answered.
+    pub(super) hearing: Hearing,
 }
 
 impl KeyframeRequests {
@@ -122,27 +125,44 @@ impl Plane {
         if let Some(at) = look_at {
             self.schedule.add(at, Task::Keyframe(id, layer));
         }
+        if watched {
+            self.begin_waiting(now, id, layer);
+            self.all_go_down_from_ring(now, place);
+        }
+    }
+
+    /// Asks a publisher that is believed not to answer, from time to time: a viewer that joined did not need it.
+    pub(super) fn recheck_hearing(&mut self, now: Instant, place: usize, layer: u8) {
+        let Some(known) = self.tracks.get_mut(place).and_then(|track| track.layer(now, layer)) else {
+            return;
+        };
+        if known.is_deaf(now) && known.requests.hearing.is_to_be_rechecked(now) {
+            self.want_keyframe(now, place, layer);
+        }
     }
 
     fn ask_for_keyframe(&mut self, now: Instant, track_place: usize, layer: u8) {
         let Some(track) = self.tracks.get(track_place) else { return };
-        match track.source {
-            Source::Publisher { place, number } => {
-                // The layer's first packet brings the next wish, and must not find this one in its way.
-                if !self.publisher_owes_keyframe(place, number, layer)
-                    && let Some(layer) =
-                        self.tracks.get_mut(track_place).and_then(|track| track.layer(now, layer))
-                {
-                    layer.requests.not_sent();
-                }
-            }
+        let sent = match track.source {
+            Source::Publisher { place, number } => self.publisher_owes_keyframe(place, number, layer),
             Source::Shard(shard) => {
                 // A shard that does not know the layers leaves it to the other which one is meant.
                 let layer = (!track.ladder.rungs().is_empty()).then_some(layer);
                 let request = ShardMessage::RequestKeyframe { track: track.id, layer };
                 self.shard_messages.push_back((shard, request));
+                true
             }
-            Source::Absent => {}
+            Source::Absent => return,
+        };
+        let Some(layer) = self.tracks.get_mut(track_place).and_then(|track| track.layer(now, layer)) else {
+            return;
+        };
+        let flows = layer.flows(now);
+        if sent {
+            layer.requests.hearing.asked(now, flows);
+        } else {
+            // The layer's first packet brings the next wish, and must not find this one in its way.
+            layer.requests.not_sent();
         }
     }
 }

@@ -137,8 +137,12 @@ impl Plane {
         let known = self.tracks.get(leg.track).and_then(|track| track.legs.get(leg.leg));
         let Some(Pick { layer, point }) = known.map(|leg| leg.wanted) else { return };
         // Who catches up is sent all of a layer.
-        if point != Point::WHOLE || !self.begin_from_ring(now, peer, leg, layer) {
-            self.want_keyframe(now, leg.track, layer);
+        if point == Point::WHOLE && self.begin_from_ring(now, peer, leg, layer) {
+            return self.recheck_hearing(now, leg.track, layer);
+        }
+        self.want_keyframe(now, leg.track, layer);
+        if let Some(id) = self.tracks.get(leg.track).map(|track| track.id) {
+            self.begin_waiting(now, id, layer);
         }
     }
 
@@ -221,20 +225,27 @@ impl Plane {
             layer.play_points(wanted.points(index));
         }
         if let Some((_, known)) = track.subscribers.iter_mut().find(|(shard, _)| *shard == from) {
-            *known = wanted;
+            let more = wanted.layers().without(std::mem::replace(known, wanted).layers());
+            // Of the others a keyframe is asked for.
+            let unheard = |layer: &u8| track.is_unheard(now, *layer);
+            let groups =
+                more.iter().filter(unheard).filter_map(|layer| super::mirror::group_batch(now, track, layer));
+            let groups = groups.map(|group| (from, ShardMessage::Packets(std::sync::Arc::new(group))));
+            self.shard_messages.extend(groups);
             return;
         }
         track.subscribers.push((from, wanted));
         super::mirror::export_clocks(track, from, &mut self.shard_messages);
         let best = track.best_layer();
         let group = super::mirror::group_batch(now, track, best).map(std::sync::Arc::new);
-        let has_group = group.is_some();
+        // One that is too old for a viewer to begin with is too old over there as well, unless a keyframe does not come.
+        let is_played = group.is_some() && super::mirror::begins_with_group(now, track, best);
         self.shard_messages.extend(group.map(|group| (from, ShardMessage::Packets(group))));
         if track.ladder.rungs().len() > 1 {
             let message = ShardMessage::Layers { track: id, ladder: track.ladder };
             self.shard_messages.push_back((from, message));
         }
-        if !has_group {
+        if !is_played {
             self.want_keyframe(now, place, best);
         }
     }

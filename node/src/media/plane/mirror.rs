@@ -9,10 +9,11 @@ use super::Plane;
 use super::clock::SenderClock;
 use super::track::{Arrived, Source, Track};
 use super::viewer::{LegPlace, ToldLoss};
-use crate::media::batch::{BatchPacket, PacketBatch};
+use crate::media::batch::{BatchPacket, GroupOf, PacketBatch};
 use crate::media::codec::CodecKind;
-use crate::media::fast_start::pace;
+use crate::media::fast_start::{Terms, pace};
 use crate::media::gather;
+use crate::media::leg::Leg;
 use crate::media::path::ShardId;
 use crate::media::spec::{Layers, ShardMessage};
 use crate::media::subscription::Subscription;
@@ -49,7 +50,7 @@ fn gather_batch(track: &Track, wanted: Subscription) -> Option<PacketBatch> {
     let mut batch = PacketBatch {
         track: track.id,
         arrival,
-        group: false,
+        group: None,
         points: wanted,
         packets: Vec::with_capacity(count),
         bytes: Vec::with_capacity(bytes),
@@ -75,16 +76,22 @@ fn gather_batch(track: &Track, wanted: Subscription) -> Option<PacketBatch> {
     Some(batch)
 }
 
-/// What the ring of `layer` has of the group that is shown now, if a viewer that joined here would begin with it.
+/// Whether a viewer of `layer` that joined now would begin with the group in its ring.
+pub(super) fn begins_with_group(now: Instant, track: &Track, layer: u8) -> bool {
+    let group = track.layers.get(usize::from(layer)).and_then(|layer| track.group(now, layer));
+    let terms = Terms { unheard: track.is_unheard(now, layer), ..Terms::default() };
+    track.is_video() && group.is_some_and(|(group, _)| pace(&group, &terms).is_some())
+}
+
+/// What the ring of `layer` has of the group that is shown now.
 pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<PacketBatch> {
     let known = track.layers.get(usize::from(layer)).filter(|_| track.is_video())?;
     let (group, keyframe) = track.group(now, known)?;
-    pace(&group, 0)?;
     let ring = known.ring.as_ref()?;
     let mut batch = PacketBatch {
         track: track.id,
         arrival: keyframe.at,
-        group: true,
+        group: Some(GroupOf { deaf: track.is_unheard(now, layer) }),
         points: Subscription::ALL,
         packets: Vec::with_capacity(group.packets as usize),
         bytes: Vec::with_capacity(group.bytes as usize),
@@ -169,8 +176,10 @@ impl Plane {
         // Packets that were on their way when the last viewer left are of no use.
         let Some(place) = self.places.get(&batch.track).copied() else { return };
         let Some(track) = self.tracks.get_mut(place).filter(|track| is_mirror(track)) else { return };
-        if !batch.group {
+        if batch.group.is_none() {
             track.note_feed(now, batch);
+        } else if let Some(layer) = batch.packets.first().map(|packet| packet.layer) {
+            track.make_room(now, layer, batch.bytes.len(), batch.packets.len());
         }
         for packet in &batch.packets {
             let start = packet.start as usize;
@@ -188,7 +197,7 @@ impl Plane {
             match track.arrive(now, packet.layer, packet.index, room) {
                 Arrived::New { .. } => {
                     self.counters.shard_received_packets += 1;
-                    if batch.group {
+                    if batch.group.is_some() {
                         track.keep_in_ring(packet.layer);
                     }
                 }
@@ -196,8 +205,8 @@ impl Plane {
                 Arrived::Unusable => self.counters.rtp_too_old += 1,
             }
         }
-        if batch.group {
-            return self.begin_with_group(now, place, batch);
+        if let Some(group) = batch.group {
+            return self.begin_with_group(now, place, batch, group);
         }
         let has_any = batch.packets.iter().any(|packet| !packet.left_out);
         if has_any && track.open_window(batch.arrival) {
@@ -211,22 +220,42 @@ impl Plane {
     }
 
     /// The ring of a track that is mirrored has a group of pictures now: its viewers begin with it.
-    fn begin_with_group(&mut self, now: Instant, place: usize, batch: &PacketBatch) {
+    fn begin_with_group(&mut self, now: Instant, place: usize, batch: &PacketBatch, group: GroupOf) {
         let Some(layer) = batch.packets.first().map(|packet| packet.layer) else { return };
         let Some(track) = self.tracks.get_mut(place) else { return };
-        let known = track.layer(now, layer).and_then(|known| known.newest_keyframe.as_mut());
-        known.into_iter().for_each(|keyframe| keyframe.at = batch.arrival.min(now));
+        let Some(known) = track.layer(now, layer) else { return };
+        if let Some(keyframe) = &mut known.newest_keyframe {
+            keyframe.at = batch.arrival.min(now);
+            known.requests.hearing.came_at(keyframe.at);
+        }
+        if group.deaf {
+            known.requests.hearing.believe_deaf();
+        }
         // While nothing is known of the layers, any will do.
         let any = track.ladder.rungs().is_empty();
-        let waiting: Vec<(usize, u32, u32)> = (0..)
-            .zip(&track.legs)
-            .filter(|(_, leg)| !leg.is_live() && (any || leg.wanted.layer == layer))
-            .map(|(leg, known)| (leg, known.peer, known.ssrc))
-            .collect();
-        for (leg, peer, ssrc) in waiting {
+        let concerned = |leg: &Leg| (any && !leg.is_live()) || leg.wanted.layer == layer;
+        let concerned = (0..).zip(&track.legs).filter(|(_, leg)| concerned(leg));
+        let concerned: Vec<(usize, u32, u32)> =
+            concerned.map(|(leg, known)| (leg, known.peer, known.ssrc)).collect();
+        let mut asked = false;
+        for (leg, peer, ssrc) in concerned {
             let Some(peer) = self.transports.get(peer).map(|transport| transport.key) else { continue };
             let leg = LegPlace { track: place, leg, ssrc, told: ToldLoss::default() };
-            self.begin_from_ring(now, peer, leg, layer);
+            let is_live = |leg: LegPlace| {
+                self.tracks.get(leg.track).and_then(|track| track.legs.get(leg.leg)).is_some_and(Leg::is_live)
+            };
+            if is_live(leg) {
+                self.go_down_from_ring(now, peer, leg);
+            } else if !self.begin_from_ring(now, peer, leg, layer) {
+                // The other shard asks now; this is for what is to be done if that is of no use.
+                self.want_keyframe(now, place, layer);
+                asked = true;
+            }
+        }
+        let known = self.tracks.get_mut(place).and_then(|track| track.layer(now, layer)).filter(|_| asked);
+        if let Some(known) = known {
+            let flows = known.flows(now);
+            known.requests.hearing.asked(now, flows);
         }
     }
 

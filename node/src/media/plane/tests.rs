@@ -6,6 +6,7 @@ mod client;
 mod clocks;
 mod codecs;
 mod cut;
+mod deaf;
 mod estimate;
 mod fast_start;
 mod feedback;

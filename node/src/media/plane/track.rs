@@ -223,20 +223,21 @@ impl Track {
             redundancy,
         });
         layer.number_newest();
+        let flowed = starts_keyframe && layer.flows(now);
         if flows && !late {
             layer.newest = Some((now, header.timestamp));
         }
         layer.first_at.get_or_insert(now);
         layer.clock_awaited_since.get_or_insert(now);
         layer.count(now, packet.len(), &header, redundancy);
-        let video = codec.kind() == MediaKind::Video;
-        let keyframe = video
+        let keyframe = codec.kind() == MediaKind::Video
             && starts_keyframe
             && layer.note_keyframe(Keyframe { index, timestamp: header.timestamp, at: now });
         let mut waited = None;
         if keyframe {
             layer.keyframes += 1;
             waited = layer.requests.arrived(now);
+            layer.requests.hearing.keyframe_came(now, header.timestamp, codec.clock_rate_hz(), flowed);
             let size = dimensions(codec, payload).or_else(|| layer.reader.largest_size());
             if let Some((width, height)) = size {
                 (layer.width, layer.height) = (width, height);
@@ -338,6 +339,23 @@ impl Track {
     pub(super) fn clear_window(&mut self) {
         self.opened = None;
         self.layers.iter_mut().for_each(|layer| layer.window.clear());
+    }
+
+    /// Of a mirror: a group of so many bytes and packets of `layer` is to be kept. Not while packets wait in its window.
+    pub(super) fn make_room(&mut self, now: Instant, layer: u8, bytes: usize, packets: usize) {
+        let Some(codec) = self.codec.filter(|codec| codec.kind() == MediaKind::Video) else { return };
+        if let Some(layer) = self.layer(now, layer).filter(|layer| layer.window.is_empty()) {
+            layer.ring.get_or_insert_with(|| Ring::new(codec.kind())).make_room(bytes, packets);
+        }
+    }
+
+    /// While no packet waits in a window, rings may grow: those of layers whose publisher answers no requests, so that they
+    /// keep the group that is shown.
+    pub(super) fn grow_rings(&mut self, now: Instant) {
+        self.layers
+            .iter_mut()
+            .filter(|layer| layer.window.is_empty())
+            .for_each(|layer| layer.keep_group(now));
     }
 }
 

@@ -21,11 +21,11 @@ const FRAME_MIN: Duration = Duration::from_millis(20);
 const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The parts of a track that sending to a leg needs beside the leg.
-pub(super) struct Material<'a> {
-    pub(super) id: TrackId,
-    pub(super) layers: &'a [Layer],
-    pub(super) classes: &'a [Class],
-    pub(super) ladder: &'a Ladder,
+pub(in super::super) struct Material<'a> {
+    pub(in super::super) id: TrackId,
+    pub(in super::super) layers: &'a [Layer],
+    pub(in super::super) classes: &'a [Class],
+    pub(in super::super) ladder: &'a Ladder,
 }
 
 impl Passage {
@@ -197,7 +197,12 @@ impl Material<'_> {
     }
 
     /// How picture numbers and frame numbers of the layer that a leg begins follow on the last ones that it was sent.
-    fn shifts(&self, codec: CodecKind, leg: &Leg, start: &Start) -> (Option<PictureShift>, Option<u16>) {
+    pub(in super::super) fn shifts(
+        &self,
+        codec: CodecKind,
+        leg: &Leg,
+        start: &Start,
+    ) -> (Option<PictureShift>, Option<u16>) {
         let find = |pick: Pick, number| self.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         // What was sent last may be of the mapping before, if nothing was since that changed.
         let Some((_, mapping, newest)) = leg.find(leg.highest_out() as u16, find) else {

@@ -2,25 +2,25 @@ use super::feedback::{packets, plis};
 use super::shards::exchange;
 use super::*;
 use crate::media::codec::Point;
-use crate::media::fast_start::STEP_PACKETS;
+use crate::media::fast_start::Allowance;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{LayerLimit, LayerWish};
 use crate::media::spec::EgressSpec;
 
 /// 30 pictures a second.
-const FRAME: Duration = Duration::from_millis(33);
-const FRAME_UNITS: u32 = 2_970;
+pub(super) const FRAME: Duration = Duration::from_millis(33);
+pub(super) const FRAME_UNITS: u32 = 2_970;
 
-struct Scene {
-    rig: Rig,
-    setup: Setup,
-    publisher: Publisher,
-    sequence: u16,
-    frame: u32,
+pub(super) struct Scene {
+    pub(super) rig: Rig,
+    pub(super) setup: Setup,
+    pub(super) publisher: Publisher,
+    pub(super) sequence: u16,
+    pub(super) frame: u32,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let setup = Setup::default();
         let mut rig = Rig::new();
         let publisher = rig.publisher(0, &setup);
@@ -28,7 +28,13 @@ impl Scene {
     }
 
     /// Publishes one picture of `count` packets, those of `lost` excepted, and lets its time pass.
-    fn picture(&mut self, keyframe: bool, count: u16, lost: Option<u16>, viewers: &mut [&mut Viewer]) {
+    pub(super) fn picture(
+        &mut self,
+        keyframe: bool,
+        count: u16,
+        lost: Option<u16>,
+        viewers: &mut [&mut Viewer],
+    ) {
         for packet in 0..count {
             let timestamp = 7_000 + self.frame * FRAME_UNITS;
             let sent =
@@ -45,28 +51,28 @@ impl Scene {
     }
 
     /// A keyframe of 20 packets, and `count` pictures of three.
-    fn group(&mut self, count: usize, viewers: &mut [&mut Viewer]) {
+    pub(super) fn group(&mut self, count: usize, viewers: &mut [&mut Viewer]) {
         self.picture(true, 20, None, viewers);
         self.pictures(count, viewers);
     }
 
-    fn pictures(&mut self, count: usize, viewers: &mut [&mut Viewer]) {
+    pub(super) fn pictures(&mut self, count: usize, viewers: &mut [&mut Viewer]) {
         (0..count).for_each(|_| self.picture(false, 3, None, viewers));
     }
 
     /// How often the publisher was asked for a keyframe since the last call.
-    fn asked(&mut self) -> usize {
+    pub(super) fn asked(&mut self) -> usize {
         self.rig.flush(&mut [&mut self.publisher], &mut []);
         plis(&packets(&mut self.publisher.client))
     }
 
-    fn join(&mut self, index: u32) -> Viewer {
+    pub(super) fn join(&mut self, index: u32) -> Viewer {
         self.rig.viewer(index, &self.setup.clone())
     }
 }
 
 /// The steps between the sequence numbers of packets that follow each other, and between their timestamps.
-fn steps(packets: &[(RtpHeader, Vec<u8>)]) -> Vec<(u16, i32)> {
+pub(super) fn steps(packets: &[(RtpHeader, Vec<u8>)]) -> Vec<(u16, i32)> {
     let step = |pair: &[(RtpHeader, Vec<u8>)]| {
         let (before, after) = (&pair[0].0, &pair[1].0);
         let time = after.timestamp.wrapping_sub(before.timestamp).cast_signed();
@@ -75,7 +81,7 @@ fn steps(packets: &[(RtpHeader, Vec<u8>)]) -> Vec<(u16, i32)> {
     packets.windows(2).map(step).collect()
 }
 
-fn is_keyframe(packet: &(RtpHeader, Vec<u8>)) -> bool {
+pub(super) fn is_keyframe(packet: &(RtpHeader, Vec<u8>)) -> bool {
     packet.1[packet.0.payload()][1] & 1 == 0
 }
 
@@ -229,7 +235,7 @@ fn a_crowd_that_joins_takes_turns_and_disturbs_nobody() {
         let live = viewers.len() as u64 + 1;
         scene.rig.flush(&mut [&mut scene.publisher], &mut viewers.iter_mut().collect::<Vec<_>>());
         let sent = scene.rig.plane.counters().rtp_sent_packets - before;
-        assert!(sent <= STEP_PACKETS as u64 + live * 3, "{sent} in one flush");
+        assert!(sent <= Allowance::HEARD.step_packets as u64 + live * 3, "{sent} in one flush");
         let mut everybody: Vec<_> = viewers.iter_mut().collect();
         everybody.push(&mut watcher);
         scene.picture(round == 15, 3, None, &mut everybody);

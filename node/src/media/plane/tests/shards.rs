@@ -129,7 +129,7 @@ fn a_mirror_has_the_publishers_clock_and_ends_with_its_last_viewer() {
     let batch = crate::media::batch::PacketBatch {
         track: VIDEO,
         arrival: far.now,
-        group: false,
+        group: None,
         points: crate::media::subscription::Subscription::ALL,
         packets: Vec::new(),
         bytes: Vec::new(),

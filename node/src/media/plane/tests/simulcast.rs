@@ -7,7 +7,7 @@ use crate::media::rtcp;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{LayerLimit, LayerWish};
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     Setup { rids: vec!["a".into(), "b".into()], ..Setup::default() }
 }
 
@@ -40,7 +40,7 @@ fn asked(publisher: &mut Publisher, layer: u32) -> usize {
     pli.count()
 }
 
-fn played(rig: &mut Rig) -> Vec<u8> {
+pub(super) fn played(rig: &mut Rig) -> Vec<u8> {
     let layers = rig.events().into_iter().filter_map(|event| match event {
         PlaneEvent::LayerPlayed { layer, track: VIDEO, .. } => Some(layer),
         _ => None,
@@ -150,7 +150,8 @@ fn a_viewer_without_a_picture_takes_a_better_layer_than_it_shall_have_unless_its
         let mut publisher = rig.publisher(0, &setup());
         let mut first = rig.viewer(1, &setup());
         for step in 0..60 {
-            frame(&mut rig, &mut publisher, &mut first, step, step == 0, &[0, 1]);
+            // The second one is an answer.
+            frame(&mut rig, &mut publisher, &mut first, step, step == 0 || step == 20, &[0, 1]);
         }
         let mut late = rig.viewer(2, &setup());
         rig.plane.limit_bitrate(rig.now, late.client.peer, Some(limit_bps));
@@ -172,7 +173,7 @@ fn a_viewer_without_a_picture_takes_a_better_layer_than_it_shall_have_unless_its
 }
 
 /// A VP8 frame with picture id and TL0PICIDX, as the encoder of `layer` counts them.
-fn numbered(publisher: &mut Publisher, step: u16, layer: usize, keyframe: bool) -> Vec<u8> {
+pub(super) fn numbered(publisher: &mut Publisher, step: u16, layer: usize, keyframe: bool) -> Vec<u8> {
     let id = (0x7FF0 + step + 1_000 * layer as u16) & 0x7FFF;
     let [high, low] = id.to_be_bytes();
     let mut payload = vec![0x90, 0xE0, high | 0x80, low, (250 + step + 50 * layer as u16) as u8, 0x20];

@@ -37,6 +37,9 @@ const SILENCE_MIN: Duration = Duration::from_millis(400);
 /// other come so close once in 5,000 times.
 const SHARED_CLOCK_SECONDS: u32 = 5;
 
+/// A layer without a packet for so long does not flow: its encoder has nothing to encode, and cannot answer a request either.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Before a whole second has passed since a layer's first packet, its rate is taken over at least this long.
 const FIRST_RATE_MIN: Duration = Duration::from_millis(250);
 
@@ -197,6 +200,21 @@ impl Layer {
         !self.gone && !self.to_come && self.newest.is_some_and(|newest| !silent(newest))
     }
 
+    /// Whether its encoder has something to send.
+    pub(in super::super) fn flows(&self, now: Instant) -> bool {
+        self.is_active(now) && self.newest.is_some_and(|(at, _)| now.saturating_duration_since(at) < IDLE)
+    }
+
+    /// Whether its publisher answers no requests for a keyframe.
+    pub(in super::super) fn is_deaf(&self, now: Instant) -> bool {
+        self.requests.hearing.is_deaf(now, self.flows(now))
+    }
+
+    /// Whether a viewer had better not wait for a keyframe that is asked for.
+    pub(in super::super) fn is_unheard(&self, now: Instant) -> bool {
+        self.requests.hearing.is_in_doubt(now, self.flows(now))
+    }
+
     /// What the choice of layers needs to know; nothing before the first packet. `alone`: whether the publisher has no other
     /// layer, so that parts of this one are worth playing.
     pub(super) fn measure(&mut self, now: Instant, index: u8, alone: bool) -> SmallVec<[Rung; 8]> {
@@ -306,6 +324,16 @@ impl Layer {
         self.newest_keyframe = None;
         self.begin_numbering(first);
         (self.first_at, self.bytes_before, self.to_come) = (None, self.bytes, true);
+    }
+
+    /// Makes room for the group that is shown, if viewers have to begin with it.
+    pub(super) fn keep_group(&mut self, now: Instant) {
+        let Some((ring, keyframe)) = self.ring.as_mut().zip(self.newest_keyframe) else { return };
+        if ring.is_short_of_room(keyframe.index, now.saturating_duration_since(keyframe.at))
+            && self.requests.hearing.may_be_deaf(now, self.flows(now))
+        {
+            self.ring.iter_mut().for_each(Ring::grow);
+        }
     }
 
     /// The highest packet index so far.
