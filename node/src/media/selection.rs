@@ -152,6 +152,11 @@ impl Selection {
         self.budget_bps = budget_bps;
     }
 
+    /// Bits per second that the network carries of video, if anything says that it carries less than is wanted.
+    pub fn budget_bps(&self) -> Option<u64> {
+        self.budget_bps
+    }
+
     /// Whether the viewer is sent sound, for which its picture gives way while a third of what is sent is lost (`lossy`).
     pub fn protect_sound(&mut self, protects: bool, lossy: bool) {
         self.sound_first.protect(protects, lossy);

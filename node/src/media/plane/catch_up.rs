@@ -90,6 +90,8 @@ impl CatchUps {
     }
 
     fn add(&mut self, now: Instant, leg: CatchUp) {
+        // It may have been given up in the middle of another group just now.
+        self.legs.retain(|known| (known.peer, known.ssrc) != (leg.peer, leg.ssrc));
         self.legs.push(leg);
         self.more_came(now);
     }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use aforo_cluster::id::TrackId;
 
-use super::super::fan_out::change::{Material, tell};
+use super::super::Plane;
+use super::super::fan_out::change::{HELD_MAX, Material, tell};
 use super::super::track::{Keyframe, Layer, Source, Track};
 use super::super::viewer::{LegPlace, ToldLoss};
-use super::super::{Plane, Role};
 use super::CatchUp;
 use crate::media::codec::Point;
 use crate::media::fast_start::{Group, Pace, Squeeze, Terms, pace, time, units};
@@ -65,7 +65,8 @@ impl Track {
             number: known.place(Point::WHOLE, index)?.number,
             timestamp,
             timestamp_before: timestamp,
-            pause: Duration::ZERO,
+            // Nothing was sent meanwhile, and the layer went on.
+            pause: if leg.is_paused() { HELD_MAX } else { Duration::ZERO },
         };
         let before = self.layers.get(usize::from(leg.mapping().layer()));
         if let Some(before) = before.filter(|_| leg.is_live()) {
@@ -93,13 +94,12 @@ impl Plane {
     ) -> bool {
         let waits = |leg: &Leg| !leg.is_live() && !leg.selection.holds_picture();
         let waits = |track: &Track| track.legs.get(leg.leg).is_some_and(waits);
-        let offer =
-            self.offer(now, peer, leg, layer).filter(|_| self.tracks.get(leg.track).is_some_and(waits));
+        let offer = self.offer(now, leg, layer).filter(|_| self.tracks.get(leg.track).is_some_and(waits));
         offer.is_some_and(|offer| self.catch_up_with(now, peer, leg, layer, &offer).is_some())
     }
 
-    /// Lets a leg go down to what the ring of the layer that it wants has, where the publisher answers no requests: if it is
-    /// shown that sooner than the next keyframe.
+    /// Lets a leg go down to what the ring of the layer that it wants has, or one to which nothing flows go on with it, where the
+    /// publisher answers no requests: if it is shown that sooner than the next keyframe.
     pub(in super::super) fn go_down_from_ring(&mut self, now: Instant, peer: PeerKey, place: LegPlace) {
         let Some(track) = self.tracks.get(place.track) else { return };
         let Some(leg) = track.legs.get(place.leg).filter(|leg| leg.is_live() && !leg.is_catching_up()) else {
@@ -107,10 +107,11 @@ impl Plane {
         };
         let (played, wanted) = (leg.mapping().pick(), leg.wanted);
         let goes_down = played.layer != wanted.layer && !track.ladder.is_better(wanted, played);
+        let begins = goes_down || leg.is_paused();
         let of_publisher_before = |layer: &Layer| layer.has_ended(leg.mapping().first_source());
         let begins_anew = track.layers.get(usize::from(played.layer)).is_some_and(of_publisher_before);
         let whole = wanted.point == Point::WHOLE && !leg.selection.holds_picture();
-        if !goes_down || begins_anew || !whole || !track.is_unheard(now, wanted.layer) {
+        if !begins || begins_anew || !whole || !track.is_unheard(now, wanted.layer) {
             return;
         }
         let next = track
@@ -119,7 +120,7 @@ impl Plane {
             .and_then(|layer| layer.requests.hearing.next_keyframe());
         let wait = next.map(|at| at.saturating_duration_since(now));
         let sooner = |offer: &Offer| wait.is_none_or(|wait| offer.pace.takes < wait);
-        if let Some(offer) = self.offer(now, peer, place, wanted.layer).filter(sooner) {
+        if let Some(offer) = self.offer(now, place, wanted.layer).filter(sooner) {
             self.catch_up_with(now, peer, place, wanted.layer, &offer);
         }
     }
@@ -130,7 +131,8 @@ impl Plane {
         if !(0_u8..).zip(&track.layers).any(|(layer, _)| track.is_unheard(now, layer)) {
             return;
         }
-        let changes = |leg: &Leg| leg.is_live() && leg.mapping().layer() != leg.wanted.layer;
+        let changes =
+            |leg: &Leg| leg.is_live() && (leg.mapping().layer() != leg.wanted.layer || leg.is_paused());
         let changing = (0..).zip(&track.legs).filter(|(_, leg)| changes(leg));
         let changing: Vec<_> = changing.map(|(leg, known)| (leg, known.peer, known.ssrc)).collect();
         for (leg, peer, ssrc) in changing {
@@ -193,17 +195,15 @@ impl Plane {
         false
     }
 
-    /// What `peer` can begin `layer` with, if there is room for one more.
-    fn offer(&self, now: Instant, peer: PeerKey, leg: LegPlace, layer: u8) -> Option<Offer> {
+    /// What `leg` can begin `layer` with, if there is room for one more.
+    fn offer(&self, now: Instant, leg: LegPlace, layer: u8) -> Option<Offer> {
         let track = self.tracks.get(leg.track).filter(|track| track.is_video())?;
         let unheard = track.is_unheard(now, layer);
         if self.catch_ups.is_full(unheard) {
             return None;
         }
-        let path_bps = match self.roles.get(peer.index) {
-            Some(Role::Viewer(viewer)) => viewer.estimate.limit_bps(),
-            _ => None,
-        };
+        // What sound leaves.
+        let path_bps = track.legs.get(leg.leg)?.selection.budget_bps();
         track.offer(
             now,
             layer,
@@ -222,7 +222,8 @@ impl Plane {
     ) -> Option<()> {
         let track = self.tracks.get_mut(place.track)?;
         let leg = track.legs.get(place.leg)?;
-        let (switches, cause) = (leg.is_live(), leg.selection.cause());
+        let switches = leg.is_live();
+        let before = switches.then(|| leg.mapping().pick());
         let start = track.start_in_ring(now, layer, offer, leg)?;
         let (codec, clock_rate_hz) = (track.codec?, track.clock_rate_hz());
         let material =
@@ -234,8 +235,13 @@ impl Plane {
         pictures.into_iter().for_each(|shift| leg.shift_pictures(shift));
         frames.into_iter().for_each(|shift| leg.shift_frames(shift));
         track.audience.enter(leg);
-        let switch = switches.then_some(Switch { direction: Direction::Down, cause });
-        let event = PlaneEvent::LayerPlayed { peer, track: track.id, layer, point: Point::WHOLE, switch };
+        let (held, after) = (std::mem::take(&mut leg.held_told), leg.mapping().pick());
+        let switch = before.map(|before| {
+            let up = track.ladder.is_better(after, before);
+            let direction = if up { Direction::Up } else { Direction::Down };
+            Switch { direction, cause: leg.selection.cause() }
+        });
+        let id = track.id;
         self.catch_ups.add(
             now,
             CatchUp {
@@ -256,7 +262,13 @@ impl Plane {
         if let Some(transport) = self.transports.get_mut(peer.index) {
             tell(transport, true, &mut self.events);
         }
-        self.events.push_back(event);
+        if held {
+            self.events.push_back(PlaneEvent::PictureHeld { peer, track: id, held: false });
+        }
+        if before != Some(after) {
+            let Pick { layer, point } = after;
+            self.events.push_back(PlaneEvent::LayerPlayed { peer, track: id, layer, point, switch });
+        }
         Some(())
     }
 }

@@ -18,7 +18,7 @@ use crate::media::spec::PlaneEvent;
 const FRAME_MIN: Duration = Duration::from_millis(20);
 
 /// The longest time for which a picture may be held back and go on at its own time after it.
-const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
+pub(in super::super) const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The parts of a track that sending to a leg needs beside the leg.
 pub(in super::super) struct Material<'a> {

@@ -10,7 +10,7 @@ use crate::media::codec::{CodecKind, picture_numbers};
 use crate::media::fast_start::Allowance;
 use crate::media::keys::SrtpProfile;
 use crate::media::rtp::RtpHeader;
-use crate::media::selection::{LayerLimit, LayerWish};
+use crate::media::selection::{LayerLimit, LayerWish, Selection};
 
 /// A scene whose publisher was asked twice and did not answer. Its group is 3.4 s old.
 fn deaf_scene(packets_per_picture: u16) -> Scene {
@@ -360,4 +360,130 @@ fn a_wish_for_less_is_met_at_once() {
     scene.rig.plane.wish_layer(scene.rig.now, scene.viewer.client.peer, LayerWish::AtMost(limit));
     scene.steps(2);
     assert!(scene.sizes().iter().all(|size| *size == 200));
+}
+
+/// The path of `peer` carries no picture beside the sound, and still does not.
+fn hold(rig: &mut Rig, peer: PeerKey) {
+    let place = rig.plane.places[&VIDEO];
+    rig.plane.tracks[place].measure(rig.now);
+    // What is looked at each second would find no estimate.
+    rig.plane.viewer(peer).unwrap().hold_is_watched = true;
+    rig.plane.select(rig.now, peer, |selection| {
+        selection.protect_sound(true, true);
+        selection.limit(Some(10_000));
+    });
+}
+
+fn held(events: &[PlaneEvent]) -> Vec<bool> {
+    let held = events.iter().filter_map(|event| match event {
+        PlaneEvent::PictureHeld { held, .. } => Some(*held),
+        _ => None,
+    });
+    held.collect()
+}
+
+#[test]
+fn a_picture_that_was_held_back_comes_back_with_the_lower_layer_and_at_its_time() {
+    let mut scene = Simulcast::new(SrtpProfile::AeadAes128Gcm, 120);
+    let peer = scene.viewer.client.peer;
+    let last = scene.viewer.client.packets().last().unwrap().0;
+    for _ in 0..510 {
+        hold(&mut scene.rig, peer);
+        scene.steps(1);
+    }
+    assert_eq!(held(&scene.rig.events()), [true]);
+    assert!(scene.viewer.client.packets().is_empty());
+    let room = |selection: &mut Selection| selection.limit(Some(200_000));
+    let mut begun = 0;
+    for step in 0..90 {
+        scene.rig.plane.select(scene.rig.now, peer, room);
+        scene.rig.flush(&mut [], &mut [&mut scene.viewer]);
+        if begun == 0 && !scene.viewer.client.rtp.is_empty() {
+            begun = scene.step;
+        }
+        scene.steps(1);
+        assert!(step < 75 || begun > 0, "2 s of room are enough");
+    }
+    let events = scene.rig.events();
+    assert_eq!(held(&events), [false], "{events:?}");
+    let packets = scene.viewer.client.packets();
+    assert!(packets.iter().all(|(header, _)| header.payload().len() == 200));
+    let first = packets[0].0;
+    assert_eq!(first.sequence, last.sequence.wrapping_add(1));
+    let (passed, shown) = (first.timestamp - last.timestamp, u32::from(begun) * 3_000 - last.timestamp);
+    assert!(passed > 15 * 90_000 && passed.abs_diff(shown) <= 9_000, "{passed} of {shown}");
+    assert!(steps(&packets).iter().all(|(sequence, time)| *sequence == 1 && *time > 0));
+}
+
+#[test]
+fn a_picture_without_layers_that_was_held_back_comes_back_at_once_too() {
+    let mut scene = deaf_scene(3);
+    let mut viewer = scene.join(2);
+    scene.picture(true, 20, None, &mut [&mut viewer]);
+    let peer = viewer.client.peer;
+    for _ in 0..60 {
+        hold(&mut scene.rig, peer);
+        scene.pictures(1, &mut [&mut viewer]);
+    }
+    assert_eq!(held(&scene.rig.events()), [true]);
+    let before = viewer.client.packets();
+    scene.rig.plane.select(scene.rig.now, peer, |selection| selection.limit(None));
+    scene.rig.flush(&mut [], &mut [&mut viewer]);
+    let mut packets = viewer.client.packets();
+    assert!(packets.first().is_some_and(is_keyframe), "without the next keyframe");
+    scene.pictures(30, &mut [&mut viewer]);
+    let events = scene.rig.events();
+    assert_eq!(held(&events), [false], "{events:?}");
+    packets.extend(viewer.client.packets());
+    assert!(is_whole(&packets) && packets.len() == 20 + 90 * 3, "{}", packets.len());
+    let (last, first) = (before.last().unwrap().0, packets[0].0);
+    assert_eq!(first.sequence, last.sequence.wrapping_add(1));
+    assert!(first.timestamp.wrapping_sub(last.timestamp).cast_signed() > 0);
+}
+
+/// Nothing is missing where a group is given up for that of a lower layer.
+#[test]
+fn who_goes_down_while_it_catches_up_is_sent_the_other_group_only() {
+    let mut scene = Simulcast::new(SrtpProfile::AeadAes128Gcm, 120);
+    let mut viewer = scene.rig.viewer(2, &setup());
+    scene.rig.flush(&mut [], &mut [&mut viewer]);
+    let mut sizes = Vec::new();
+    let mut packets = viewer.client.packets();
+    assert!(packets[0].0.payload().len() == 1_000 && packets.len() < 60);
+    std::mem::swap(&mut scene.viewer, &mut viewer);
+    scene.rig.plane.limit_bitrate(scene.rig.now, scene.viewer.client.peer, Some(150_000));
+    scene.steps(60);
+    packets.extend(scene.viewer.client.packets());
+    sizes.extend(packets.iter().map(|(header, _)| header.payload().len()));
+    sizes.dedup();
+    assert_eq!(sizes, [1_000, 200]);
+    assert!(steps(&packets).iter().all(|(sequence, time)| *sequence == 1 && *time > 0));
+    let low = packets.iter().filter(|(header, _)| header.payload().len() == 200).count();
+    assert_eq!(low, 120, "its group, and what followed");
+}
+
+/// What a path carries is known where there is a budget: no more than that leaves, and everything comes.
+#[test]
+fn a_path_that_is_narrow_is_sent_what_it_carries() {
+    let mut scene = Simulcast::new(SrtpProfile::AeadAes128Gcm, 120);
+    scene.viewer.client.packets();
+    scene.steps(20);
+    scene.viewer.client.packets();
+    // The lower layer takes 56 kbit/s of it, and its group are 150 kbit.
+    const PATH_BPS: u64 = 190_000;
+    scene.rig.plane.limit_bitrate(scene.rig.now, scene.viewer.client.peer, Some(PATH_BPS));
+    let (start, mut bits, mut low) = (scene.rig.now, 0, 0);
+    for _ in 0..35 {
+        scene.steps(1);
+        let packets = scene.viewer.client.packets();
+        let came = packets.iter().filter(|(header, _)| header.payload().len() == 200);
+        low += came.count();
+        bits += packets.iter().map(|(_, packet)| packet.len() as u64 * 8).sum::<u64>();
+        let carried = PATH_BPS * (scene.rig.now - start).as_millis() as u64 / 1_000;
+        assert!(bits <= carried + 30_000, "{bits} of {carried} after {:?}", scene.rig.now - start);
+    }
+    assert!(low > 60, "{low}");
+    scene.steps(10);
+    low += scene.viewer.client.packets().len();
+    assert_eq!(low, 80 + 45);
 }
