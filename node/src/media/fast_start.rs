@@ -33,6 +33,9 @@ const FACTOR_MIN: u32 = 4;
 /// And at most: 180 pictures a second of a stream with 30, which a telephone decodes, and 9 Mbit/s of 1.5.
 const FACTOR_MAX: u32 = 6;
 
+/// Bits per second that a path of which nothing is known is given, while nothing else would come: six times 1.5 Mbit/s, and a little.
+const BURST_BPS_MAX: u64 = 10_000_000;
+
 /// And on a path that carries little: what takes longer than the group did is not worth it.
 const FACTOR_MIN_ON_PATH: u32 = 2;
 
@@ -141,6 +144,10 @@ pub fn pace(group: &Group, terms: &Terms) -> Option<Pace> {
     // Behind by the span and going on at `factor`, it meets those who go on at 1 after `span / (factor - 1)`.
     let needed = group.span.as_micros().div_ceil(CATCH_UP_MAX.as_micros()) as u32 + 1;
     let wished = needed.clamp(FACTOR_MIN, FACTOR_MAX);
+    let bearable = BURST_BPS_MAX.checked_div(group.layer_bps).and_then(|times| u32::try_from(times).ok());
+    let is_burst = terms.unheard && terms.path_bps.is_none();
+    let bearable = bearable.filter(|_| is_burst).map_or(wished, |times| times.max(FACTOR_MIN_ON_PATH));
+    let wished = wished.min(bearable);
     let carried = group.span.as_micros().checked_div(on_path.as_micros()).map(|times| times as u32 + 1);
     let factor = carried.map_or(wished, |carried| carried.clamp(FACTOR_MIN_ON_PATH, wished));
     let lasts = group.span / (factor - 1);
@@ -251,6 +258,18 @@ mod tests {
         assert_eq!(pace(&Group { span: Duration::from_secs(9), ..group(4_000, 10) }, &UNHEARD), None);
         let full = Terms { backlog_packets: Allowance::UNHEARD.backlog_packets, ..UNHEARD };
         assert_eq!(pace(&group(100, 10), &full), None);
+    }
+
+    #[test]
+    fn a_path_of_which_nothing_is_known_is_not_flooded() {
+        let of = |layer_bps| Group { layer_bps, ..group(2_000, 1_200) };
+        let factor = |layer_bps| pace(&of(layer_bps), &UNHEARD).unwrap().factor;
+        assert_eq!([0, 300_000, 1_600_000].map(factor), [FACTOR_MAX; 3]);
+        assert_eq!([2_500_000, 4_000_000, 6_000_000, 20_000_000].map(factor), [4, 2, 2, 2]);
+        let slow = pace(&of(6_000_000), &UNHEARD).unwrap();
+        assert_eq!((slow.lasts, slow.limit), (Duration::from_secs(2), Duration::from_millis(2_800)));
+        let known = Terms { path_bps: Some(50_000_000), ..UNHEARD };
+        assert_eq!(pace(&of(6_000_000), &known).unwrap().factor, FACTOR_MAX);
     }
 
     #[test]
