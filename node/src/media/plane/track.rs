@@ -238,9 +238,8 @@ impl Track {
             layer.keyframes += 1;
             waited = layer.requests.arrived(now);
             layer.requests.hearing.keyframe_came(now, header.timestamp, codec.clock_rate_hz(), flowed);
-            let size = dimensions(codec, payload).or_else(|| layer.reader.largest_size());
-            if let Some((width, height)) = size {
-                (layer.width, layer.height) = (width, height);
+            if let Some(size) = dimensions(codec, payload).or_else(|| layer.reader.largest_size()) {
+                (layer.width, layer.height) = size;
             }
         }
         layer.gone &= !flows;
