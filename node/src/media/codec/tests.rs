@@ -224,3 +224,41 @@ fn vp8_says_temporal_layers() {
     assert_eq!(Reader::default().read(CodecKind::Vp8, 0, &[0x10, 0, 0], None), None);
     assert_eq!(lowest.within(Point::new(Some(1), None)), Point::new(Some(1), Some(0)));
 }
+
+/// Two decode targets, of one temporal layer and of both: templates of a keyframe, of a lower frame and of an upper one.
+const L1T2_STRUCTURE: [u8; 7] =
+    [0b1000_0000, 0b0000_0001, 0b0001_1110, 0b1010_1000, 0b0101_0001, 0b0100_0000, 0b0000_0000];
+
+/// The descriptor of frame `number`, by its template and what follows.
+fn descriptor(template: u8, number: u64, more: &[u8]) -> Vec<u8> {
+    let [high, low] = (number as u16).to_be_bytes();
+    [&[0xC0 | template, high, low], more].concat()
+}
+
+#[test]
+fn what_an_encoder_says_that_it_sends_holds_until_it_says_so_again_however_late() {
+    let mut reader = Reader::default();
+    let mut read = |index: u64, template, more: &[u8]| {
+        reader.read(CodecKind::Av1, index, &[], Some(&descriptor(template, index, more))).unwrap();
+        reader.state().1
+    };
+    // Active decode targets: the lower one, or both.
+    let (lower, both) = ([0x40 | 0b01 << 1], [0x40 | 0b11 << 1]);
+    read(0, 0, &L1T2_STRUCTURE);
+    assert_eq!(read(1, 1, &lower), 0b01);
+    (2..40_000).for_each(|index| assert_eq!(read(index, 1, &[]), 0b01));
+    assert_eq!(read(40_001, 1, &both), 0b11);
+    assert_eq!(read(40_000, 1, &lower), 0b11, "it came late");
+}
+
+#[test]
+fn a_frame_is_not_taken_for_the_one_that_brought_the_structure_when_its_number_comes_again() {
+    let mut reader = Reader::default();
+    let mut is_part_of_lower = |index: u64, template, more: &[u8]| {
+        let position = reader.read(CodecKind::Av1, index, &[], Some(&descriptor(template, index, more)));
+        position.unwrap().is_part_of(Point::new(None, Some(0)), Some(0))
+    };
+    assert!(is_part_of_lower(0, 0, &L1T2_STRUCTURE));
+    (1..65_536).for_each(|index| assert!(is_part_of_lower(index, 1, &[])));
+    assert!(!is_part_of_lower(65_536, 2, &[]));
+}

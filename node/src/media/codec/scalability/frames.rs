@@ -5,6 +5,9 @@ use super::super::dependency::{Descriptor, SPATIAL_LAYERS_MAX, Structure, Target
 /// Frames that are remembered: what later ones depend on lies a few pictures of all layers back.
 const RECENT_FRAMES: usize = 64;
 
+/// Packets within which those of one number are of one frame: numbers come again after 65,536 frames.
+const FRAME_REACH: u64 = 4_096;
+
 /// An encoder that sends so many frames of smaller pictures and none of a larger one has ended that one, though it does not say
 /// so: half a second of two smaller ones, and more than rate control leaves out.
 const QUIET_FRAMES: u8 = 30;
@@ -19,14 +22,21 @@ struct Frame {
     first: u64,
 }
 
+impl Frame {
+    /// Whether the packet of `index`, whose frame has this number, is of it.
+    fn has(&self, number: u16, index: u64) -> bool {
+        self.number == number && self.first.abs_diff(index) < FRAME_REACH
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Frames {
     recent: [Option<Frame>; RECENT_FRAMES],
     /// The frame that brought the structure.
-    structure_in: Option<u16>,
-    /// Targets that the encoder said it sends, and with which frame.
-    active: Option<(u16, Targets)>,
+    structure_in: Option<Frame>,
+    /// Targets that the encoder said it sends, and with which packet.
+    active: Option<(u64, Targets)>,
     /// Frames of smaller pictures since the last one of each spatial layer.
     quiet: [u8; SPATIAL_LAYERS_MAX],
 }
@@ -63,13 +73,16 @@ impl Frames {
     pub(super) fn note(&mut self, frame: &Descriptor, index: u64) -> Targets {
         let number = frame.frame_number;
         if frame.has_structure {
+            let brings = Frame { number, present: Targets::MAX, first: index };
             // What an encoder sends is said again, but not what it does not.
-            *self = Self { structure_in: Some(number), quiet: self.quiet, ..Self::default() };
+            *self = Self { structure_in: Some(brings), quiet: self.quiet, ..Self::default() };
         }
-        let present = if self.structure_in == Some(number) { Targets::MAX } else { frame.present };
-        let ahead = |known: u16| number.wrapping_sub(known).cast_signed() >= 0;
-        if let Some(active) = frame.active.filter(|_| self.active.is_none_or(|(known, _)| ahead(known))) {
-            self.active = Some((number, active));
+        let tells = self.structure_in.is_some_and(|known| known.has(number, index));
+        let present = if tells { Targets::MAX } else { frame.present };
+        // Packets overtake each other, and frame numbers come again.
+        let is_news = self.active.is_none_or(|(known, _)| known <= index);
+        if let Some(active) = frame.active.filter(|_| is_news) {
+            self.active = Some((index, active));
         }
         if frame.starts_frame {
             let upper = self.quiet.iter_mut().skip(frame.spatial.into());
@@ -78,7 +91,7 @@ impl Frames {
         }
         if let Some(place) = self.recent.get_mut(usize::from(number) % RECENT_FRAMES) {
             let first =
-                place.filter(|known| known.number == number).map_or(index, |known| known.first.min(index));
+                place.filter(|known| known.has(number, index)).map_or(index, |known| known.first.min(index));
             *place = Some(Frame { number, present, first });
         }
         present
