@@ -483,6 +483,19 @@ fn a_picture_that_ends_is_followed_by_the_next_smaller_one() {
     assert_eq!(decoder.stuck, 0);
 }
 
+#[test]
+fn a_group_counts_as_what_a_viewer_is_sent_of_it() {
+    let (_, mut rig, mut source) = on_air(CodecKind::Av1);
+    for step in 0..20 {
+        let packets = source.av1_in_two_sizes(step == 0);
+        source.show(&mut rig, &mut [], packets);
+    }
+    let track = &rig.plane.tracks[rig.plane.places[&VIDEO]];
+    let (group, _) = track.group(rig.now, &track.layers[0]).expect("it is all there");
+    assert_eq!(group.packets, 21, "of the smaller size the keyframe alone");
+    assert!((20_200..22_200).contains(&group.bytes), "{}", group.bytes);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -78,14 +78,14 @@ impl Layer {
     /// Packets and bytes from `first` on of what those play who play all of it; `None` if one of them is missing.
     pub(in super::super) fn whole_since(&self, first: u64) -> Option<(u64, u64)> {
         let ring = self.ring.as_ref()?;
-        if self.feed.passed == 0 {
+        let Some(numbering) = self.points.as_ref().and_then(|points| points.numbering(Point::WHOLE)) else {
             return ring.whole_since(first);
-        }
+        };
         let highest =
             self.highest().filter(|highest| *highest >= first && self.has_point(Point::WHOLE, first))?;
-        (first..=highest).try_fold((0, 0), |(packets, bytes), index| match ring.get(index) {
-            Some(packet) => Some((packets + 1, bytes + packet.len() as u64)),
-            None => self.place(Point::WHOLE, index).filter(|place| !place.kept).map(|_| (packets, bytes)),
+        (first..=highest).try_fold((0, 0), |(packets, bytes), index| match numbering.place(index)?.kept {
+            true => Some((packets + 1, bytes + ring.get(index)?.len() as u64)),
+            false => Some((packets, bytes)),
         })
     }
 }
