@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use aforo_cluster::id::TrackId;
 
+use crate::media::codec::Targets;
 use crate::media::subscription::Subscription;
 
 /// Packets of one track that arrived in one gather window, or those that its shard had already.
@@ -41,6 +42,8 @@ pub struct BatchPacket {
     pub late: bool,
     /// Whether it is of no point in [`PacketBatch::points`]: nothing is there of it but its timestamp, as RTP has it.
     pub left_out: bool,
+    /// The decode targets that its layer's encoder goes on with, one bit each, as they are known where all of its packets are read.
+    pub active: Targets,
     /// Offset of its RTP header in the batch's bytes.
     pub start: u32,
     /// Its bytes: header, extensions, payload, padding.

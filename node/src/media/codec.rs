@@ -11,6 +11,7 @@ mod scalability;
 mod vp8;
 mod vp9;
 
+pub use dependency::Targets;
 pub use picture::{PictureNumbers, PictureShift, picture_numbers};
 pub use scalability::{Point, Position, Reader, Way};
 

@@ -155,9 +155,16 @@ pub struct Reader {
     frames: Option<Box<Frames>>,
     /// Structures so far.
     structures: u32,
+    /// What the encoder sends, as one knows who reads all of it.
+    told: Option<Targets>,
 }
 
 impl Reader {
+    /// Not every packet is read here: who reads all of them says which targets the encoder sends.
+    pub fn tell(&mut self, active: Targets) {
+        self.told = Some(active);
+    }
+
     /// The position of the packet of `index` with this payload (header and padding taken off) and dependency descriptor;
     /// `None` if it says nothing of layers.
     pub fn read(
@@ -209,17 +216,20 @@ impl Reader {
     /// The decode target of `point` now, if descriptors tell: the best that the encoder sends.
     pub fn target(&self, point: Point) -> Option<u8> {
         let ((spatial, temporal), structure) = (point.bounds(), self.structure.as_deref()?);
-        let active = self.frames.as_ref().map_or(Targets::MAX, |frames| frames.active(structure));
         structure
-            .target(spatial, temporal, active)
+            .target(spatial, temporal, self.active())
             .or_else(|| structure.target(spatial, temporal, Targets::MAX))
     }
 
     /// Changes whenever [`Self::target`] may: how many structures there were, and what is sent of the last one.
     pub fn state(&self) -> (u32, Targets) {
-        let structure = self.structure.as_deref();
-        let active = structure.zip(self.frames.as_ref()).map(|(structure, frames)| frames.active(structure));
-        (self.structures, active.unwrap_or(Targets::MAX))
+        (self.structures, self.active())
+    }
+
+    /// The targets that the encoder sends: all, as far as nothing else is known.
+    fn active(&self) -> Targets {
+        let read = || Some(self.frames.as_ref()?.active(self.structure.as_deref()?));
+        self.told.or_else(read).unwrap_or(Targets::MAX)
     }
 
     /// The way from one point with its decode target to another.

@@ -119,8 +119,14 @@ impl Plane {
 impl Track {
     /// The layers of which other parts are sent now than those who play them can decode.
     fn ended_within(&self) -> Layers {
-        let ended = self.layers.iter().zip(0_u8..).filter(|(layer, _)| layer.needs_keyframe());
-        ended.fold(Layers::NONE, |all, (_, index)| all | Layers::of(index)) & self.watched()
+        let is_watched = |pick: Pick| {
+            let subscribed = |(_, wanted): &(_, Subscription)| wanted.points(pick.layer).contains(pick.point);
+            self.audience.watches(pick) || self.subscribers.iter().any(subscribed)
+        };
+        let layers = self.layers.iter().zip(0_u8..);
+        let ended = layers
+            .filter(|(known, layer)| known.needs_keyframe(|point| is_watched(Pick { layer: *layer, point })));
+        ended.fold(Layers::NONE, |all, (_, layer)| all | Layers::of(layer))
     }
 
     /// Chooses for the leg at `place`. The layer of which it needs a keyframe to go on with.

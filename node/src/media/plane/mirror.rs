@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Plane;
 use super::clock::SenderClock;
-use super::track::{Arrived, Source, Track};
+use super::track::{Arrived, Layer, Source, Track};
 use super::viewer::{LegPlace, ToldLoss};
 use crate::media::batch::{BatchPacket, GroupOf, PacketBatch};
 use crate::media::codec::CodecKind;
@@ -42,7 +42,7 @@ pub(super) fn export(track: &Track, messages: &mut VecDeque<(ShardId, ShardMessa
 fn gather_batch(track: &Track, wanted: Subscription) -> Option<PacketBatch> {
     let layers = || track.layers.iter().zip(0_u8..).filter(|(_, index)| wanted.layers().contains(*index));
     let count = layers().map(|(layer, _)| layer.window.len()).sum();
-    let size = |layer: &super::track::Layer| -> usize {
+    let size = |layer: &Layer| -> usize {
         layer.window.iter().map(|packet| packet.header.header_len() + packet.payload_len as usize).sum()
     };
     let bytes = layers().map(|(layer, _)| size(layer)).sum();
@@ -68,6 +68,7 @@ fn gather_batch(track: &Track, wanted: Subscription) -> Option<PacketBatch> {
                 index: packet.index,
                 late: packet.late,
                 left_out,
+                active: packet.active,
                 start,
                 len: whole.len() as u16,
             });
@@ -96,12 +97,14 @@ pub(super) fn group_batch(now: Instant, track: &Track, layer: u8) -> Option<Pack
         packets: Vec::with_capacity(group.packets as usize),
         bytes: Vec::with_capacity(group.bytes as usize),
     };
+    // What is sent now: who begins with the keyframe shall be sent that of it.
+    let active = known.active_targets();
     for (index, whole) in
         (keyframe.index..=ring.highest()?).filter_map(|index| Some((index, ring.get(index)?)))
     {
         let (start, len) = (batch.bytes.len() as u32, whole.len() as u16);
         batch.bytes.extend_from_slice(whole);
-        batch.packets.push(BatchPacket { layer, index, late: false, left_out: false, start, len });
+        batch.packets.push(BatchPacket { layer, index, late: false, left_out: false, active, start, len });
     }
     Some(batch)
 }
@@ -186,9 +189,10 @@ impl Plane {
             let bytes = batch.bytes.get(start..start + usize::from(packet.len));
             let room = bytes.and_then(|bytes| Some((bytes, self.scratch.get_mut(..bytes.len())?)));
             let Some((bytes, room)) = room else { continue };
-            if !track.layer(now, packet.layer).is_some_and(|layer| layer.mirrors(packet.index, packet.late)) {
-                continue;
-            }
+            let layer = track.layer(now, packet.layer);
+            let takes = |layer: &mut Layer| layer.mirrors(packet.index, packet.late);
+            let Some(layer) = layer.and_then(|layer| takes(layer).then_some(layer)) else { continue };
+            layer.is_told(packet.active);
             if packet.left_out {
                 track.leave_out(now, packet, bytes);
                 continue;

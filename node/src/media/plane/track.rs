@@ -219,6 +219,7 @@ impl Track {
             late,
             begins_picture,
             position,
+            active: layer.active_targets(),
             picture: picture_numbers(codec, payload),
             redundancy,
         });

@@ -331,28 +331,40 @@ const L2T2_STRUCTURE: &str = "10000 000000 00011 00 01 10 00 01 11 \
     0 100110 100010 100000 10011100000 10001100000 000 0";
 
 impl Source {
+    /// What the frame of this size of the next picture is.
+    fn descriptor(&self, spatial: u8, keyframe: bool) -> Vec<u8> {
+        let of_layer = if keyframe { 0 } else { 1 + (self.picture % 2) as u8 };
+        let template = if spatial == 0 { of_layer } else { 3 + of_layer };
+        let number = (self.picture * 2 + u16::from(spatial)).to_be_bytes();
+        let mut descriptor = vec![0xC0 | template, number[0], number[1]];
+        if keyframe && spatial == 0 {
+            let bits = self.structure.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
+            let bits = bits.collect::<Vec<u8>>();
+            let byte = |bits: &[u8]| -> u8 { bits.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum() };
+            descriptor.extend(bits.chunks(8).map(byte));
+        }
+        descriptor
+    }
+
     /// The packets of the next picture: AV1 of two spatial and two temporal layers, as descriptors say.
     pub(super) fn av1_in_two_sizes(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
-        let bits = self.structure.bytes().filter(|bit| *bit != b' ').map(|bit| bit - b'0');
-        let structure = bits.collect::<Vec<u8>>();
-        let structure =
-            structure.chunks(8).map(|byte| byte.iter().zip((0..8).rev()).map(|(bit, at)| bit << at).sum());
-        let structure: Vec<u8> = structure.collect();
         let packets = [0, 1_u8].map(|spatial| {
-            let of_layer = if keyframe { 0 } else { 1 + (self.picture % 2) as u8 };
-            let template = if spatial == 0 { of_layer } else { 3 + of_layer };
-            let number = (self.picture * 2 + u16::from(spatial)).to_be_bytes();
-            self.publisher.descriptor = vec![0xC0 | template, number[0], number[1]];
+            self.publisher.descriptor = self.descriptor(spatial, keyframe);
             let begins = keyframe && spatial == 0;
-            if begins {
-                self.publisher.descriptor.extend(&structure);
-            }
             let mut payload = vec![if begins { 0x18 } else { 0x10 }, 0x30, spatial];
             payload.resize(if spatial == 0 { 200 } else { 1_000 }, self.picture as u8);
             self.packet(&payload, spatial == 1)
         });
         self.picture += 1;
         packets.into()
+    }
+
+    /// The same once the encoder has ended the larger size without saying so: it is encoded, and not sent.
+    pub(super) fn av1_in_the_smaller_size(&mut self, keyframe: bool) -> Vec<Vec<u8>> {
+        let mut packets = self.av1_in_two_sizes(keyframe);
+        packets.truncate(1);
+        self.sequence = self.sequence.wrapping_sub(1);
+        packets
     }
 }
 
@@ -467,10 +479,8 @@ fn a_picture_that_ends_is_followed_by_the_next_smaller_one() {
     let asked = rig.plane.counters().keyframe_requests_sent;
     let mut run = |rig: &mut Rig, source: &mut Source, viewer: &mut Viewer, keyframe| {
         for step in 0..60 {
-            // The upper packet is encoded, and not sent.
-            let packets = source.av1_in_two_sizes(keyframe && step == 0);
-            source.sequence = source.sequence.wrapping_sub(1);
-            source.show(rig, &mut [&mut *viewer], packets[..1].to_vec());
+            let packets = source.av1_in_the_smaller_size(keyframe && step == 0);
+            source.show(rig, &mut [&mut *viewer], packets);
         }
         let packets = viewer.client.packets();
         decoder.take(&packets);
@@ -481,6 +491,26 @@ fn a_picture_that_ends_is_followed_by_the_next_smaller_one() {
     assert!(rig.plane.counters().keyframe_requests_sent > asked);
     assert_eq!(run(&mut rig, &mut source, &mut viewer, true), 60);
     assert_eq!(decoder.stuck, 0);
+}
+
+#[test]
+fn a_picture_that_ends_unwatched_costs_no_keyframe() {
+    let (setup, mut rig, mut source) = on_air(CodecKind::Av1);
+    let mut viewer = rig.viewer(1, &setup);
+    let limit = LayerLimit { spatial: Some(0), ..LayerLimit::default() };
+    rig.plane.wish_layer(rig.now, viewer.client.peer, LayerWish::AtMost(limit));
+    for step in 0..90 {
+        let packets = source.av1_in_two_sizes(step % 40 == 0);
+        source.show(&mut rig, &mut [&mut viewer], packets);
+    }
+    viewer.client.packets();
+    let asked = rig.plane.counters().keyframe_requests_sent;
+    for _ in 0..90 {
+        let packets = source.av1_in_the_smaller_size(false);
+        source.show(&mut rig, &mut [&mut viewer], packets);
+    }
+    assert_eq!(viewer.client.packets().len(), 90);
+    assert_eq!(rig.plane.counters().keyframe_requests_sent, asked);
 }
 
 #[test]

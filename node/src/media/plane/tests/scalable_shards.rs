@@ -10,13 +10,25 @@ use crate::media::selection::{LayerLimit, LayerWish};
 
 /// The next picture on its way to viewers of both shards.
 fn carry(
-    (near, far): (&mut Rig, &mut Rig),
+    shards: (&mut Rig, &mut Rig),
     source: &mut Source,
     keyframe: bool,
     here: &mut [&mut Viewer],
     there: &mut [&mut Viewer],
 ) {
-    for packet in source.av1_in_two_sizes(keyframe) {
+    let packets = source.av1_in_two_sizes(keyframe);
+    carry_packets(shards, source, packets, here, there);
+}
+
+/// The same of these packets.
+fn carry_packets(
+    (near, far): (&mut Rig, &mut Rig),
+    source: &mut Source,
+    packets: Vec<Vec<u8>>,
+    here: &mut [&mut Viewer],
+    there: &mut [&mut Viewer],
+) {
+    for packet in packets {
         near.receive(&source.publisher.client, packet);
         near.flush(&mut [&mut source.publisher], here);
         exchange(near, far);
@@ -92,6 +104,57 @@ fn who_joins_at_a_mirror_begins_with_the_group_though_parts_of_it_stayed_behind(
     let mut decoder = Decoder::default();
     decoder.take(&packets);
     assert_eq!((decoder.stuck, packets.len(), dense(&packets)), (0, 1 + 10 + 30, true));
+    assert_eq!(near.plane.counters().keyframe_requests_sent, asked);
+}
+
+#[test]
+fn a_picture_that_ends_without_a_word_is_followed_over_there_at_the_same_keyframe() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut source = Source::new(&mut near, &setup);
+    let mut viewer = far.viewer(1, &setup);
+    let mut decoder = Decoder::default();
+    for step in 0..120 {
+        carry((&mut near, &mut far), &mut source, step == 0, &mut [], &mut [&mut viewer]);
+    }
+    decoder.take(&viewer.client.packets());
+    let asked = near.plane.counters().keyframe_requests_sent;
+    let mut answered = None;
+    for step in 0..120 {
+        let is_asked = near.plane.counters().keyframe_requests_sent > asked;
+        let keyframe = is_asked && answered.is_none() && source.is_even();
+        answered = answered.or(keyframe.then_some(step));
+        let packets = source.av1_in_the_smaller_size(keyframe);
+        carry_packets((&mut near, &mut far), &mut source, packets, &mut [], &mut [&mut viewer]);
+    }
+    let answered = answered.expect("a keyframe was asked for");
+    let packets = viewer.client.packets();
+    decoder.take(&packets);
+    assert_eq!((packets.len(), sizes(&packets), decoder.stuck), (120 - answered, vec![200], 0));
+    assert!((30..40).contains(&answered), "{answered}");
+    assert_eq!(near.plane.counters().keyframe_requests_sent, asked + 1);
+}
+
+#[test]
+fn what_stays_behind_unwatched_costs_no_keyframes() {
+    let setup = Setup { codec: CodecKind::Av1, ..Setup::default() };
+    let (mut near, mut far) = (Rig::new(), Rig::on_shard(1));
+    let mut source = Source::new(&mut near, &setup);
+    let mut viewer = far.viewer(1, &setup);
+    for step in 0..120 {
+        carry((&mut near, &mut far), &mut source, step == 0, &mut [], &mut [&mut viewer]);
+    }
+    far.plane.wish_layer(far.now, viewer.client.peer, wish(Some(0), None));
+    for step in 0..60 {
+        carry((&mut near, &mut far), &mut source, step == 20, &mut [], &mut [&mut viewer]);
+    }
+    viewer.client.packets();
+    let asked = near.plane.counters().keyframe_requests_sent;
+    for _ in 0..120 {
+        carry((&mut near, &mut far), &mut source, false, &mut [], &mut [&mut viewer]);
+    }
+    let packets = viewer.client.packets();
+    assert_eq!((packets.len(), sizes(&packets)), (120, vec![200]));
     assert_eq!(near.plane.counters().keyframe_requests_sent, asked);
 }
 

@@ -56,6 +56,12 @@ impl Audience {
         self.waiting > 0 || self.wanting.get(usize::from(layer)).is_some_and(|count| *count > 0)
     }
 
+    /// Whether a leg plays or wants it.
+    pub(in super::super) fn watches(&self, pick: Pick) -> bool {
+        let points = self.points.get(usize::from(pick.layer));
+        points.and_then(|points| points.get(place_of(pick.point))).is_some_and(|count| *count > 0)
+    }
+
     /// The layers that legs play or want.
     pub(in super::super) fn layers(&self) -> Layers {
         let counts = self.playing.iter().zip(&self.wanting).zip(0_u8..);

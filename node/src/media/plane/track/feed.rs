@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::layer::Layer;
 use super::points::Points;
-use crate::media::codec::Point;
+use crate::media::codec::{Point, Targets};
 use crate::media::subscription::{POINTS_APART, PointSet, place_of};
 
 /// See the module. Where a track enters, it is as new.
@@ -26,6 +26,11 @@ impl Layer {
             self.feed.start.get_or_insert(index);
         }
         self.feed.start.is_some_and(|start| index >= start)
+    }
+
+    /// Of a mirror: these decode targets the encoder goes on with. Not all of its packets are read here.
+    pub(in super::super) fn is_told(&mut self, active: Targets) {
+        self.reader.tell(active);
     }
 
     /// The mirror asks for the layer again: what it had before is not followed by what comes.

@@ -11,7 +11,7 @@ use super::last_numbers::LastNumbers;
 use super::points::Points;
 use crate::media::canonical::canonical_id;
 use crate::media::codec::red::Redundancy;
-use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, spatial_size};
+use crate::media::codec::{CodecKind, PictureNumbers, Point, Position, Reader, Targets, spatial_size};
 use crate::media::extension::ExtensionKind;
 use crate::media::rate::RateMeter;
 use crate::media::ring::Ring;
@@ -59,6 +59,8 @@ pub(in super::super) struct WindowPacket {
     pub(in super::super) begins_picture: bool,
     /// Where it stands in a scalable stream.
     pub(in super::super) position: Option<Position>,
+    /// The decode targets that the encoder goes on with.
+    pub(in super::super) active: Targets,
     /// What a leg that changed layers has to rewrite.
     pub(in super::super) picture: Option<PictureNumbers>,
     /// What stands before the packet's own frame, where sound is redundant.

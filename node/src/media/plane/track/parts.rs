@@ -1,7 +1,7 @@
 //! The parts of a layer as legs play them: how packets are numbered, and where a leg can go from one part to another.
 
 use super::layer::{Layer, WindowPacket};
-use crate::media::codec::{Point, Way};
+use crate::media::codec::{Point, Targets, Way};
 use crate::media::leg::{Leg, Mapping};
 use crate::media::numbering::Place;
 use crate::media::subscription::PointSet;
@@ -48,9 +48,15 @@ impl Layer {
         !to.is_larger_than(from) && (way.targets.is_none() || way.covers || to.spatial() == from.spatial())
     }
 
-    /// Whether the encoder goes on with other layers than those who play it were sent.
-    pub(in super::super) fn needs_keyframe(&self) -> bool {
-        self.points.as_ref().is_some_and(|points| points.needs_keyframe())
+    /// Whether the encoder goes on with other layers than those were sent who play one of the points of which `is_watched` says
+    /// so.
+    pub(in super::super) fn needs_keyframe(&self, is_watched: impl Fn(Point) -> bool) -> bool {
+        self.points.as_ref().is_some_and(|points| points.needs_keyframe(is_watched))
+    }
+
+    /// The decode targets that the encoder goes on with, one bit each; all where that is of no account.
+    pub(in super::super) fn active_targets(&self) -> Targets {
+        self.points.as_ref().map_or(Targets::MAX, |points| points.active_targets())
     }
 
     /// The first packet of the window with which `leg` can go over to another point, by its place in the window.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::super::report::PartReport;
 use super::Track;
 use super::layer::{WINDOW_PACKETS, WindowPacket};
-use crate::media::codec::{Point, Position, Reader, Way};
+use crate::media::codec::{Point, Position, Reader, Targets, Way};
 use crate::media::numbering::{Numbering, Place};
 use crate::media::rate::RateMeter;
 use crate::media::selection::{Pick, Rung};
@@ -132,9 +132,15 @@ impl Points {
     }
 
     /// Whether some who play it wait for a keyframe, as the encoder has ended what they were sent, or begun what they shall
-    /// be sent.
-    pub(super) fn needs_keyframe(&self) -> bool {
-        self.played.iter().any(|played| played.target != self.target(played.point))
+    /// be sent. Numbers of points that nobody plays are kept too: `is_watched` tells them apart.
+    pub(super) fn needs_keyframe(&self, is_watched: impl Fn(Point) -> bool) -> bool {
+        let waits = |played: &Played| played.target != self.target(played.point);
+        self.played.iter().any(|played| waits(played) && is_watched(played.point))
+    }
+
+    /// The decode targets that the encoder goes on with, as far as they were looked at.
+    pub(super) fn active_targets(&self) -> Targets {
+        self.state.map_or(Targets::MAX, |(_, active)| active)
     }
 
     /// A keyframe says how large the spatial layers are.
@@ -262,6 +268,7 @@ impl Points {
     /// see [`Position`].
     pub(super) fn leave_out(&mut self, reader: &Reader, index: u64, timestamp: u32, closes_up: bool) {
         self.partial = true;
+        self.look_at_targets(reader);
         self.play(Point::WHOLE, reader, &[]);
         self.played.iter_mut().for_each(|played| played.leave_out(index, timestamp, closes_up));
     }
