@@ -165,6 +165,11 @@ impl Reader {
         self.told = Some(active);
     }
 
+    /// What comes is another encoder's. Who reads all of it goes on to do so.
+    pub fn begin_anew(&mut self) {
+        *self = Self { told: self.told, ..Self::default() };
+    }
+
     /// The position of the packet of `index` with this payload (header and padding taken off) and dependency descriptor;
     /// `None` if it says nothing of layers.
     pub fn read(

@@ -40,9 +40,6 @@ pub(super) const LAYERS_MAX: usize = LADDER_CAPACITY;
 /// count of the wraps if legs took part in it.
 const NEW_NUMBERING: u64 = 1 << 15;
 
-/// Packets that the first one of a new numbering may have overtaken.
-const REORDER_BEFORE_FIRST: u64 = 64;
-
 /// Where a track's packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -190,13 +187,9 @@ impl Track {
             return Arrived::Unusable;
         };
         let Some(layer) = self.layer(now, layer_index) else { return Arrived::Unusable };
-        let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
-        if ring.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
-            layer.keep_last_numbers(codec, &[]);
-            layer.begin_numbering(index - REORDER_BEFORE_FIRST);
-        }
+        layer.begin_anew_if_far(codec, index);
         let late = layer.is_late(index);
-        let Some(ring) = &mut layer.ring else { return Arrived::Unusable };
+        let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
         let start = match ring.store(index, packet) {
             Stored::New(start) => start,
             Stored::Duplicate => return Arrived::Duplicate,

@@ -22,6 +22,8 @@ pub(super) struct Source {
     picture: u16,
     /// Of the stream in two sizes.
     structure: &'static str,
+    /// Whether descriptors say of VP9 what its layers are to each other.
+    described: bool,
 }
 
 impl Source {
@@ -31,6 +33,7 @@ impl Source {
             sequence: 0x7FF0,
             picture: 0,
             structure: L2T2_KEY_STRUCTURE,
+            described: false,
         }
     }
 
@@ -78,6 +81,8 @@ impl Source {
                 payload.extend([0x30, 2, 0x80, 1, 0x68, 5, 0, 2, 0xD0]);
             }
             payload.resize(size, self.picture as u8);
+            self.publisher.descriptor =
+                if self.described { self.descriptor(spatial, keyframe) } else { Vec::new() };
             self.packet(&payload, spatial == 1)
         });
         self.picture += 1;
@@ -511,6 +516,30 @@ fn a_picture_that_ends_unwatched_costs_no_keyframe() {
     }
     assert_eq!(viewer.client.packets().len(), 90);
     assert_eq!(rig.plane.counters().keyframe_requests_sent, asked);
+}
+
+#[test]
+fn what_descriptors_said_ends_with_the_publisher_that_sent_them() {
+    let (setup, mut rig, mut source) = on_air(CodecKind::Vp9);
+    source.described = true;
+    let mut viewer = rig.viewer(1, &setup);
+    let run = |rig: &mut Rig, source: &mut Source, viewer: &mut Viewer, keyframe: bool| {
+        for step in 0..60 {
+            let packets = source.vp9(keyframe && step == 0);
+            source.show(rig, &mut [&mut *viewer], packets);
+        }
+        viewer.client.packets().len()
+    };
+    assert_eq!(run(&mut rig, &mut source, &mut viewer, true), 61, "the larger picture needs no smaller one");
+    rig.plane.remove_peer(rig.now, source.publisher.client.peer);
+    source.publisher = rig.publisher(9, &setup);
+    source.described = false;
+    assert_eq!(run(&mut rig, &mut source, &mut viewer, true), 120, "it may need it");
+    let asked = rig.plane.counters().keyframe_requests_sent;
+    let limit = LayerLimit { spatial: Some(0), ..LayerLimit::default() };
+    rig.plane.wish_layer(rig.now, viewer.client.peer, LayerWish::AtMost(limit));
+    assert_eq!(run(&mut rig, &mut source, &mut viewer, false), 60, "down at once");
+    assert_eq!(rig.plane.counters().keyframe_requests_sent, asked, "nobody needs a keyframe for it");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{Layer, NEW_NUMBERING};
+use crate::media::codec::CodecKind;
 
 /// Endings that are remembered: legs that waited for a keyframe through more publishers than that were shown nothing for
 /// minutes, and go on a frame's time after their last picture.
@@ -16,6 +17,9 @@ const ENDINGS_MAX: usize = 4;
 /// The longest pause that legs count in their timestamps: the longest grace that can be configured, and far from half the
 /// range of a timestamp.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+/// Packets that the first one of a new numbering may have overtaken.
+const REORDER_BEFORE_FIRST: u64 = 64;
 
 /// The last packet of a numbering.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +59,15 @@ impl Newest {
 }
 
 impl Layer {
+    /// If a packet of `index` is too far from those before, it is of a publisher that began anew.
+    pub(super) fn begin_anew_if_far(&mut self, codec: CodecKind, index: u64) {
+        if self.highest().is_some_and(|highest| index > highest + NEW_NUMBERING) {
+            self.keep_last_numbers(codec, &[]);
+            self.forget_targets();
+            self.begin_numbering(index - REORDER_BEFORE_FIRST);
+        }
+    }
+
     /// What comes now is of another numbering, whose indices begin at `first`. The clocks of the one before say nothing of it.
     pub(super) fn begin_numbering(&mut self, first: u64) {
         let last = self.newest.map(|(at, timestamp)| Newest { at, timestamp });

@@ -324,6 +324,7 @@ impl Layer {
         self.requests = self.requests.begin_anew();
         self.points.iter_mut().for_each(|points| points.begin_anew());
         self.newest_keyframe = None;
+        self.forget_targets();
         self.begin_numbering(first);
         (self.first_at, self.bytes_before, self.to_come) = (None, self.bytes, true);
     }

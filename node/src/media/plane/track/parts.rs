@@ -59,6 +59,12 @@ impl Layer {
         self.points.as_ref().map_or(Targets::MAX, |points| points.active_targets())
     }
 
+    /// What comes is another encoder's: what descriptors said of the one before is over.
+    pub(super) fn forget_targets(&mut self) {
+        self.reader.begin_anew();
+        self.points.iter_mut().for_each(|points| points.forget_targets());
+    }
+
     /// The first packet of the window with which `leg` can go over to another point, by its place in the window.
     pub(in super::super) fn crossing(&self, leg: &Leg, to: Point) -> Option<usize> {
         let way = self.way(leg.mapping().pick().point, to);

@@ -143,6 +143,14 @@ impl Points {
         self.state.map_or(Targets::MAX, |(_, active)| active)
     }
 
+    /// What descriptors said is of another encoder: until one comes again, layer ids tell.
+    pub(super) fn forget_targets(&mut self) {
+        (self.state, self.lean, self.targets) = (None, false, [None; POINTS_APART]);
+        self.played
+            .iter_mut()
+            .for_each(|played| (played.target, played.top) = (None, played.point.spatial()));
+    }
+
     /// A keyframe says how large the spatial layers are.
     pub(super) fn set_sizes(&mut self, size: impl Fn(u8) -> Option<(u16, u16)>) {
         for (known, spatial) in self.sizes.iter_mut().zip(0_u8..) {
