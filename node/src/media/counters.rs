@@ -139,7 +139,7 @@ pub struct Counters {
     pub rtp_unrepaired_packets: u64,
     /// Wishes for a keyframe that had to wait because one was asked for just before.
     pub keyframe_requests_throttled: u64,
-    /// Viewers that began with what a ring had, so that no keyframe was asked for.
+    /// Times that a viewer began with what a ring had, or went down to it or on with it, so that no keyframe was asked for.
     pub keyframe_requests_cached: u64,
     /// PLI and FIR from viewers.
     pub keyframe_requests_received: u64,

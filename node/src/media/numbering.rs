@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-/// Packets left out that are remembered: all of a ring's. What lies behind the oldest of them has no number any more.
+/// Packets left out that are remembered: all of a ring's that has not grown. What lies behind the oldest of them has no number any
+/// more: of a longer group that parts were left out of, nobody begins in the ring, and who has not caught up by then misses the rest.
 const LOG_CAPACITY: usize = crate::media::ring::VIDEO_RING_CAPACITY_PACKETS;
 
 /// A packet that was left out.

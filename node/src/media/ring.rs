@@ -181,9 +181,7 @@ impl Ring {
 
     /// Takes a capacity that holds as much, if there is one.
     pub fn make_room(&mut self, bytes: usize, packets: usize) {
-        while (self.arena.len() < bytes + bytes / GROWS_BEFORE_FULL as usize || self.slots.len() < packets)
-            && self.next_capacity().is_some()
-        {
+        while (self.arena.len() < bytes || self.slots.len() < packets) && self.next_capacity().is_some() {
             self.grow();
         }
     }
@@ -251,6 +249,16 @@ mod tests {
         fill(&mut ring, 700..2_900);
         assert!(ring.whole_since(0).is_some());
         assert!(!ring.is_short_of_room(0, Duration::from_secs(1)), "there is nothing larger");
+    }
+
+    #[test]
+    fn a_group_that_fits_is_given_no_larger_ring() {
+        let mut ring = Ring::new(MediaKind::Video);
+        ring.make_room(800_000, 750);
+        let bytes = ring.arena.len() + ring.slots.len() * size_of::<Slot>() + size_of::<Ring>();
+        assert!(bytes <= 900 * 1024, "{bytes}");
+        (0..750).for_each(|index| assert!(matches!(ring.store(index, &[1; 1_066]), Stored::New(_))));
+        assert!(ring.whole_since(0).is_some());
     }
 
     #[test]
