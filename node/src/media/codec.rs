@@ -31,6 +31,16 @@ pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
     }
 }
 
+/// Whether what [`starts_keyframe`] found is a start whatever was lost before it. The first slice of an H264 or H265 picture is
+/// not: its parameter sets may stand before it in a packet of their own, and no decoder can do without them.
+pub fn starts_unaided(kind: CodecKind, payload: &[u8]) -> bool {
+    match kind {
+        CodecKind::H264 => h264::has_parameters(payload),
+        CodecKind::H265 => h265::has_parameters(payload),
+        _ => true,
+    }
+}
+
 /// Width and height in pixels of the keyframe whose first packet has this payload, where the codec says it in plain.
 pub fn dimensions(kind: CodecKind, payload: &[u8]) -> Option<(u16, u16)> {
     match kind {

@@ -23,6 +23,17 @@ pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     }
 }
 
+/// See [`super::starts_unaided`].
+pub(super) fn has_parameters(payload: &[u8]) -> bool {
+    match payload.split_first() {
+        Some((first, rest)) if first & 0x1F == STAP_A => {
+            aggregated(rest).any(|([header], _)| header & 0x1F == SEQUENCE_PARAMETERS)
+        }
+        Some((first, _)) => first & 0x1F == SEQUENCE_PARAMETERS,
+        None => false,
+    }
+}
+
 /// See [`super::dimensions`]. Encoders send a parameter set before each keyframe, in a packet of its own or with the
 /// picture's in one.
 pub(super) fn dimensions(payload: &[u8]) -> Option<(u16, u16)> {

@@ -24,6 +24,19 @@ pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     }
 }
 
+/// See [`super::starts_unaided`].
+pub(super) fn has_parameters(payload: &[u8]) -> bool {
+    let Some(([first, _], rest)) = payload.split_first_chunk() else { return false };
+    match unit_type(*first) {
+        AGGREGATION => aggregated(rest).any(|([first, _], _)| is_parameters(unit_type(*first))),
+        kind => is_parameters(kind),
+    }
+}
+
+fn is_parameters(kind: u8) -> bool {
+    matches!(kind, VIDEO_PARAMETERS | SEQUENCE_PARAMETERS)
+}
+
 fn unit_type(first: u8) -> u8 {
     first >> 1 & 0x3F
 }
@@ -31,7 +44,7 @@ fn unit_type(first: u8) -> u8 {
 /// Whether a unit of `kind` begins a keyframe; of an IRAP picture only its first slice does.
 fn begins(kind: u8, data: &[u8]) -> bool {
     match kind {
-        VIDEO_PARAMETERS | SEQUENCE_PARAMETERS => true,
+        kind if is_parameters(kind) => true,
         // `first_slice_segment_in_pic_flag` (ITU-T H.265 §7.3.6.1).
         kind if IRAP.contains(&kind) => data.first().is_some_and(|bits| bits & 0x80 != 0),
         _ => false,

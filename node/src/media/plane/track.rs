@@ -20,7 +20,9 @@ use smallvec::SmallVec;
 use super::clock::SenderClock;
 use super::departure::Company;
 use crate::media::canonical::redundancy;
-use crate::media::codec::{CodecKind, MediaKind, dimensions, picture_numbers, starts_keyframe};
+use crate::media::codec::{
+    CodecKind, MediaKind, dimensions, picture_numbers, starts_keyframe, starts_unaided,
+};
 use crate::media::leg::Leg;
 use crate::media::path::ShardId;
 use crate::media::ring::{Ring, Stored};
@@ -197,7 +199,8 @@ impl Track {
         };
         let header_bytes = header.header_len();
         let payload = packet.get(header.payload()).unwrap_or_default();
-        let starts_keyframe = starts_keyframe(codec, payload);
+        let starts_keyframe = starts_keyframe(codec, payload)
+            && (starts_unaided(codec, payload) || ring.get(index.wrapping_sub(1)).is_some());
         // Padding only keeps numbers going; the encoder may be off.
         let flows = header.padding_len == 0;
         let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);

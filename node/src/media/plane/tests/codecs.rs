@@ -163,3 +163,47 @@ fn who_joins_inside_a_keyframe_gets_all_of_it() {
         assert_eq!(payloads, published, "{codec:?}");
     }
 }
+
+#[test]
+fn a_keyframe_whose_parameter_sets_are_lost_begins_once_they_are_there() {
+    for codec in [CodecKind::H264, CodecKind::H265] {
+        let setup = Setup { codec, ..Setup::default() };
+        let mut rig = Rig::new();
+        let mut publisher = rig.publisher(0, &setup);
+        let mut viewer = rig.viewer(1, &setup);
+        let mut encoder = Encoder::new(codec);
+        let mut next = 100;
+        publish(&mut rig, &mut publisher, &mut next, (3_000, &encoder.frame(false)), &mut [&mut viewer]);
+        let keyframe = encoder.frame(true);
+        let mut sets = next;
+        next += 1;
+        publish(&mut rig, &mut publisher, &mut next, (6_000, &keyframe[1..]), &mut [&mut viewer]);
+        publish(&mut rig, &mut publisher, &mut next, (9_000, &encoder.frame(false)), &mut [&mut viewer]);
+        assert!(viewer.client.packets().is_empty(), "{codec:?}: no decoder makes a picture of it");
+        publish(&mut rig, &mut publisher, &mut sets, (6_000, &keyframe[..1]), &mut [&mut viewer]);
+        let packets = viewer.client.packets();
+        let (first, bytes) = &packets[0];
+        assert_eq!(&bytes[first.payload()], &keyframe[0][..], "{codec:?}: with the parameter sets");
+        publish(&mut rig, &mut publisher, &mut next, (12_000, &encoder.frame(false)), &mut [&mut viewer]);
+        let last = viewer.client.packets().last().unwrap().0.sequence;
+        assert_eq!(usize::from(last - first.sequence), usize::from(next - 1 - (sets - 1)), "{codec:?}");
+        let asked = viewer.nack(&[first.sequence.wrapping_add(1)]);
+        rig.receive(&viewer.client, asked);
+        rig.flush(&mut [&mut publisher], &mut [&mut viewer]);
+        assert_eq!(viewer.client.packets().len(), 1, "{codec:?}: what had come before them is asked for");
+    }
+}
+
+#[test]
+fn a_keyframe_without_parameter_sets_begins_where_nothing_is_missing_before_it() {
+    let setup = Setup { codec: CodecKind::H264, ..Setup::default() };
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    let mut encoder = Encoder::new(CodecKind::H264);
+    let mut next = 100;
+    publish(&mut rig, &mut publisher, &mut next, (3_000, &encoder.frame(false)), &mut [&mut viewer]);
+    let keyframe = encoder.frame(true);
+    publish(&mut rig, &mut publisher, &mut next, (6_000, &keyframe[1..]), &mut [&mut viewer]);
+    assert_eq!(viewer.client.packets().len(), keyframe.len() - 1, "its sets were agreed otherwise");
+}
