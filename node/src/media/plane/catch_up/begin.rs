@@ -34,7 +34,7 @@ impl Track {
         let (packets, bytes) = layer.whole_since(keyframe.index)?;
         let span = newest.wrapping_sub(keyframe.timestamp).cast_signed().max(0).cast_unsigned();
         let (age, span) = (now.saturating_duration_since(keyframe.at), time(span, self.clock_rate_hz()));
-        Some((Group { age, span, packets, bytes, layer_bps: layer.bitrate_bps(now) }, keyframe))
+        Some((Group { age, span, packets, bytes, layer_bps: layer.whole_bitrate_bps(now) }, keyframe))
     }
 
     /// What a leg can begin `layer` with on these terms.

@@ -545,14 +545,15 @@ fn what_descriptors_said_ends_with_the_publisher_that_sent_them() {
 #[test]
 fn a_group_counts_as_what_a_viewer_is_sent_of_it() {
     let (_, mut rig, mut source) = on_air(CodecKind::Av1);
-    for step in 0..20 {
+    for step in 0..40 {
         let packets = source.av1_in_two_sizes(step == 0);
         source.show(&mut rig, &mut [], packets);
     }
     let track = &rig.plane.tracks[rig.plane.places[&VIDEO]];
     let (group, _) = track.group(rig.now, &track.layers[0]).expect("it is all there");
-    assert_eq!(group.packets, 21, "of the smaller size the keyframe alone");
-    assert!((20_200..22_200).contains(&group.bytes), "{}", group.bytes);
+    assert_eq!(group.packets, 41, "of the smaller size the keyframe alone");
+    assert!((40_200..44_200).contains(&group.bytes), "{}", group.bytes);
+    assert!((240_000..275_000).contains(&group.layer_bps), "{}", group.layer_bps);
 }
 
 proptest! {

@@ -196,6 +196,12 @@ impl Layer {
         (self.bytes_rate.per_second(now) * 8.0) as u64
     }
 
+    /// The same of what they are sent who play all of it.
+    pub(in super::super) fn whole_bitrate_bps(&self, now: Instant) -> u64 {
+        let lean_bps = self.points.as_ref().and_then(|points| points.lean_bitrate_bps(now));
+        lean_bps.unwrap_or_else(|| self.bitrate_bps(now))
+    }
+
     /// Whether its encoder sends. One that is silent while the others are not was turned off by its publisher.
     pub(in super::super) fn is_active(&self, now: Instant) -> bool {
         let silent = |(at, _)| self.behind_frames >= SILENT_FRAMES && now >= at + SILENCE_MIN;
