@@ -286,12 +286,12 @@ impl Track {
         }
     }
 
-    /// Writes the headers of every class for the windows of the layers that legs play or begin with. `send_time`:
-    /// abs-send-time.
+    /// Writes the headers of every class for the windows of the layers that legs play or may begin with: to whom nothing flows
+    /// that is any layer that begins, whichever it waits for. `send_time`: abs-send-time.
     pub(super) fn prepare(&mut self, send_time: u32) {
         let audience = &self.audience;
         for (layer, index) in self.layers.iter_mut().zip(0_u8..) {
-            let needed = audience.plays(index) || audience.expects(index);
+            let needed = audience.plays(index) || layer.can_begin();
             if let Some(points) = layer.points.as_mut().filter(|_| needed) {
                 points.place(&layer.window);
             }
@@ -299,7 +299,7 @@ impl Track {
         for class in self.classes.iter_mut().filter(|class| class.legs > 0) {
             for ((headers, layer), index) in class.headers.iter_mut().zip(&self.layers).zip(0_u8..) {
                 headers.clear();
-                let needed = audience.plays(index) || (audience.expects(index) && layer.can_begin());
+                let needed = audience.plays(index) || layer.can_begin();
                 let Some(ring) = layer.ring.as_ref().filter(|_| needed) else { continue };
                 for packet in &layer.window {
                     let bytes = ring.bytes(

@@ -79,6 +79,36 @@ fn viewers_begin_with_what_the_next_publisher_sends_first_and_get_the_rest_as_it
     }
 }
 
+/// A better layer flows already, so that everybody waits for that one, when the keyframe of the other comes.
+#[test]
+fn who_begins_below_what_it_shall_have_gets_all_of_that_keyframe() {
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &layered());
+    let mut viewer = rig.viewer(1, &layered());
+    for step in 0..60 {
+        for packet in simulcast(&mut first, step, step % 20 == 0, &[0, 1]) {
+            rig.publish(&mut first, &packet, &mut [&mut viewer]);
+        }
+        rig.wait(Duration::from_millis(33), &mut [&mut first], &mut [&mut viewer]);
+    }
+    let before = viewer.client.packets().pop().unwrap().0;
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    let mut second = rig.publisher(5, &layered());
+    for step in 0..20 {
+        let larger = simulcast(&mut second, step, false, &[1]);
+        let smaller = simulcast(&mut second, step, step == 0, &[0]);
+        for packet in larger.into_iter().chain(smaller) {
+            let sealed = second.client.seal(&packet);
+            rig.receive(&second.client, sealed);
+        }
+        rig.flush(&mut [&mut second], &mut [&mut viewer]);
+        rig.wait(Duration::from_millis(33), &mut [&mut second], &mut [&mut viewer]);
+    }
+    let after: Vec<RtpHeader> = viewer.client.packets().into_iter().map(|(header, _)| header).collect();
+    assert_eq!(after[0].sequence, before.sequence.wrapping_add(1), "its first packet came");
+    assert!(after.len() == 20 && after.iter().all(|header| header.payload().len() == 200));
+}
+
 /// What the publisher says of the clocks of both its layers.
 fn report_layers(rig: &mut Rig, publisher: &mut Publisher, step: u16) {
     for layer in [0, 1] {

@@ -13,8 +13,6 @@ pub(in super::super) struct Audience {
     wanting: [u32; LAYERS_MAX],
     /// How many play or want each point of each layer.
     points: [[u32; POINTS_APART]; LAYERS_MAX],
-    /// Legs that play nothing yet: they begin with whatever comes first.
-    waiting: u32,
 }
 
 impl Audience {
@@ -35,8 +33,6 @@ impl Audience {
         if leg.is_live() {
             count_point(leg.mapping().pick());
             self.playing.get_mut(usize::from(leg.mapping().layer())).map(&change);
-        } else {
-            change(&mut self.waiting);
         }
         self.wanting.get_mut(usize::from(leg.wanted.layer)).map(&change);
     }
@@ -49,11 +45,6 @@ impl Audience {
     /// Whether a leg plays `layer`.
     pub(in super::super) fn plays(&self, layer: u8) -> bool {
         self.players(layer) > 0
-    }
-
-    /// Whether a leg may begin with `layer`.
-    pub(in super::super) fn expects(&self, layer: u8) -> bool {
-        self.waiting > 0 || self.wanting.get(usize::from(layer)).is_some_and(|count| *count > 0)
     }
 
     /// Whether a leg plays or wants it.
@@ -96,7 +87,7 @@ mod tests {
         let mut leg = Leg::new(0, 0, SsrcPair { primary: 1, rtx: None }, 0, 0);
         leg.wanted = Pick::whole(2);
         audience.enter(&leg);
-        assert!(audience.expects(0) && audience.expects(2) && !audience.plays(2));
+        assert!(!audience.plays(2));
         assert_eq!(audience.layers(), Layers::of(2));
         audience.leave(&leg);
         let pick = Pick::whole(1);
@@ -104,7 +95,7 @@ mod tests {
             Start { pick, index: 5, number: 5, timestamp: 0, timestamp_before: 0, pause: Duration::ZERO };
         leg.play_from(start, 90_000);
         audience.enter(&leg);
-        assert!(audience.plays(1) && audience.expects(2) && !audience.expects(0));
+        assert!(audience.plays(1) && !audience.plays(2));
         assert_eq!(audience.layers(), Layers::of(1) | Layers::of(2));
         assert_eq!(audience.subscription().layers(), audience.layers());
         audience.leave(&leg);
