@@ -252,6 +252,38 @@ fn broadcast_video(rig: &mut Rig, publisher: &mut Publisher, viewer: &mut Viewer
     }
 }
 
+/// What it had not had of the last group it has caught up with since the pictures ended.
+#[test]
+fn who_has_had_all_that_there_was_goes_on_with_the_time_that_passed() {
+    let mut rig = Rig::new();
+    let mut first = rig.publisher(0, &sound());
+    for step in 0..15 {
+        let packet = first.video(&Sent::frame(step, step == 0));
+        rig.publish(&mut first, &packet, &mut []);
+        rig.wait(Duration::from_millis(33), &mut [&mut first], &mut []);
+    }
+    let mut viewer = rig.viewer(1, &sound());
+    for step in 0..100 {
+        let packet = first.audio(step, &[0x78, 1]);
+        rig.publish(&mut first, &packet, &mut [&mut viewer]);
+        rig.wait(Duration::from_millis(20), &mut [&mut first], &mut [&mut viewer]);
+    }
+    let pictures = of(&viewer.client.packets(), viewer.ssrc);
+    assert_eq!(pictures.len(), 15, "from the ring");
+    rig.plane.remove_peer(rig.now, first.client.peer);
+    rig.wait(Duration::from_secs(3), &mut [], &mut [&mut viewer]);
+    let mut second = rig.publisher(5, &sound());
+    let packet = second.video(&Sent { timestamp: 3_000_000_000, ..Sent::frame(700, true) });
+    rig.publish(&mut second, &packet, &mut [&mut viewer]);
+    rig.wait(Duration::from_millis(33), &mut [&mut second], &mut [&mut viewer]);
+    let next = of(&viewer.client.packets(), viewer.ssrc)[0];
+    let (sequence, timestamp) = pictures[14];
+    assert_eq!(next.0, sequence.wrapping_add(1));
+    // 5 s, less what the last picture was ahead while it was played faster.
+    let passed_ms = next.1.wrapping_sub(timestamp) / 90;
+    assert!((4_500..5_100).contains(&passed_ms), "{passed_ms} ms");
+}
+
 #[test]
 fn what_was_lost_of_the_one_before_stays_lost() {
     let setup = Setup::default();

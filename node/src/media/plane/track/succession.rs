@@ -24,7 +24,8 @@ impl Track {
             // Somebody may have asked while there was nobody to ask.
             layer.requests = layer.requests.begin_anew();
             if let Some(highest) = layer.highest() {
-                layer.begin_anew(highest + 1);
+                // Not with the next one: there stands who has had all that there was, and what it plays is over too.
+                layer.begin_anew(highest + 2);
                 self.settled_at = now + SETTLES;
             }
         }
