@@ -1,7 +1,28 @@
-//! Keeps retransmissions to one viewer in bounds: so many in a second, none twice within a round trip, and those of pictures
+//! Keeps retransmissions to one viewer in bounds: a share of what its path carries, none twice within a round trip, and those of pictures
 //! at a pace. What waits for that pace waits here, so that nobody takes the place of others.
 
 use std::collections::VecDeque;
+
+/// What is sent again counts as packets of the usual size: those of pictures, and of sound, in bits.
+pub(super) const PICTURE_BITS: i64 = 9_600;
+pub(super) const SOUND_BITS: i64 = 1_600;
+
+/// Bits that are sent again to one viewer in a second: a quarter of a 20 Mbit/s stream. A viewer that loses more is not helped by more.
+const SHARE_MAX_BPS: i64 = 500 * PICTURE_BITS;
+
+/// Retransmissions take at most this share of what the path carries, as a divisor; what is larger would keep new packets from
+/// coming.
+const SHARE_OF_PATH: i64 = 2;
+
+/// What is allowed on any path, in bits per second.
+const SHARE_MIN_BPS: i64 = 10 * PICTURE_BITS;
+
+/// Whoever lost nothing for so long may get all that this would have allowed at once, in seconds: half a second in which nothing
+/// came through takes a path's estimate down, and no picture goes on before all of it is there.
+const BURST_SECONDS: i64 = 3;
+
+/// How much more than that of sound, which is small and does not wait for pictures, as a divisor.
+const SOUND_BEYOND: i64 = 4;
 
 /// Recent retransmissions remembered, by sequence number: more than are lost in one burst. A collision only forgets.
 const RECENT_RESENDS: usize = 256;
@@ -11,6 +32,12 @@ const WAITING_MAX: usize = 256;
 
 /// Retransmissions that leave at once before they are paced: as much as leaves in so long at their pace, in µs.
 const BURST_MICROS: i64 = 20_000;
+
+/// Bits per second that may be sent again on a path that carries `limit_bps`; `None` if it is not known to carry less than there is.
+pub(super) fn resend_share_bps(limit_bps: Option<u64>) -> i64 {
+    let limit_bps = limit_bps.map_or(i64::MAX, |bps| i64::try_from(bps).unwrap_or(i64::MAX));
+    (limit_bps / SHARE_OF_PATH).clamp(SHARE_MIN_BPS, SHARE_MAX_BPS)
+}
 
 /// A packet as its viewer names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +68,9 @@ pub(super) enum Place {
 
 /// See the module. Made with a viewer's first NACK.
 pub(super) struct ResendBudget {
-    second: u32,
-    used: u32,
+    /// Bits that may be sent again, less than none after sound, and when they were counted, in ms; `None` before the first.
+    left_bits: i64,
+    counted_ms: Option<u32>,
     /// When all that was sent again has left at its pace, in µs.
     clear_at_micros: i64,
     recent: Box<[Recent; RECENT_RESENDS]>,
@@ -54,8 +82,8 @@ impl Default for ResendBudget {
     fn default() -> Self {
         let never = Recent { ssrc: 0, sequence: 0, at_ms: 0 };
         Self {
-            second: 0,
-            used: 0,
+            left_bits: 0,
+            counted_ms: None,
             clear_at_micros: 0,
             recent: Box::new([never; RECENT_RESENDS]),
             waiting: VecDeque::new(),
@@ -64,13 +92,21 @@ impl Default for ResendBudget {
 }
 
 impl ResendBudget {
-    /// Whether `wanted` may be sent again. `interval_ms`: time in which a second request is about the first loss; `most`:
-    /// retransmissions in a second.
-    pub(super) fn take(&mut self, wanted: Wanted, now_ms: u32, interval_ms: u32, most: u32) -> bool {
-        if self.second != now_ms / 1_000 {
-            (self.second, self.used) = (now_ms / 1_000, 0);
-        }
-        if self.used >= most || self.is_recent(wanted, now_ms, interval_ms) {
+    /// Whether `wanted` may be sent again. `interval_ms`: time in which a second request is about the first loss; `bits`: what it
+    /// takes of what may be sent again, of which there are `share_bps` more each second.
+    pub(super) fn take(
+        &mut self,
+        wanted: Wanted,
+        (now_ms, interval_ms): (u32, u32),
+        bits: i64,
+        share_bps: i64,
+    ) -> bool {
+        let most_bits = (share_bps * BURST_SECONDS).min(SHARE_MAX_BPS);
+        let passed_ms = self.counted_ms.replace(now_ms).map(|at| i64::from(now_ms.wrapping_sub(at)));
+        let more_bits = passed_ms.map_or(most_bits, |ms| share_bps * ms / 1_000);
+        self.left_bits = (self.left_bits + more_bits).min(most_bits);
+        let least_bits = if bits < PICTURE_BITS { -most_bits / SOUND_BEYOND } else { 0 };
+        if self.left_bits - bits < least_bits || self.is_recent(wanted, now_ms, interval_ms) {
             return false;
         }
         // Noted for one that waits too, so that it is looked for once in that time.
@@ -78,7 +114,7 @@ impl ResendBudget {
         if self.waiting.contains(&wanted) {
             return false;
         }
-        self.used += 1;
+        self.left_bits -= bits;
         true
     }
 
@@ -139,36 +175,62 @@ mod tests {
 
     use super::*;
 
-    const MOST: u32 = 500;
-
     fn wanted(ssrc: u32, sequence: u16) -> Wanted {
         Wanted { ssrc, sequence }
     }
 
+    /// As [`ResendBudget::take`], of a picture on a path of which nothing is known.
+    fn take(budget: &mut ResendBudget, wanted: Wanted, now_ms: u32, interval_ms: u32) -> bool {
+        budget.take(wanted, (now_ms, interval_ms), PICTURE_BITS, resend_share_bps(None))
+    }
+
+    /// How many of 2,000 packets of so many bits are sent again at once.
+    fn burst(budget: &mut ResendBudget, now_ms: u32, bits: i64, share_bps: i64) -> usize {
+        let packets = (0..2_000).map(|sequence| wanted(1, sequence));
+        packets.filter(|wanted| budget.take(*wanted, (now_ms, 0), bits, share_bps)).count()
+    }
+
     #[test]
-    fn a_packet_is_not_resent_within_the_interval_nor_beyond_the_budget() {
+    fn a_packet_is_not_resent_within_the_interval() {
         let mut budget = ResendBudget::default();
-        assert!(budget.take(wanted(1, 7), 5_000, 40, MOST));
-        assert!(!budget.take(wanted(1, 7), 5_039, 40, MOST));
-        assert!(budget.take(wanted(2, 7), 5_039, 40, MOST), "another stream");
-        assert!(budget.take(wanted(1, 8), 5_039, 40, MOST));
+        assert!(take(&mut budget, wanted(1, 7), 5_000, 40));
+        assert!(!take(&mut budget, wanted(1, 7), 5_039, 40));
+        assert!(take(&mut budget, wanted(2, 7), 5_039, 40), "another stream");
+        assert!(take(&mut budget, wanted(1, 8), 5_039, 40));
         assert!(
-            budget.take(wanted(1, 7), 5_040, 40, MOST),
+            take(&mut budget, wanted(1, 7), 5_040, 40),
             "forgotten by collision, or the interval is over"
         );
-        let sent = (0..2_000).filter(|sequence| budget.take(wanted(1, *sequence), 6_000, 10, MOST)).count();
-        assert_eq!(sent, MOST as usize);
-        assert!(budget.take(wanted(1, 1), 7_000, 10, MOST));
+    }
+
+    #[test]
+    fn no_more_is_resent_than_its_share_of_the_path_over_some_seconds() {
+        let mut budget = ResendBudget::default();
+        let wide = resend_share_bps(None);
+        assert_eq!(burst(&mut budget, u32::MAX - 499, PICTURE_BITS, wide), 500);
+        assert_eq!(burst(&mut budget, 500, PICTURE_BITS, wide), 500, "a second later");
+        let mut budget = ResendBudget::default();
+        // A path of 800 kbit/s on which half a second of 1.2 Mbit/s was lost, and its sound.
+        let narrow = resend_share_bps(Some(800_000));
+        assert_eq!(burst(&mut budget, 0, PICTURE_BITS, narrow), 125);
+        assert!(burst(&mut budget, 0, SOUND_BITS, narrow) >= 25, "the pictures took none of it");
+        assert_eq!(
+            burst(&mut budget, 2_000, PICTURE_BITS, narrow),
+            52,
+            "more of it when there is a share again"
+        );
+        let least = resend_share_bps(Some(0));
+        assert_eq!(burst(&mut ResendBudget::default(), 0, PICTURE_BITS, least), 30, "whatever the path");
     }
 
     #[test]
     fn a_burst_of_a_quarter_thousand_is_remembered_whole() {
         let mut budget = ResendBudget::default();
         let burst = 65_400..65_400 + 256_u32;
-        let mut take = |now_ms| {
-            burst.clone().filter(|number| budget.take(wanted(1, *number as u16), now_ms, 40, MOST)).count()
+        let mut take_all = |now_ms| {
+            burst.clone().filter(|number| take(&mut budget, wanted(1, *number as u16), now_ms, 40)).count()
         };
-        assert_eq!((take(5_000), take(5_039)), (256, 0));
+        assert_eq!((take_all(5_000), take_all(5_039)), (256, 0));
     }
 
     #[test]
@@ -177,12 +239,12 @@ mod tests {
         assert_eq!(budget.wait(wanted(1, 0)), Place::First);
         assert!((1..WAITING_MAX).all(|number| budget.wait(wanted(1, number as u16)) == Place::Behind));
         assert_eq!(budget.wait(wanted(1, 1_000)), Place::None);
-        assert!(!budget.take(wanted(1, 9), 5_000, 10, MOST));
-        assert!(!budget.take(wanted(1, 9), 5_500, 10, MOST), "however long");
-        assert!(budget.take(wanted(2, 9), 5_500, 10, MOST));
+        assert!(!take(&mut budget, wanted(1, 9), 5_000, 10));
+        assert!(!take(&mut budget, wanted(1, 9), 5_500, 10), "however long");
+        assert!(take(&mut budget, wanted(2, 9), 5_500, 10));
         budget.pass();
         assert_eq!(budget.next(), Some(wanted(1, 1)));
-        assert!(budget.take(wanted(1, 0), 5_500, 10, MOST));
+        assert!(take(&mut budget, wanted(1, 0), 5_500, 10));
     }
 
     #[test]

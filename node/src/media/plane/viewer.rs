@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::estimate::ViewerEstimate;
-use super::resend_budget::{ResendBudget, Wanted};
+use super::resend_budget::{PICTURE_BITS, ResendBudget, SOUND_BITS, Wanted, resend_share_bps};
 use super::{Plane, Role};
 use crate::media::leg::Leg;
 use crate::media::loss_watch::LossWatch;
@@ -15,17 +15,6 @@ use crate::media::srtp::{RtcpOpener, RtcpSealer};
 
 /// Retransmissions that wait for the next flush. Full means: more are not sent, and the viewer asks again.
 pub(super) const RESEND_QUEUE_CAPACITY: usize = 4096;
-
-/// Retransmissions to one viewer in a second: a quarter of a 20 Mbit/s stream. A viewer that loses more is not helped by more.
-const RESENDS_PER_SECOND: u32 = 500;
-
-/// Retransmissions take at most this share of what the path carries, as a divisor; what is larger would keep new packets from
-/// coming. Counted in packets of the usual size, in bits.
-const RESEND_SHARE: u64 = 2;
-const RESEND_BITS: u64 = 9_600;
-
-/// What is allowed on any path.
-const RESENDS_PER_SECOND_MIN: u32 = 10;
 
 /// Least time between two retransmissions of one packet, in ms: a viewer on the same network repeats a NACK this fast.
 const RESEND_INTERVAL_MIN_MS: u32 = 10;
@@ -135,13 +124,12 @@ impl Viewer {
         (self.estimate, self.rtt_ms) = (ViewerEstimate::default(), 0);
     }
 
-    fn may_resend(&mut self, wanted: Wanted, now_ms: u32) -> bool {
+    /// Whether a packet is sent again that was asked for. `bits`: what it counts as.
+    fn may_resend(&mut self, wanted: Wanted, now_ms: u32, bits: i64) -> bool {
         let interval_ms = (self.rtt_ms * 3 / 4).clamp(RESEND_INTERVAL_MIN_MS, RESEND_INTERVAL_MAX_MS);
-        let most = self.estimate.limit_bps().map_or(RESENDS_PER_SECOND, |bps| {
-            let share = bps / RESEND_SHARE / RESEND_BITS;
-            u32::try_from(share).unwrap_or(u32::MAX).clamp(RESENDS_PER_SECOND_MIN, RESENDS_PER_SECOND)
-        });
-        self.resends.get_or_insert_with(Box::default).take(wanted, now_ms, interval_ms, most)
+        let share_bps = resend_share_bps(self.estimate.limit_bps());
+        let resends = self.resends.get_or_insert_with(Box::default);
+        resends.take(wanted, (now_ms, interval_ms), bits, share_bps)
     }
 }
 
@@ -208,12 +196,13 @@ impl Plane {
 
     fn want_resend(&mut self, now: Instant, arrival: Instant, resend: Resend) {
         let now_ms = self.since_epoch_ms(now);
-        let Some(viewer) = self.viewer(resend.peer) else { return };
-        let known = viewer.leg(resend.ssrc).is_some();
+        let Some(place) = self.viewer(resend.peer).map(|viewer| viewer.leg(resend.ssrc)) else { return };
         // What is not sent again must not take the place of what is.
-        let left_behind = known && self.is_left_behind(&resend);
+        let left_behind = place.is_some() && self.is_left_behind(&resend);
+        let track = place.and_then(|place| self.tracks.get(place.track));
+        let bits = if track.is_some_and(|track| track.is_video()) { PICTURE_BITS } else { SOUND_BITS };
         let Some(viewer) = self.viewer(resend.peer) else { return };
-        if !known || left_behind || !viewer.may_resend(resend.wanted(), now_ms) {
+        if place.is_none() || left_behind || !viewer.may_resend(resend.wanted(), now_ms, bits) {
             self.counters.rtx_refused += 1;
         } else if self.resends.len() < RESEND_QUEUE_CAPACITY {
             self.resends.push(resend);
