@@ -170,7 +170,7 @@ fn time_on_path(group: &Group, path_bps: u64) -> Option<Duration> {
 
 /// The timestamps of a group that is played faster than it was filmed: `until` and what follows keep theirs, and what comes
 /// before it comes nearer. Pictures that are `factor` units apart stay apart, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Squeeze {
     /// In the layer's units.
     pub until: u32,

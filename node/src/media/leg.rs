@@ -3,121 +3,24 @@
 //! A leg owns the index space of its SSRC. Source and leg are tied by one addition, so a gap stays a gap that a late packet
 //! can still fill, and the same source packet always has the same number.
 
+mod mapping;
+
 use std::time::Duration;
 
-use crate::media::codec::{PictureShift, Point};
+use crate::media::codec::{PictureNumbers, PictureShift, Point};
 use crate::media::fast_start::Squeeze;
 use crate::media::negotiated::SsrcPair;
 use crate::media::numbering::Place;
 use crate::media::selection::{Pick, Selection};
+use mapping::Flow;
+pub use mapping::{Mapping, Start};
 
 /// Layers whose timestamps lie this far apart at a switch still share a clock: a switch that waits for a keyframe takes
 /// less, and clocks that have nothing to do with each other come so close once in 5,000 times.
 const SHARED_CLOCK_STEP: Duration = Duration::from_secs(10);
 
-/// Whether packets of the layer that is played go to the viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Flow {
-    /// Nothing is played yet.
-    Waiting,
-    /// It is sent from the ring, until it has caught up.
-    CatchingUp,
-    /// It is sent as it comes.
-    Live,
-    /// What is played is far beyond what the path carries: nothing until the keyframe of a layer to go on with.
-    Paused,
-}
-
-/// How a leg's packet indices and timestamps follow from those of the layer that it plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Mapping {
-    /// Leg index minus the source packet's number, wrapping. The number is its index, but for parts of scalable layers,
-    /// where it is what `numbering` says.
-    offset: u64,
-    /// The first source index that belongs to this mapping; older packets came before the leg.
-    first_source: u64,
-    /// Leg timestamp minus source timestamp, wrapping.
-    timestamp_offset: u32,
-    /// Added to picture numbers.
-    picture: PictureShift,
-    /// Added to frame numbers of dependency descriptors, wrapping.
-    frame_shift: u16,
-    pick: Pick,
-    flow: Flow,
-}
-
-/// The packet that a leg begins a layer with: the first one of a keyframe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
-    /// What is played from here on.
-    pub pick: Pick,
-    /// Of the packet, in the layer's sequence numbers.
-    pub index: u64,
-    /// Its number among the packets that are played.
-    pub number: u64,
-    /// Of the packet.
-    pub timestamp: u32,
-    /// What [`Self::timestamp`] would be on the clock of the layer that was played before, by sender reports or by arrival.
-    pub timestamp_before: u32,
-    /// How long nothing of that layer came before it, which its timestamp may count.
-    pub pause: Duration,
-}
-
-impl Mapping {
-    /// Index of the layer within its track.
-    #[inline]
-    pub fn layer(&self) -> u8 {
-        self.pick.layer
-    }
-
-    /// What is played.
-    #[inline]
-    pub fn pick(&self) -> Pick {
-        self.pick
-    }
-
-    /// The first source index that belongs to it.
-    #[inline]
-    pub fn first_source(&self) -> u64 {
-        self.first_source
-    }
-
-    /// The leg's index of the source packet `source`, which has this number; `None` for one from before the mapping.
-    #[inline]
-    pub fn out_index(&self, source: u64, number: u64) -> Option<u64> {
-        (source >= self.first_source).then(|| number.wrapping_add(self.offset))
-    }
-
-    /// The leg's timestamp of a source packet.
-    #[inline]
-    pub fn timestamp(&self, source: u32) -> u32 {
-        source.wrapping_add(self.timestamp_offset)
-    }
-
-    /// What is added to picture numbers.
-    #[inline]
-    pub fn picture(&self) -> PictureShift {
-        self.picture
-    }
-
-    /// What is added to frame numbers of dependency descriptors.
-    #[inline]
-    pub fn frame_shift(&self) -> u16 {
-        self.frame_shift
-    }
-
-    /// The source index of what the leg calls `out`; `None` if that is from before the mapping. `find` tells which packet has
-    /// a number.
-    pub fn source(&self, out: u64, find: impl Fn(Pick, u64) -> Option<u64>) -> Option<u64> {
-        let source = find(self.pick, out.wrapping_sub(self.offset))?;
-        (source.wrapping_sub(self.first_source).cast_signed() >= 0).then_some(source)
-    }
-}
-
-/// The packets of a leg that it caught up with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The packets of a leg that it caught up with; as new, none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct CaughtUp {
     first_out: u64,
     /// One beyond the last; nothing is known of it while the leg catches up.
@@ -132,6 +35,15 @@ pub struct SentReport {
     pub middle_ntp: u32,
     /// When it was sent, in ms since the plane began.
     pub at_ms: u32,
+}
+
+/// What the last packet that a leg was sent calls its picture, as it was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentNumbers {
+    /// Of the payload descriptor.
+    pub picture: Option<PictureNumbers>,
+    /// Of the dependency descriptor.
+    pub frame: Option<u16>,
 }
 
 /// See the module. Everything that a packet needs lies in the first cache line, the rest in the second.
@@ -168,11 +80,13 @@ pub struct Leg {
     pub chosen: Pick,
     /// What the viewer said last: lost since the report before, in 256ths.
     pub fraction_lost: u8,
-    /// When it said so, in ms since the plane began; `None` before its first report.
-    pub reported_ms: Option<u32>,
     /// Whether it was told that its picture is held back.
     pub held_told: bool,
-    caught_up: Option<CaughtUp>,
+    /// When it said what was lost, in ms since the plane began; `None` before its first report.
+    pub reported_ms: Option<u32>,
+    /// Of a leg that is paused: rings forget the packet.
+    numbers: SentNumbers,
+    caught_up: CaughtUp,
     /// The source index from which on its class says whether it gets redundancy that the node added; before, it may have been
     /// otherwise.
     pub classed_from: u64,
@@ -209,7 +123,8 @@ impl Leg {
             fraction_lost: 0,
             reported_ms: None,
             held_told: false,
-            caught_up: None,
+            numbers: SentNumbers::default(),
+            caught_up: CaughtUp::default(),
             classed_from: 0,
         }
     }
@@ -226,11 +141,17 @@ impl Leg {
         self.mapping.flow == Flow::Paused
     }
 
-    /// The path carries far less than the layer that is played.
-    pub fn pause(&mut self) {
+    /// The path carries far less than the layer that is played. `numbers`: of its last packet, from which it goes on however much
+    /// later.
+    pub fn pause(&mut self, numbers: SentNumbers) {
         if matches!(self.mapping.flow, Flow::Live | Flow::CatchingUp) {
-            self.mapping.flow = Flow::Paused;
+            (self.mapping.flow, self.numbers) = (Flow::Paused, numbers);
         }
+    }
+
+    /// What it was told as it was paused, if it is.
+    pub fn paused_at(&self) -> Option<SentNumbers> {
+        self.is_paused().then_some(self.numbers)
     }
 
     /// Whether packets come from the ring: those of the window are not for it yet.
@@ -255,13 +176,18 @@ impl Leg {
         self.highest_out
     }
 
+    /// By how many units a packet that has this timestamp on the clock of what is played is ahead of the last one that was sent.
+    pub fn ahead(&self, timestamp: u32) -> i32 {
+        self.mapping.timestamp(timestamp).wrapping_sub(self.last_timestamp).cast_signed()
+    }
+
     /// From `start` on, its layer is played. Numbers go on where they were; timestamps too, unless the layers share a clock
     /// anyway. `clock_rate_hz`: units of timestamp per second.
     pub fn play_from(&mut self, start: Start, clock_rate_hz: u32) {
         let mut timestamp_offset = self.mapping.timestamp_offset;
         if self.is_live() {
             let wished = self.mapping.timestamp(start.timestamp_before);
-            let ahead = i64::from(wished.wrapping_sub(self.last_timestamp) as i32);
+            let ahead = i64::from(self.ahead(start.timestamp_before));
             let reach = (start.pause + SHARED_CLOCK_STEP).as_secs().saturating_mul(clock_rate_hz.into());
             let timestamp = if (1..=i64::try_from(reach).unwrap_or(i64::MAX)).contains(&ahead) {
                 wished
@@ -276,9 +202,7 @@ impl Leg {
             self.previous = Some(self.mapping);
         }
         let first_out = self.highest_out + 1;
-        if let Some(caught_up) = &mut self.caught_up {
-            caught_up.end_out = caught_up.end_out.min(first_out);
-        }
+        self.caught_up.end_out = self.caught_up.end_out.min(first_out);
         self.mapping = Mapping {
             offset: first_out.wrapping_sub(start.number),
             first_source: start.index,
@@ -298,13 +222,13 @@ impl Leg {
     /// It goes on with `start`, whose packets lie in the ring, and is behind the others until [`Self::catch_up_ends`].
     /// `start.timestamp` is the squeezed one.
     pub fn catch_up_from(&mut self, start: Start, squeeze: Squeeze, clock_rate_hz: u32) {
-        let was_behind = self.caught_up.is_some_and(|known| known.end_out == u64::MAX);
+        let was_behind = self.caught_up.end_out == u64::MAX;
         self.play_from(start, clock_rate_hz);
         if was_behind {
             // Sent again, its packets would say another time under the same nonce.
             self.previous = None;
         }
-        self.caught_up = Some(CaughtUp { first_out: self.highest_out + 1, end_out: u64::MAX, squeeze });
+        self.caught_up = CaughtUp { first_out: self.highest_out + 1, end_out: u64::MAX, squeeze };
         self.mapping.flow = Flow::CatchingUp;
     }
 
@@ -313,17 +237,16 @@ impl Leg {
     pub fn catch_up_ends(&mut self, live: u64) {
         self.previous = Some(self.mapping);
         self.mapping.first_source = live;
-        if let Some(caught_up) = &mut self.caught_up {
-            caught_up.end_out = live.wrapping_add(self.mapping.offset);
-        }
+        self.caught_up.end_out = live.wrapping_add(self.mapping.offset);
         self.mapping.flow = Flow::Live;
     }
 
     /// The timestamp that the packet `out` of `mapping` has or had, which the layer has at `source`. On the hot path the
     /// mapping says the same.
     pub fn timestamp(&self, out: u64, mapping: &Mapping, source: u32) -> u32 {
-        let caught_up = self.caught_up.filter(|known| (known.first_out..known.end_out).contains(&out));
-        mapping.timestamp(caught_up.map_or(source, |known| known.squeeze.timestamp(source)))
+        let CaughtUp { first_out, end_out, squeeze } = self.caught_up;
+        let caught_up = (first_out..end_out).contains(&out);
+        mapping.timestamp(if caught_up { squeeze.timestamp(source) } else { source })
     }
 
     /// From the last [`Self::play_from`] on, picture numbers are shifted by `picture`.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::fan_out::change::Material;
 use super::track::{Layer, Source, Track};
 use super::viewer::LegPlace;
 use super::{Plane, Role};
@@ -143,7 +144,10 @@ impl Track {
             from.layer == wanted.layer && layer.is_some_and(|layer| layer.goes_over(from.point, wanted.point))
         };
         if held || (played != wanted && overrun && !goes_over(played)) {
-            leg.pause();
+            let (id, layers, classes, ladder) = (self.id, &self.layers, &self.classes, &self.ladder);
+            let material = Material { id, layers, classes, ladder };
+            let sent = self.codec.map(|codec| material.sent_last(codec, leg));
+            leg.pause(sent.unwrap_or_default());
         }
         let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
         // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.

@@ -201,7 +201,6 @@ impl Track {
         let payload = packet.get(header.payload()).unwrap_or_default();
         let starts_keyframe = starts_keyframe(codec, payload)
             && (starts_unaided(codec, payload) || ring.get(index.wrapping_sub(1)).is_some());
-        // Padding only keeps numbers going; the encoder may be off.
         let flows = header.padding_len == 0;
         let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
         let position = layer.position(now, codec, index, (packet, &header), starts_keyframe);
@@ -221,8 +220,8 @@ impl Track {
         });
         layer.number_newest();
         let flowed = starts_keyframe && layer.flows(now);
-        if flows && !late {
-            layer.newest = Some((now, header.timestamp));
+        if !late {
+            layer.note_newest(now, codec, index, &header);
         }
         layer.first_at.get_or_insert(now);
         layer.clock_awaited_since.get_or_insert(now);

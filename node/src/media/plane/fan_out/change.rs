@@ -8,7 +8,8 @@ use super::super::track::{Class, LOOK_BACK_PACKETS, Layer};
 use super::super::transport::Transport;
 use super::{Outlet, Passage};
 use crate::media::codec::{CodecKind, PictureNumbers, PictureShift, Point};
-use crate::media::leg::{Leg, Start};
+use crate::media::fast_start::units;
+use crate::media::leg::{Leg, SentNumbers, Start};
 use crate::media::outbox::Transmit;
 use crate::media::selection::{Cause, Direction, Ladder, Pick, Switch};
 use crate::media::spec::PlaneEvent;
@@ -19,6 +20,10 @@ const FRAME_MIN: Duration = Duration::from_millis(20);
 
 /// The longest time for which a picture may be held back and go on at its own time after it.
 pub(in super::super) const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// A keyframe that came late, as it was lost and sent again, is not begun with by who was shown something that is newer by more than
+/// this: it would get nothing of what came since but by asking, and be shown all that follows so much later.
+const GOES_BACK_MAX: Duration = Duration::from_millis(150);
 
 /// The parts of a track that sending to a leg needs beside the leg.
 pub(in super::super) struct Material<'a> {
@@ -165,7 +170,17 @@ impl Passage {
         let pause = if leg.is_paused() { pause.max(HELD_MAX) } else { pause };
         let number = known.place(pick.point, packet.index)?.number;
         let timestamp_before = shared.unwrap_or(by_arrival);
-        Some(Start { pick, index: packet.index, number, timestamp, timestamp_before, pause })
+        let start = Start { pick, index: packet.index, number, timestamp, timestamp_before, pause };
+        let stale = packet.late && !waits && self.goes_back(leg, &start);
+        (!stale).then_some(start)
+    }
+
+    /// Whether `leg` was sent what is newer than the keyframe of `start`: much newer, or of the same layer. One that catches up is
+    /// ahead of its time.
+    fn goes_back(&self, leg: &Leg, start: &Start) -> bool {
+        let most = units(GOES_BACK_MAX, self.clock_rate_hz).cast_signed();
+        let least = if start.pick.layer == leg.mapping().layer() { 1 } else { -most };
+        !leg.is_catching_up() && leg.ahead(start.timestamp_before) < least
     }
 
     /// The best layer below `wanted` that can begin in this window.
@@ -203,27 +218,42 @@ impl Material<'_> {
         leg: &Leg,
         start: &Start,
     ) -> (Option<PictureShift>, Option<u16>) {
+        let last = self.sent_last(codec, leg);
+        let pictures = last.picture.zip(self.picture_numbers(codec, start.pick, start.index));
+        let picture = pictures.map(|(last, (next, left_out))| {
+            let follows = PictureShift::following(last, next);
+            PictureShift { id: follows.id.wrapping_add(left_out), ..follows }
+        });
+        let frames = last.frame.zip(self.frame_number(codec, start.pick.layer, start.index));
+        (picture, frames.map(|(last, next)| last.wrapping_add(1).wrapping_sub(next)))
+    }
+
+    /// What the last packet that `leg` was sent calls its picture.
+    pub(in super::super) fn sent_last(&self, codec: CodecKind, leg: &Leg) -> SentNumbers {
+        if let Some(numbers) = leg.paused_at() {
+            return numbers;
+        }
         let find = |pick: Pick, number| self.layers.get(usize::from(pick.layer))?.find(pick.point, number);
         // What was sent last may be of the mapping before, if nothing was since that changed.
         let Some((_, mapping, newest)) = leg.find(leg.highest_out() as u16, find) else {
-            return (None, None);
+            return SentNumbers::default();
         };
         let sent = (0..LOOK_BACK_PACKETS).filter_map(|back| newest.checked_sub(back));
-        let sent = sent.filter_map(|index| self.picture_numbers(codec, mapping.pick(), index)).next();
-        let pictures = sent.zip(self.picture_numbers(codec, start.pick, start.index));
-        let shift = pictures.map(|((last, left_out), (next, left_out_next))| {
-            let kept = |shift: PictureShift, left_out: u16| PictureShift {
-                id: shift.id.wrapping_sub(left_out),
-                ..shift
-            };
-            let follows = PictureShift::following(last.shifted(kept(mapping.picture(), left_out)), next);
-            PictureShift { id: follows.id.wrapping_add(left_out_next), ..follows }
+        let picture = sent.filter_map(|index| self.picture_numbers(codec, mapping.pick(), index)).next();
+        // What is older was noted, if only padding has come since.
+        let layer = self.layers.get(usize::from(mapping.layer()));
+        let noted = layer.and_then(|layer| layer.known_before(newest));
+        let noted_picture = || {
+            let (index, numbers) = noted?;
+            Some((numbers.picture?, layer?.place(mapping.pick().point, index)?.pictures))
+        };
+        let picture = picture.or_else(noted_picture).map(|(numbers, left_out)| {
+            let shift = mapping.picture();
+            numbers.shifted(PictureShift { id: shift.id.wrapping_sub(left_out), ..shift })
         });
-        let frames = self.frame_number(codec, mapping.layer(), newest);
-        let frames = frames.zip(self.frame_number(codec, start.pick.layer, start.index));
-        let frame_shift = frames
-            .map(|(last, next)| last.wrapping_add(mapping.frame_shift()).wrapping_add(1).wrapping_sub(next));
-        (shift, frame_shift)
+        let frame =
+            self.frame_number(codec, mapping.layer(), newest).or(noted.and_then(|noted| noted.1.frame));
+        SentNumbers { picture, frame: frame.map(|frame| frame.wrapping_add(mapping.frame_shift())) }
     }
 
     /// Picture numbers of a packet, and how many pictures were left out before it.

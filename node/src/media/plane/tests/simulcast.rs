@@ -293,6 +293,145 @@ fn who_is_paused_needs_no_keyframe_of_what_it_is_not_sent() {
     assert!(asked(&mut publisher, 0) > 0);
 }
 
+/// Frames of both layers but for a keyframe of `layer` at step `lost`, which comes with the frames of step `at`, if it does, and for the
+/// frame after it, so that it begins no whole group. What came at the viewer, with the size of its payload.
+fn with_late_keyframe(
+    rig: &mut Rig,
+    (publisher, viewer): (&mut Publisher, &mut Viewer),
+    steps: std::ops::Range<u16>,
+    (layer, lost, at): (usize, u16, u16),
+) -> Vec<(RtpHeader, usize)> {
+    for step in steps {
+        let is_lost = |other: usize| other == layer && (lost..lost + 2).contains(&step);
+        let others: Vec<usize> = [0, 1].into_iter().filter(|other| !is_lost(*other)).collect();
+        if step == at {
+            let sequence = lost + 500 * layer as u16;
+            let size = if layer == 0 { 200 } else { 1_000 };
+            let sent = Sent { sequence, timestamp: u32::from(lost) * 3_000, keyframe: true, layer, size };
+            let packet = publisher.video(&sent);
+            rig.publish(publisher, &packet, &mut [viewer]);
+        }
+        frame(rig, publisher, viewer, step, false, &others);
+    }
+    let packets = viewer.client.packets().into_iter();
+    packets.map(|(header, _)| (header, header.payload().len())).collect()
+}
+
+#[test]
+fn a_keyframe_that_shows_what_is_long_over_is_not_gone_on_with() {
+    for (late, changes) in [(3, true), (15, false)] {
+        let mut rig = Rig::new();
+        let mut publisher = rig.publisher(0, &setup());
+        let mut viewer = rig.viewer(1, &setup());
+        for step in 0..60 {
+            frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
+        }
+        // Less than the layer has, but not so little that it is given up at once.
+        rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(200_000));
+        assert_eq!(viewer.client.packets().last().map(|(header, _)| header.payload().len()), Some(1_000));
+        let clients = (&mut publisher, &mut viewer);
+        let shown = with_late_keyframe(&mut rig, clients, 60..90, (0, 61, 61 + late));
+        let small = shown.iter().filter(|(_, size)| *size == 200).count();
+        assert_eq!(small > 0, changes, "{late} frames late");
+        frame(&mut rig, &mut publisher, &mut viewer, 90, true, &[0, 1]);
+        frame(&mut rig, &mut publisher, &mut viewer, 91, false, &[0, 1]);
+        let shown = viewer.client.packets();
+        assert!(shown.iter().any(|(header, _)| header.payload().len() == 200), "the next one is in time");
+        let newest = shown.last().unwrap().0.timestamp;
+        // A millisecond later than it was filmed, as the same picture was shown of the other layer.
+        assert!(changes || newest == 91 * 3_000 + 90, "{newest}");
+    }
+}
+
+#[test]
+fn who_was_paused_does_not_go_back_to_a_keyframe_before_what_it_was_sent() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup());
+    let mut viewer = rig.viewer(1, &setup());
+    for step in 0..60 {
+        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
+    }
+    viewer.client.packets();
+    let shown = with_late_keyframe(&mut rig, (&mut publisher, &mut viewer), 60..64, (1, 61, 99));
+    assert_eq!(shown.len(), 2, "all but what is lost");
+    // Far too little for a moment, and all of it again.
+    rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(60_000));
+    rig.plane.limit_bitrate(rig.now, viewer.client.peer, None);
+    let shown = with_late_keyframe(&mut rig, (&mut publisher, &mut viewer), 64..70, (1, 61, 64));
+    assert!(shown.is_empty(), "{shown:?}");
+    frame(&mut rig, &mut publisher, &mut viewer, 70, true, &[0, 1]);
+    let shown = viewer.client.packets();
+    assert!(shown.iter().any(|(header, _)| header.timestamp >= 70 * 3_000), "the next one is in time");
+}
+
+#[test]
+fn who_was_paused_for_longer_than_rings_reach_goes_on_in_picture_and_frame_numbers() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup());
+    let mut viewer = rig.viewer(1, &setup());
+    let mut packets = Vec::new();
+    for step in 0..1_300 {
+        if step == 60 {
+            rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(60_000));
+        }
+        let keyframe = step < 60 && step % 20 == 0 || step == 1_290;
+        // The lower layer has no whole group to begin with.
+        for layer in [0, 1].into_iter().filter(|layer| (step, *layer) != (50, 0)) {
+            let packet = numbered(&mut publisher, step, layer, keyframe);
+            rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        }
+        rig.wait(Duration::from_millis(33), &mut [&mut publisher], &mut [&mut viewer]);
+        packets.extend(viewer.client.packets());
+    }
+    let resumed = packets.iter().rposition(|(header, _)| header.payload().len() == 1_000).unwrap() + 1;
+    assert_eq!(packets.len() - resumed, 10, "of the lower layer, since its keyframe");
+    let numbers = |(header, packet): &(RtpHeader, Vec<u8>)| {
+        let numbers = picture_numbers(CodecKind::Vp8, &packet[header.payload()]).unwrap();
+        (numbers.id, numbers.base, frame_number(header.extension(packet, 6).unwrap()).unwrap())
+    };
+    let (id, base, frame) = numbers(&packets[resumed - 1]);
+    let follows = ((id + 1) & 0x7FFF, base.wrapping_add(1), frame.wrapping_add(1));
+    assert_eq!(numbers(&packets[resumed]), follows);
+}
+
+#[test]
+fn picture_and_frame_numbers_go_on_though_only_padding_came_since_the_last_picture() {
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup());
+    let mut viewer = rig.viewer(1, &setup());
+    let mut packets = Vec::new();
+    for step in 0..160 {
+        let keyframe = step < 60 && step % 20 == 0 || step == 150;
+        // The lower layer has no whole group to begin with.
+        for layer in [0, 1].into_iter().filter(|layer| (step, *layer) != (50, 0)) {
+            let mut packet = numbered(&mut publisher, step, layer, keyframe);
+            if layer == 1 && step >= 60 {
+                publisher.descriptor.clear();
+                let timestamp = 59 * 3_000;
+                let sent = Sent { sequence: step + 500, timestamp, keyframe: false, layer, size: 0 };
+                packet = publisher.video_payload(&sent, &[1]);
+                packet[0] |= 0x20;
+            }
+            rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+        }
+        rig.wait(Duration::from_millis(33), &mut [&mut publisher], &mut [&mut viewer]);
+        packets.extend(viewer.client.packets());
+    }
+    let padding = packets.iter().filter(|(header, _)| header.payload().is_empty()).count();
+    assert!(padding > 60, "{padding}");
+    let numbers = packets.iter().filter_map(|(header, packet)| {
+        let numbers = picture_numbers(CodecKind::Vp8, &packet[header.payload()])?;
+        Some((numbers.id, numbers.base, frame_number(header.extension(packet, 6)?)?))
+    });
+    let numbers: Vec<_> = numbers.collect();
+    assert_eq!(packets.last().map(|(header, _)| header.payload().len()), Some(200), "it has changed");
+    let follows = |pair: &[(u16, u8, u16)]| {
+        let (id, base, frame) = pair[0];
+        pair[1] == ((id + 1) & 0x7FFF, base.wrapping_add(1), frame.wrapping_add(1))
+    };
+    assert!(numbers.windows(2).all(follows), "{numbers:?}");
+}
+
 #[test]
 fn who_joins_simulcast_sees_pictures_without_a_pause_from_the_first_one_on() {
     for age_ms in (20..1_100).step_by(90) {

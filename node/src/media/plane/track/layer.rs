@@ -85,6 +85,8 @@ pub(in super::super) struct Layer {
     pub(in super::super) clock: Option<SenderClock>,
     /// When the newest packet came, and its timestamp.
     pub(in super::super) newest: Option<(Instant, u32)>,
+    /// Its index, unless padding has come since.
+    pub(super) newest_index: Option<u64>,
     /// When the first packet of the publisher that is here now came.
     pub(super) first_at: Option<Instant>,
     /// Since when its publisher has sent it without a sender report, if it ever does without.
@@ -134,6 +136,7 @@ impl Layer {
             window: Vec::with_capacity(WINDOW_PACKETS),
             clock: None,
             newest: None,
+            newest_index: None,
             first_at: None,
             clock_awaited_since: None,
             bytes_before: 0,
