@@ -144,7 +144,7 @@ pub fn served(
         let joined = before.is_none() && kind == MediaKind::Video;
         // What was missed may have been of another encoding, with a clock of its own or shown a moment before.
         let unmoved = part.first().publisher() == 0 && reach == 0;
-        part.keeps_its_time(joined, unmoved)?;
+        part.keeps_its_time(publisher, reach, joined, unmoved)?;
         if let Some(before) = before {
             follows(before, part, publisher)?;
         }
@@ -170,7 +170,7 @@ pub fn served(
             |packet: &Packet| !packet.sent.may_be_left_out || viewer.decoder.has(&packet.got.tag);
         packets.retain(makes_frame);
         let late = way > Sky::Clear && publishers.iter().any(|publisher| publisher.is_scalable());
-        part::pictures_follow(&packets, late)?;
+        part::pictures_follow(&packets, publishers, late)?;
     }
     Ok(Service { expected, missing, repaired, switches, frames, ..Service::default() })
 }

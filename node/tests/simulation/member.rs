@@ -40,6 +40,9 @@ pub struct Way {
 const LOSES_MUCH: std::ops::RangeInclusive<f64> = 0.05..=0.10;
 const MUCH_SOUND: usize = 300;
 
+/// How long the node gathers what it sends, at most.
+const SENT_WITHIN: Duration = Duration::from_millis(20);
+
 /// When the node said that it sends pictures to a viewer no more, and again.
 fn held(notices: &[&PeerNotice], end: Instant) -> Vec<Trouble> {
     let mut times: Vec<Trouble> = Vec::new();
@@ -250,20 +253,22 @@ impl Member {
             total.switches += served.switches;
             total.frames = served.frames;
         }
-        self.judge_sound(viewer, air, way)?;
+        self.judge_sound(viewer, air, way, until)?;
         total.repeated = viewer.streams[0].only_repeated();
-        total.recovered = self.recovered(viewer, air);
+        total.recovered = self.recovered(viewer, air, until);
         Ok(total)
     }
 
-    /// Numbers of the sound that the node must have of one publisher, and that it has by other packets only.
-    fn known_sound(&self, viewer: &Viewer, air: &Air, place: usize) -> Option<[Vec<u32>; 2]> {
+    /// Numbers of the sound that the node must have of one publisher while what it sends still reaches the viewer before `until`, and
+    /// that it has by other packets only.
+    fn known_sound(&self, viewer: &Viewer, air: &Air, place: usize, until: Instant) -> Option<[Vec<u32>; 2]> {
         let reign = air.reign(place)?;
         let numbers = viewer.streams[0].packets.values().map(|got| got.tag.number);
         let numbers: Vec<u32> =
             numbers.filter(|number| (number / NUMBERS_PER_PUBLISHER) as usize == place).collect();
         let (first, last) = (*numbers.first()?, *numbers.last()?);
-        let (known, recovered) = air.publishers[place].known_sound(reign.from);
+        let sent_by = until - self.down.weather.transit_max() - SENT_WITHIN;
+        let (known, recovered) = air.publishers[place].known_sound(reign.from, sent_by);
         let between = |mut numbers: Vec<u32>| {
             numbers.retain(|number| (first..=last).contains(number));
             numbers
@@ -272,22 +277,22 @@ impl Member {
     }
 
     /// How much of the sound it got that no packet brought to the node but another.
-    fn recovered(&self, viewer: &Viewer, air: &Air) -> usize {
+    fn recovered(&self, viewer: &Viewer, air: &Air, until: Instant) -> usize {
         let places = 0..air.publishers.len();
         places
-            .filter_map(|place| self.known_sound(viewer, air, place))
+            .filter_map(|place| self.known_sound(viewer, air, place, until))
             .map(|[_, recovered]| recovered.len())
             .sum()
     }
 
     /// Where nothing is lost on a viewer's way, it has all sound that the node has; and sound is repeated by the node only for who
     /// loses much of it.
-    fn judge_sound(&self, viewer: &Viewer, air: &Air, way: &Way) -> Result<(), String> {
+    fn judge_sound(&self, viewer: &Viewer, air: &Air, way: &Way, until: Instant) -> Result<(), String> {
         let sound = &viewer.streams[0];
         if self.sky() == Sky::Clear {
             let got: HashSet<u32> = sound.packets.values().map(|got| got.tag.number).collect();
             for place in 0..air.publishers.len() {
-                let Some([known, _]) = self.known_sound(viewer, air, place) else { continue };
+                let Some([known, _]) = self.known_sound(viewer, air, place, until) else { continue };
                 if let Some(lacking) = known.iter().find(|number| !got.contains(number)) {
                     return Err(format!("sound {lacking} is known and was not sent on"));
                 }

@@ -35,7 +35,7 @@ pub struct Weather {
     /// Chance per datagram that all of the next `burst` are lost.
     pub burst_chance: f64,
     pub burst: Duration,
-    /// Chance that a datagram is overtaken for up to 30 ms.
+    /// Chance that a datagram is overtaken, for up to [`OVERTAKEN_MAX`].
     pub reorder: f64,
     pub duplicate: f64,
     /// Bits per second; what would wait for over 200 ms is dropped.
@@ -71,6 +71,11 @@ impl Weather {
         }
     }
 
+    /// The longest that a datagram takes which arrives.
+    pub fn transit_max(&self) -> Duration {
+        QUEUE_MAX + self.delay + self.jitter + OVERTAKEN_MAX
+    }
+
     /// Whether so much is lost that repair fails now and then.
     pub fn is_heavy(&self) -> bool {
         self.loss > 0.10
@@ -103,6 +108,9 @@ const HANDSHAKE_LOSS_MAX: f64 = 0.10;
 
 /// How long a full queue is.
 const QUEUE_MAX: Duration = Duration::from_millis(200);
+
+/// How long a datagram that is overtaken takes more than others, at most.
+const OVERTAKEN_MAX: Duration = Duration::from_millis(30);
 
 impl Link {
     pub fn new(weather: Weather, seed: u64, purpose: u64, now: Instant) -> Self {
@@ -139,7 +147,7 @@ impl Link {
         let transit = weather.delay + weather.jitter.mul_f64(jitter);
         let mut arrival = self.sent_until + transit;
         if reorder < weather.reorder {
-            arrival += Duration::from_millis(30).mul_f64(overtaken);
+            arrival += OVERTAKEN_MAX.mul_f64(overtaken);
         } else {
             arrival = arrival.max(self.newest_arrival);
             self.newest_arrival = arrival;

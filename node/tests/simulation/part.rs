@@ -1,10 +1,9 @@
 //! A part of what a viewer got: packets of one stream, from where the viewer began with it to where it went on to another.
 
-use std::time::Duration;
-
 use crate::footage::Tag;
 use crate::judgement::Packet;
 use crate::publisher::Publisher;
+use crate::stream::Record;
 
 /// How far timestamps may be ahead at the keyframe that a viewer begins with, in units of video's clock: it may be ten seconds
 /// old, as the node sees it, if no other was to be had, and is played as if it had been filmed when the viewer joined.
@@ -13,10 +12,6 @@ const LEAD_MAX: u32 = 909_000;
 /// How many times faster than it was filmed a group is played: at the least on a path that is known to be slow, at the least on
 /// any other, and at the most.
 const FACTORS: (u32, u64, u64) = (2, 4, 6);
-
-/// How far back rings reach at the least. Who was sent nothing for longer begins another stream with its own picture numbers: what it was
-/// sent last is not known any more.
-const RING_REACH: Duration = Duration::from_millis(1_500);
 
 /// See the module. Not empty.
 pub struct Part<'a>(pub &'a [Packet<'a>]);
@@ -47,14 +42,37 @@ impl Part<'_> {
 
     /// The part begins with a keyframe, though `reach` packets before the first one may have been missed.
     pub fn begins_where_a_decoder_can(&self, publisher: &Publisher, reach: u64) -> Result<(), String> {
-        let first = self.first().got.tag;
-        let begins = |tag: &Tag| tag.begins_keyframe();
-        let mut missed =
-            (0..=reach).map_while(|back| publisher.record(first.number.checked_sub(back as u32)?));
-        if self.is_sound() || missed.any(|record| begins(&record.tag)) {
+        if self.is_sound() || self.keyframes(publisher, reach).next().is_some() {
             return Ok(());
         }
-        Err(format!("{} does not begin with a keyframe: {first:?}", self.first().index))
+        let first = self.first();
+        Err(format!("{} does not begin with a keyframe: {:?}", first.index, first.got.tag))
+    }
+
+    /// The keyframes that the part may have begun with, if up to `reach` packets before the first one were missed. Where viewers may
+    /// get a stream without some of its packets those have no numbers, so only those are counted that every viewer gets: what a
+    /// viewer missed may have been all that it got of hundreds.
+    fn keyframes<'b>(&self, publisher: &'b Publisher, reach: u64) -> impl Iterator<Item = &'b Record> {
+        let first = self.first().sent;
+        let format = publisher.manner().format;
+        let (scalable, top) = (publisher.is_scalable(), format.spatial_layers - 1);
+        let certain = move |record: &Record| {
+            let Tag { spatial, temporal, key, place, .. } = record.tag;
+            if !scalable {
+                return true;
+            }
+            if !key && top > 0 && format.layers_meet_at_keyframes {
+                // One of its frames, though not that of the lowest layer: any of the picture's packets stands for it.
+                return (spatial, temporal, place) == (0, 0, 0) && record.timestamp != first.timestamp;
+            }
+            (spatial, temporal) == (0, 0)
+        };
+        let sent = (0..).map_while(move |back| publisher.record(first.tag.number.checked_sub(back)?));
+        let counted = sent.scan(0, move |missed, record| {
+            *missed += u64::from(record.tag.number != first.tag.number && certain(record));
+            (*missed <= reach).then_some(record)
+        });
+        counted.filter(|record| record.tag.begins_keyframe())
     }
 
     /// Gaps are gaps in the publisher's numbers too, unless parts of the stream are left out.
@@ -73,13 +91,20 @@ impl Part<'_> {
     }
 
     /// All timestamps are moved by the same, unless it began with a group and caught up. `joined`: the viewer joined with this part;
-    /// `unmoved`: with the first publisher's clock, which nothing moves.
-    pub fn keeps_its_time(&self, joined: bool, unmoved: bool) -> Result<(), String> {
+    /// `unmoved`: with the first publisher's clock, which nothing moves. `reach`: packets that may have been missed before it.
+    pub fn keeps_its_time(
+        &self,
+        publisher: &Publisher,
+        reach: u64,
+        joined: bool,
+        unmoved: bool,
+    ) -> Result<(), String> {
         let shift = if joined && unmoved { 0 } else { self.last().offset() };
         let lead = |packet: &Packet| packet.offset().wrapping_sub(shift);
         let Some(wrong) = self.0.iter().find(|packet| lead(packet) != 0) else { return Ok(()) };
         let first = self.first();
-        if !self.is_sound() && wrong.index == first.index && self.catches_up(lead(first), lead) {
+        let begins: Vec<u32> = self.keyframes(publisher, reach).map(|record| record.timestamp).collect();
+        if !self.is_sound() && wrong.index == first.index && self.catches_up(&begins, lead(first), lead) {
             return Ok(());
         }
         let moves: Vec<_> = self.0.iter().take(60).map(|packet| lead(packet).cast_signed()).collect();
@@ -87,8 +112,9 @@ impl Part<'_> {
     }
 
     /// Whether the part begins as one that is played faster than it was filmed, up to one moment: what is `d` units before that
-    /// is shown `d / factor` before it.
-    fn catches_up(&self, first_lead: u32, lead: impl Fn(&Packet) -> u32) -> bool {
+    /// is shown `d / factor` before it. How much faster follows from what there was of the group, whatever came of that: from one of
+    /// `begins`.
+    fn catches_up(&self, begins: &[u32], first_lead: u32, lead: impl Fn(&Packet) -> u32) -> bool {
         if first_lead > LEAD_MAX {
             return false;
         }
@@ -98,11 +124,13 @@ impl Part<'_> {
             // lead = d - d / factor, which rounding makes ambiguous by a unit or two.
             let near = first_lead * factor / (factor - 1);
             (near.saturating_sub(2)..=near + 2).any(|distance| {
-                let span_ms = u64::from(distance) * u64::from(factor - 1) / u64::from(factor) / 90;
-                // No faster than it takes to have caught up after 200 ms, or than decoders bear.
-                let needed = (span_ms + 1) / 200 + 2;
-                let fitting = u64::from(factor) <= needed.clamp(usual, fastest);
                 let until = begin.wrapping_add(distance);
+                // No faster than it takes to have caught up after 200 ms, or than decoders bear.
+                let fitting = begins.iter().map(|begin| until.wrapping_sub(*begin)).any(|distance| {
+                    let span = u64::from(distance) * u64::from(factor - 1) / u64::from(factor);
+                    let needed = (span / 90 + 1) / 200 + 2;
+                    span <= LEAD_MAX.into() && u64::from(factor) <= needed.clamp(usual, fastest)
+                });
                 fitting
                     && self.0.iter().all(|packet| {
                         let before =
@@ -116,7 +144,7 @@ impl Part<'_> {
 
 /// Pictures follow on each other as their numbers, markers and times say, over all parts. `late`: some came to the node too late
 /// to be left out for who does not get their layer; those have numbers and go out, but no picture ends with them.
-pub fn pictures_follow(packets: &[Packet], late: bool) -> Result<(), String> {
+pub fn pictures_follow(packets: &[Packet], publishers: &[&Publisher], late: bool) -> Result<(), String> {
     let picture = |packet: &Packet| (packet.stream(), packet.sent.timestamp);
     let pictures: Vec<&[Packet]> = packets.chunk_by(|a, b| picture(a) == picture(b)).collect();
     for shown in &pictures {
@@ -145,19 +173,25 @@ pub fn pictures_follow(packets: &[Packet], late: bool) -> Result<(), String> {
         if whole && !last.got.marker && last.stream() == next.stream() && !late && !resumed {
             return Err(format!("the picture of {} does not end", last.index));
         }
-        numbers_follow(&last, &next, whole)?;
+        numbers_follow(&last, &next, publishers, whole)?;
     }
     Ok(())
 }
 
 /// Picture numbers and frame numbers go on from `last` to `next`, of the next picture; `whole`: nothing is missing between them.
-fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), String> {
+fn numbers_follow(
+    last: &Packet,
+    next: &Packet,
+    publishers: &[&Publisher],
+    whole: bool,
+) -> Result<(), String> {
     let same_stream = last.stream() == next.stream();
+    // Where something is missing, it may have gone on with a keyframe that is, too: at the latest with the last one before `next`.
+    let missed = (last.got.tag.number + 1..next.got.tag.number).rev().filter(|_| same_stream && !whole);
+    let mut missed = missed.filter_map(|number| publishers.iter().find_map(|known| known.record(number)));
+    let missed = missed.find(|record| record.tag.begins_keyframe());
     // It may have been begun anew, or be of a stream of which parts are left out.
     let may_begin = next.resumes_after(last);
-    if !same_stream && next.got.at.saturating_duration_since(last.got.at) > RING_REACH {
-        return Ok(());
-    }
     if let (Some(before), Some(after)) = (last.got.numbers, next.got.numbers) {
         let step = after.picture.wrapping_sub(before.picture) & 0x7FFF;
         let closes_up = !next.keeps_picture_numbers();
@@ -174,7 +208,9 @@ fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), Strin
             (Some(before), Some(after)) if same_stream => after.base.wrapping_sub(before.base),
             _ => 1,
         };
-        if base != wanted && (whole || same_stream) && !may_begin {
+        let since = |record: &Record| Some(next.sent.numbers?.base.wrapping_sub(record.numbers?.base));
+        let resumed = missed.and_then(since).is_some_and(|since| since < base && base < wanted);
+        if base != wanted && (whole || same_stream) && !may_begin && !resumed {
             return Err(format!("picture {before:?} is followed by {after:?} at {}", next.index));
         }
     }
@@ -182,7 +218,9 @@ fn numbers_follow(last: &Packet, next: &Packet, whole: bool) -> Result<(), Strin
         let step = after.wrapping_sub(before);
         let sent = |packet: &Packet| packet.sent.frame_number.unwrap_or(0);
         let wanted = if same_stream { sent(next).wrapping_sub(sent(last)) } else { step };
-        if step == 0 || step > 0x8000 || (step != wanted && !may_begin) {
+        let since = |record: &Record| Some(sent(next).wrapping_sub(record.frame_number?));
+        let resumed = missed.and_then(since).is_some_and(|since| since < step && step < wanted);
+        if step == 0 || step > 0x8000 || (step != wanted && !may_begin && !resumed) {
             return Err(format!("frame {before} is followed by {after} at {}", next.index));
         }
     }

@@ -284,9 +284,11 @@ impl Publisher {
         }
     }
 
-    /// What the node has of its sound if it takes it in from `from` on, and what of that came only with other packets.
-    pub fn known_sound(&self, from: Instant) -> (Vec<u32>, Vec<u32>) {
-        let sound = self.heard.packets.iter().filter(|(at, number)| *at > from && is_sound(*number));
+    /// What the node has of its sound if it takes in what comes between `from` and `until`, and what of that came only with other
+    /// packets.
+    pub fn known_sound(&self, from: Instant, until: Instant) -> (Vec<u32>, Vec<u32>) {
+        let taken_in = |at: Instant| at > from && at <= until;
+        let sound = self.heard.packets.iter().filter(|(at, number)| taken_in(*at) && is_sound(*number));
         redundancy::known(sound.filter_map(|(_, number)| Some((*number, self.record(*number)?.older_frames))))
     }
 

@@ -378,7 +378,9 @@ impl Stream {
     /// RFC 3550 §6.4.1.
     fn report_block(&mut self, now: Instant) -> Option<ReceptionReport> {
         let (first, last) = (self.arrived.first()?, self.arrived.last()?);
-        let (expected, received) = (last - first + 1, self.arrived.len() as u64);
+        // What came on the stream of retransmissions is of another SSRC: on this one it is lost, as browsers report it too.
+        let repaired = self.packets.values().filter(|got| got.repaired).count();
+        let (expected, received) = (last - first + 1, (self.arrived.len() - repaired) as u64);
         let before = std::mem::replace(&mut self.reported, (expected, received));
         let interval = expected.saturating_sub(before.0).max(1);
         let lost = interval.saturating_sub(received - before.1);
