@@ -1,8 +1,8 @@
 //! Whether a viewer's path carries any picture beside the sound. Where even the lowest layer is far beyond it, what is sent of
 //! the picture is of no use to anybody and takes the sound down with it: then sound goes alone for a while.
 
-/// Below this much of the lowest layer's bitrate there is no picture to speak of, in percent: more than a fifth of it would be
-/// lost. What is less than that is the business of repairs, and of the publisher.
+/// Below this much of the lowest layer's bitrate there is no picture to speak of, in percent: about a third of it would be lost, as
+/// is a condition beside this one. What is less than that is the business of repairs, and of the publisher.
 const BEARABLE_PERCENT: u64 = 70;
 
 /// How much of it there must be for the picture to come back, in percent.

@@ -444,3 +444,27 @@ fn picture_numbers_go_on_however_long_the_next_keyframe_takes() {
     assert_eq!(pictures.len(), 21);
     assert_eq!(pictures[19..], [(59, 59), (60, 60)]);
 }
+
+#[test]
+fn picture_numbers_go_on_however_much_padding_lies_between() {
+    let setup = Setup::default();
+    let mut rig = Rig::new();
+    let mut publisher = rig.publisher(0, &setup);
+    let mut viewer = rig.viewer(1, &setup);
+    for step in 0..80 {
+        let packet = match step {
+            0..20 => numbered(&mut publisher, 100 + step, step == 0, 40 + step as u8),
+            _ => padding(&mut publisher, 100 + step),
+        };
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    rig.plane.remove_peer(rig.now, publisher.client.peer);
+    let mut publisher = rig.publisher(2, &setup);
+    for step in 0..3 {
+        let packet = numbered(&mut publisher, 90 + step, step == 2, 3 + step as u8);
+        rig.publish(&mut publisher, &packet, &mut [&mut viewer]);
+    }
+    let packets = viewer.client.packets();
+    let last = packets.last().map(|(header, packet)| &packet[header.payload()]).unwrap();
+    assert_eq!((last[2], last[3]), (60, 60));
+}
