@@ -24,6 +24,8 @@ mod flow;
 mod footage;
 #[path = "simulation/hevc.rs"]
 mod hevc;
+#[path = "simulation/hold.rs"]
+mod hold;
 #[path = "simulation/judgement.rs"]
 mod judgement;
 #[path = "simulation/member.rs"]
@@ -54,6 +56,8 @@ mod room;
 mod scenario;
 #[path = "simulation/session.rs"]
 mod session;
+#[path = "simulation/steps.rs"]
+mod steps;
 #[path = "simulation/stream.rs"]
 mod stream;
 #[path = "simulation/viewer.rs"]
@@ -131,6 +135,7 @@ fn every_seed_satisfies_the_oracle() {
     let mut failures = Vec::new();
     let (mut flowed, mut repaired, mut missing) = (0, 0, 0);
     let mut seldom = [0; 5];
+    let mut steps = [0; 4];
     for (seed, outcome) in play(first, end) {
         match outcome {
             Ok(outcome) => {
@@ -141,6 +146,9 @@ fn every_seed_satisfies_the_oracle() {
                 let Outcome { repeated, recovered, silences, takeovers, given_up, .. } = outcome;
                 let counts = [repeated, recovered, silences, takeovers, given_up];
                 seldom.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                let Outcome { falls, returns, switches, keyframe_requests, .. } = outcome;
+                let counts = [falls, returns, switches, keyframe_requests as usize];
+                steps.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
             Err(complaint) => failures.push(complaint),
         }
@@ -156,6 +164,9 @@ fn every_seed_satisfies_the_oracle() {
     if end - first >= SEEDS {
         // Frames that came with others only, to viewers and to the node; publishers that were silent, taken over from, given up.
         assert!(seldom.iter().all(|count| *count > 0), "what never happened was not looked at: {seldom:?}");
+        // Viewers that had to go down, and up again; times that one went on with another layer; keyframes that were asked for.
+        let enough = steps.iter().zip([8, 3, 200, 200]).all(|(count, least)| *count >= least);
+        assert!(enough, "steps were hardly looked at: {steps:?}");
         assert!(repaired > 2 * missing, "{repaired} packets came by repair, {missing} never");
     }
 }

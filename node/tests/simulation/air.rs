@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::flow::Trouble;
 use crate::publisher::Publisher;
 
 /// Pictures that are further apart than this come from an encoder that has paused, or from two.
@@ -55,15 +56,18 @@ impl<'a> Air<'a> {
         shown(self.publishers[publisher], *self.reign(publisher)?).last()
     }
 
-    /// Whether a publisher had so much time before `until` that viewers must have got something.
-    pub fn plays_before(&self, publisher: usize, until: Instant) -> bool {
+    /// Whether a publisher had so much time before `until` that viewers must have got something, though nothing was sent while they were
+    /// `held`.
+    pub fn plays_before(&self, publisher: usize, until: Instant, held: &[Trouble]) -> bool {
         let Some(reign) = self.reign(publisher) else { return false };
         let shown = || shown(self.publishers[publisher], *reign);
-        let ends = shown().next().zip(shown().last());
-        ends.is_some_and(|(first, last)| {
-            first + MUST_ARRIVE < last
-                && first.max(reign.from) + MUST_ARRIVE < until.min(reign.until.unwrap_or(until))
-        })
+        let Some((first, last)) = shown().next().zip(shown().last()) else { return false };
+        let begin = first.max(reign.from);
+        let end = last.min(until).min(reign.until.unwrap_or(until));
+        // What lies before, between and after the holds, which follow on each other.
+        let begins = [begin].into_iter().chain(held.iter().map(|held| held.until.max(begin)));
+        let ends = held.iter().map(|held| held.from.min(end)).chain([end]);
+        begins.zip(ends).any(|(from, to)| from + MUST_ARRIVE < to)
     }
 
     /// How much of the time between `from` and `to` nothing was sent that could be shown, with the `delay` that it takes after that

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use aforo_node::media::codec::MediaKind;
 
 use crate::air::Air;
-use crate::flow::Sky;
+use crate::flow::{Sky, Trouble};
 use crate::footage::Tag;
 use crate::oracle::Tap;
 use crate::part::{self, Part};
@@ -40,6 +40,31 @@ pub struct Service {
     /// Sound that came to the viewer, or to the node, with another packet only.
     pub repeated: usize,
     pub recovered: usize,
+    /// How often pictures were held back.
+    pub holds: usize,
+    /// How often it was judged whether less was shown on a narrow link, and all on one that was wide again.
+    pub falls: usize,
+    pub returns: usize,
+}
+
+/// When a viewer may be sent no pictures for a while though there are some.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses<'a> {
+    pub held: &'a [Trouble],
+    /// Its path was narrow or broken at times.
+    pub anytime: bool,
+}
+
+impl Pauses<'_> {
+    /// Whether there was a hold between two packets.
+    fn hold_between(&self, last: &Packet, next: &Packet) -> bool {
+        self.held.iter().any(|held| held.from <= next.got.at && held.until >= last.got.at)
+    }
+
+    /// Whether there was one between two packets: the second follows on the first without a gap, though others lay between, with a keyframe.
+    pub fn is_between(&self, last: &Packet, next: &Packet) -> bool {
+        next.resumes_after(last) && (self.anytime || self.hold_between(last, next))
+    }
 }
 
 /// One packet: its index at the viewer, what came, and what was sent.
@@ -87,8 +112,8 @@ impl Packet<'_> {
         self.sent.keeps_picture_numbers
     }
 
-    /// Whether pictures were not sent for a while: it follows on `last` without a gap, though others lay between, with a keyframe.
-    pub fn resumes_after(&self, last: &Self) -> bool {
+    /// Whether it follows on `last` without a gap, though others lay between, with a keyframe.
+    fn resumes_after(&self, last: &Self) -> bool {
         let between = self.sent.sequence.saturating_sub(last.sent.sequence);
         self.stream() == last.stream()
             && between > self.index - last.index
@@ -96,7 +121,7 @@ impl Packet<'_> {
             && self.got.tag.spatial == 0
     }
 
-    fn publisher(&self) -> u32 {
+    pub fn publisher(&self) -> u32 {
         self.got.tag.number / NUMBERS_PER_PUBLISHER
     }
 }
@@ -109,7 +134,7 @@ pub fn served(
     kind: MediaKind,
     way: Sky,
     until: Instant,
-    was_held: bool,
+    pauses: &Pauses,
 ) -> Result<Service, String> {
     let (stream, publishers) = (viewer.stream(kind), &air.publishers);
     let mut packets = Vec::new();
@@ -127,7 +152,7 @@ pub fn served(
     }
     let first_sent = tap.first_index(stream.ssrc()).ok_or("the node sent nothing")?;
     let parts: Vec<Part> =
-        packets.chunk_by(|a, b| a.stream() == b.stream() && !b.resumes_after(a)).map(Part).collect();
+        packets.chunk_by(|a, b| a.stream() == b.stream() && !pauses.is_between(a, b)).map(Part).collect();
     let mut before: Option<&Part> = None;
     for part in &parts {
         let place = part.first().publisher() as usize;
@@ -140,7 +165,7 @@ pub fn served(
             Some(before) => part.first().index - before.last().index - 1,
         };
         part.begins_where_a_decoder_can(publisher, reach)?;
-        part.keeps_its_numbers(publisher.is_scalable() && kind == MediaKind::Video)?;
+        part.keeps_its_numbers(publisher)?;
         let joined = before.is_none() && kind == MediaKind::Video;
         // What was missed may have been of another encoding, with a clock of its own or shown a moment before.
         let unmoved = part.first().publisher() == 0 && reach == 0;
@@ -153,9 +178,8 @@ pub fn served(
     let came = parts.first().map_or(0, |part| part.first().publisher());
     let mut publishers_left_out = (came..publishers.len() as u32)
         .filter(|place| !parts.iter().any(|part| part.first().publisher() == *place));
-    if let Some(place) =
-        publishers_left_out.find(|place| !was_held && air.plays_before(*place as usize, until))
-    {
+    let held = if kind == MediaKind::Video { pauses.held } else { &[] };
+    if let Some(place) = publishers_left_out.find(|place| air.plays_before(*place as usize, until, held)) {
         return Err(format!("no {kind:?} of publisher {place} arrived"));
     }
     let (expected, missing) = gaps(&packets, air, stream, until);
@@ -170,7 +194,7 @@ pub fn served(
             |packet: &Packet| !packet.sent.may_be_left_out || viewer.decoder.has(&packet.got.tag);
         packets.retain(makes_frame);
         let late = way > Sky::Clear && publishers.iter().any(|publisher| publisher.is_scalable());
-        part::pictures_follow(&packets, publishers, late)?;
+        part::pictures_follow(&packets, publishers, late, pauses)?;
     }
     Ok(Service { expected, missing, repaired, switches, frames, ..Service::default() })
 }

@@ -11,24 +11,24 @@ use aforo_node::peer::message::{EndReason, PeerEvent, PeerNotice};
 
 use crate::air::Air;
 use crate::client::Client;
-use crate::flow::{Sky, Step, Trouble, Watch};
-use crate::judgement::{self, Service};
+use crate::flow::{Judged, Sky, Step, Trouble, WIDE_BPS, Watch};
+use crate::hold::{self, Grounds};
+use crate::judgement::{self, Pauses, Service};
 use crate::network::{Link, Weather};
 use crate::oracle::Tap;
 use crate::publisher::{NUMBERS_PER_PUBLISHER, Publisher};
 use crate::viewer::Viewer;
-
-/// What any video of a run fits through.
-const WIDE_BPS: u64 = 3_000_000;
 
 /// Missing packets that say nothing of a share: those of two outages of 300 ms, which are not sent again to a viewer that leaves
 /// their layer for a lower one.
 const A_FEW_PACKETS: f64 = 100.0;
 
 /// What became of datagrams on the way from the publishers.
-pub struct Way {
+pub struct Way<'a> {
     pub sky: Sky,
     pub troubles: Vec<Trouble>,
+    /// Their links to the node.
+    pub links: Vec<&'a Link>,
     pub round_trip: Duration,
     /// Whether there was nothing else.
     pub is_fair: bool,
@@ -42,21 +42,6 @@ const MUCH_SOUND: usize = 300;
 
 /// How long the node gathers what it sends, at most.
 const SENT_WITHIN: Duration = Duration::from_millis(20);
-
-/// When the node said that it sends pictures to a viewer no more, and again.
-fn held(notices: &[&PeerNotice], end: Instant) -> Vec<Trouble> {
-    let mut times: Vec<Trouble> = Vec::new();
-    for notice in notices {
-        match notice.event {
-            PeerEvent::PictureHeld(true) => times.push(Trouble { from: notice.at, until: end }),
-            PeerEvent::PictureHeld(false) => {
-                times.last_mut().into_iter().for_each(|held| held.until = notice.at);
-            }
-            _ => {}
-        }
-    }
-    times
-}
 
 /// What a member does.
 pub enum Role {
@@ -90,7 +75,7 @@ pub struct Member {
     pub proved: HashSet<SocketAddr>,
     /// When nothing came through, or went to an address that it had left.
     pub troubles: Vec<Trouble>,
-    /// How wide its link to it was, when that changed.
+    /// How wide the link was by which its media went, when that changed.
     pub steps: Vec<Step>,
     pub wished: bool,
 }
@@ -134,9 +119,10 @@ impl Member {
         }
     }
 
-    /// The link to it carries so much from now on.
+    /// The link by which its media goes carries so much from now on.
     pub fn throttle(&mut self, now: Instant, bandwidth_bps: u64) {
-        self.down.weather.bandwidth_bps = bandwidth_bps;
+        let link = if self.publisher().is_some() { &mut self.up } else { &mut self.down };
+        link.weather.bandwidth_bps = bandwidth_bps;
         self.steps.push(Step { at: now, bandwidth_bps });
     }
 
@@ -161,7 +147,7 @@ impl Member {
         [self.up.weather, self.down.weather].iter().map(|weather| weather.delay + weather.jitter).sum()
     }
 
-    /// Whether the link to it was too narrow for some video.
+    /// Whether that link was too narrow for some video.
     fn is_narrow(&self) -> bool {
         self.steps.iter().any(|step| step.bandwidth_bps < WIDE_BPS)
     }
@@ -214,9 +200,18 @@ impl Member {
         let troubles = way.troubles.iter().chain(&self.troubles).copied().collect();
         let round_trip = way.round_trip + self.round_trip();
         let fair = (way.is_fair && self.is_fair()).then_some(round_trip);
-        let held = held(notices, end);
-        let was_held = !held.is_empty();
-        let watch = Watch { viewer, air, sky, joined: self.joined, until, held, troubles, fair };
+        let held = hold::times(notices, until);
+        let probed = viewer.says_what_arrives();
+        let (links, theirs) = if probed { (&[][..], &[][..]) } else { (&way.links[..], &way.troubles[..]) };
+        let grounds = Grounds {
+            links: [&self.down].into_iter().chain(links.iter().copied()).collect(),
+            steps: &self.steps,
+            troubles: self.troubles.iter().chain(theirs).copied().collect(),
+            probed,
+        };
+        grounds.judge(&held, self.joined)?;
+        let watch =
+            Watch { viewer, air, sky, joined: self.joined, until, held: held.clone(), troubles, fair };
         watch.flows()?;
         if sky == Sky::Clear {
             watch.wastes_nothing()?;
@@ -224,12 +219,15 @@ impl Member {
         let only_narrow = way.sky == Sky::Clear
             && self.troubles.is_empty()
             && ![self.up.weather, self.down.weather].iter().any(Weather::loses);
+        let mut judged = Judged::default();
         if only_narrow && !self.wished && air.is_steady() && viewer.says_what_arrives() {
-            watch.obeys(&self.steps)?;
+            judged = watch.obeys(&self.steps)?;
         }
-        let mut total = Service::default();
+        let Judged { falls, returns } = judged;
+        let mut total = Service { holds: held.len(), falls, returns, ..Service::default() };
+        let pauses = Pauses { held: &held, anytime: sky >= Sky::Broken };
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            let served = judgement::served(viewer, &self.tap, air, kind, way.sky, until, was_held)?;
+            let served = judgement::served(viewer, &self.tap, air, kind, way.sky, until, &pauses)?;
             let share = match sky {
                 Sky::Clear => 0.0,
                 // There is no room for repair either; what can be shown is judged all the same.

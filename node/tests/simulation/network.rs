@@ -101,6 +101,8 @@ pub struct Link {
     newest_arrival: Instant,
     pub carried: u64,
     pub lost: u64,
+    /// When each datagram of media was sent, and whether it was lost.
+    pub fates: Vec<(Instant, bool)>,
 }
 
 /// The largest loss of anything but media.
@@ -115,7 +117,16 @@ const OVERTAKEN_MAX: Duration = Duration::from_millis(30);
 impl Link {
     pub fn new(weather: Weather, seed: u64, purpose: u64, now: Instant) -> Self {
         let dice = [0, 1, 2].map(|class| Dice::new(seed, purpose * 3 + class));
-        Self { weather, dice, sent_until: now, outage_until: now, newest_arrival: now, carried: 0, lost: 0 }
+        Self {
+            weather,
+            dice,
+            sent_until: now,
+            outage_until: now,
+            newest_arrival: now,
+            carried: 0,
+            lost: 0,
+            fates: Vec::new(),
+        }
     }
 
     /// Nothing comes through until then.
@@ -137,7 +148,11 @@ impl Link {
         let loss = if class == Class::Media { weather.loss } else { weather.loss.min(HANDSHAKE_LOSS_MAX) };
         let bytes = if class == Class::Media { len } else { 600 };
         let begins = self.sent_until.max(now);
-        if now < self.outage_until || lost < loss || begins > now + QUEUE_MAX {
+        let is_lost = now < self.outage_until || lost < loss || begins > now + QUEUE_MAX;
+        if class == Class::Media {
+            self.fates.push((now, is_lost));
+        }
+        if is_lost {
             self.lost += 1;
             return Vec::new();
         }

@@ -1,7 +1,7 @@
 //! A part of what a viewer got: packets of one stream, from where the viewer began with it to where it went on to another.
 
 use crate::footage::Tag;
-use crate::judgement::Packet;
+use crate::judgement::{Packet, Pauses};
 use crate::publisher::Publisher;
 use crate::stream::Record;
 
@@ -75,16 +75,23 @@ impl Part<'_> {
         counted.filter(|record| record.tag.begins_keyframe())
     }
 
-    /// Gaps are gaps in the publisher's numbers too, unless parts of the stream are left out.
-    pub fn keeps_its_numbers(&self, scalable: bool) -> Result<(), String> {
+    /// Gaps are gaps in the publisher's numbers too, unless parts of the stream are left out: then nothing else is.
+    pub fn keeps_its_numbers(&self, publisher: &Publisher) -> Result<(), String> {
         for pair in self.0.windows(2) {
             let indices = pair[1].index - pair[0].index;
             // Padding has numbers, too.
             let numbers = pair[1].sent.sequence.cast_signed() - pair[0].sent.sequence.cast_signed();
-            let follows = if scalable { numbers >= indices as i64 } else { numbers == indices as i64 };
+            let [from, to] = [pair[0], pair[1]].map(|packet| (packet.index, packet.got.tag.number));
+            let partly = publisher.is_scalable() && !self.is_sound();
+            let follows = if partly { numbers >= indices as i64 } else { numbers == indices as i64 };
             if !follows {
-                let [from, to] = [pair[0], pair[1]].map(|packet| (packet.index, packet.got.tag.number));
                 return Err(format!("{from:?} is followed by {to:?}: gaps must stay gaps"));
+            }
+            let mut between = (from.1 + 1..to.1).filter_map(|number| publisher.record(number));
+            let upper = pair.iter().any(|packet| packet.got.tag.spatial > 0);
+            let needed = |tag: &Tag| tag.key || !upper || !publisher.manner().format.layers_meet_at_keyframes;
+            if indices == 1 && between.any(|record| !record.may_be_left_out && needed(&record.tag)) {
+                return Err(format!("{from:?} is followed by {to:?}: others were left out that may not be"));
             }
         }
         Ok(())
@@ -144,7 +151,12 @@ impl Part<'_> {
 
 /// Pictures follow on each other as their numbers, markers and times say, over all parts. `late`: some came to the node too late
 /// to be left out for who does not get their layer; those have numbers and go out, but no picture ends with them.
-pub fn pictures_follow(packets: &[Packet], publishers: &[&Publisher], late: bool) -> Result<(), String> {
+pub fn pictures_follow(
+    packets: &[Packet],
+    publishers: &[&Publisher],
+    late: bool,
+    pauses: &Pauses,
+) -> Result<(), String> {
     let picture = |packet: &Packet| (packet.stream(), packet.sent.timestamp);
     let pictures: Vec<&[Packet]> = packets.chunk_by(|a, b| picture(a) == picture(b)).collect();
     for shown in &pictures {
@@ -169,11 +181,11 @@ pub fn pictures_follow(packets: &[Packet], publishers: &[&Publisher], late: bool
         }
         let whole = next.index == last.index + 1;
         // The last picture before a switch may be cut off by the keyframe that follows.
-        let resumed = next.resumes_after(&last);
+        let resumed = pauses.is_between(&last, &next);
         if whole && !last.got.marker && last.stream() == next.stream() && !late && !resumed {
             return Err(format!("the picture of {} does not end", last.index));
         }
-        numbers_follow(&last, &next, publishers, whole)?;
+        numbers_follow(&last, &next, publishers, whole, pauses)?;
     }
     Ok(())
 }
@@ -184,6 +196,7 @@ fn numbers_follow(
     next: &Packet,
     publishers: &[&Publisher],
     whole: bool,
+    pauses: &Pauses,
 ) -> Result<(), String> {
     let same_stream = last.stream() == next.stream();
     // Where something is missing, it may have gone on with a keyframe that is, too: at the latest with the last one before `next`.
@@ -191,7 +204,7 @@ fn numbers_follow(
     let mut missed = missed.filter_map(|number| publishers.iter().find_map(|known| known.record(number)));
     let missed = missed.find(|record| record.tag.begins_keyframe());
     // It may have been begun anew, or be of a stream of which parts are left out.
-    let may_begin = next.resumes_after(last);
+    let may_begin = pauses.is_between(last, next);
     if let (Some(before), Some(after)) = (last.got.numbers, next.got.numbers) {
         let step = after.picture.wrapping_sub(before.picture) & 0x7FFF;
         let closes_up = !next.keeps_picture_numbers();

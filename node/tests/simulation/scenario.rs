@@ -33,7 +33,7 @@ pub enum Act {
     Cut(usize, [bool; 2], Duration),
     /// A member restarts ICE. Member 0 is the publisher.
     RestartIce(usize),
-    /// A member's link to it carries so many bits per second from now on.
+    /// A viewer's link to it, or a publisher's from it, carries so many bits per second from now on.
     Throttle(usize, u64),
     /// A viewer asks for nothing better than this encoding, and these spatial and temporal layers; or for the best.
     Wish(usize, Option<LayerLimit>),
@@ -220,6 +220,7 @@ impl Scenario {
             let len = dice.between(0, 200);
             scenario.acts.push((dice.millis(0, 8_500), Act::Garbage(len)));
         }
+        scenario.steps(viewers);
         scenario
     }
 

@@ -238,6 +238,9 @@ impl Viewer {
             stream.notice_gap(now, index);
             return Ok(format!("padding {index}"));
         }
+        if header.ssrc != stream.ssrc() && packet.payload.is_empty() && header.padding {
+            return Ok("a probe".to_owned());
+        }
         let Unwrapped { sequence, payload, repaired, repeated } = stream.unwrap(&packet)?;
         let index = stream.index(sequence);
         if payload.is_empty() && repaired {
@@ -382,12 +385,12 @@ impl Stream {
         let repaired = self.packets.values().filter(|got| got.repaired).count();
         let (expected, received) = (last - first + 1, (self.arrived.len() - repaired) as u64);
         let before = std::mem::replace(&mut self.reported, (expected, received));
-        let interval = expected.saturating_sub(before.0).max(1);
+        let interval = expected.saturating_sub(before.0);
         let lost = interval.saturating_sub(received - before.1);
         let held = self.report.map(|(_, at)| (now - at).as_micros() * 65_536 / 1_000_000);
         Some(ReceptionReport {
             ssrc: self.ssrc(),
-            fraction_lost: (lost * 256 / interval).min(255) as u8,
+            fraction_lost: (lost * 256).checked_div(interval).unwrap_or(0).min(255) as u8,
             total_lost: (expected - received) as u32,
             last_sequence_number: *last as u32,
             last_sender_report: self.report.map_or(0, |(middle, _)| middle),

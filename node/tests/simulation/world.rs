@@ -112,6 +112,11 @@ pub struct Outcome {
     pub silences: usize,
     pub takeovers: usize,
     pub given_up: usize,
+    /// How often pictures were held back, as the path carried none.
+    pub holds: usize,
+    /// How often it was judged whether viewers went down, and up again.
+    pub falls: usize,
+    pub returns: usize,
 }
 
 impl World {
@@ -617,11 +622,15 @@ impl World {
             silences: self.room.silences,
             takeovers: self.room.takeovers,
             given_up: self.room.given_up,
+            holds: 0,
+            falls: 0,
+            returns: 0,
         };
         let air = Air::new(self.publishers().collect(), &self.room.reigns);
         let mut way = Way {
             sky: Sky::Clear,
             troubles: Vec::new(),
+            links: Vec::new(),
             round_trip: Duration::ZERO,
             is_fair: true,
             repairs_sound: true,
@@ -631,6 +640,7 @@ impl World {
         {
             way.sky = way.sky.max(member.sky());
             way.troubles.extend(&member.troubles);
+            way.links.push(&member.up);
             way.round_trip = way.round_trip.max(member.round_trip());
             way.is_fair &= member.is_fair();
             way.repairs_sound &= source.manner().sound.repairs;
@@ -661,6 +671,9 @@ impl World {
             outcome.frames += served.frames;
             outcome.repeated += served.repeated;
             outcome.recovered += served.recovered;
+            outcome.holds += served.holds;
+            outcome.falls += served.falls;
+            outcome.returns += served.returns;
         }
         self.end()?;
         Ok(outcome)
