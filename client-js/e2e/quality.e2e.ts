@@ -47,7 +47,7 @@ async function becomes(page: Page, which: 'larger' | 'smaller', lines: number): 
 test.each([
   'H264',
   'VP8',
-] as const)('%s: the quality is chosen in the menu, without a freeze', async (codec) => {
+] as const)('%s: the quality is chosen in the menu, without a freeze of a second', async (codec) => {
   const name = `quality-${codec.toLowerCase()}`;
   const publisher = await openPage(browser, `${server.url}/studio/${name}`);
   await goLive(publisher, codec);

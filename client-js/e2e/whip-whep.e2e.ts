@@ -25,7 +25,8 @@ let browser: Browser;
 let thirdParty: HttpServer;
 
 beforeAll(async () => {
-  server = await startServer();
+  // The node is open, so pages of other origins may use it only if it is told so.
+  server = await startServer({ AFORO__HTTP__CORS_ORIGINS: '*' });
   thirdParty = await startThirdParty();
   browser = await startBrowser();
 });

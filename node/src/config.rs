@@ -114,8 +114,9 @@ pub struct Http {
     /// listener.
     #[garde(skip)]
     pub trust_forwarded: bool,
-    /// Origins whose pages may use the API; `*` is every origin.
-    #[garde(length(min = 1), inner(pattern(r"^(\*|https?://[^/ ]+)$")))]
+    /// Origins whose pages may use the API beside the node's own; `*` is every origin. If none is named it is every origin where
+    /// publishing wants a token, and none where it does not: a page in a browser reaches what its author cannot.
+    #[garde(inner(pattern(r"^(\*|https?://[^/ ]+)$")))]
     pub cors_origins: Vec<String>,
 }
 
@@ -227,7 +228,7 @@ impl Default for Http {
             workers: 0,
             trusted_proxies: Vec::new(),
             trust_forwarded: false,
-            cors_origins: vec!["*".to_owned()],
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -293,6 +294,14 @@ impl Default for Drain {
 }
 
 impl Config {
+    /// Origins whose pages may use the API; `*` is every origin.
+    pub fn cors_origins(&self) -> Vec<String> {
+        match self.http.cors_origins.as_slice() {
+            [] if self.auth.guards_publishing() => vec!["*".to_owned()],
+            named => named.to_vec(),
+        }
+    }
+
     /// How many shards run: as configured, or one per core.
     pub fn shard_count(&self) -> u16 {
         match self.media.shards {

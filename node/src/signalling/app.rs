@@ -136,7 +136,7 @@ impl App {
                 public_url: config.http.public_url.clone(),
                 proxies: Proxies::new(&config.http),
             },
-            cors_origins: config.http.cors_origins.clone(),
+            cors_origins: config.cors_origins(),
             room_reports: RoomReports::default(),
             event_streams,
         }

@@ -1,28 +1,29 @@
 //! Connections to the public listener: how many one address may have, and how each ended.
 //!
-//! Requests are limited elsewhere; this is about clients that open connections and hold them. Also what the HTTP
+//! Requests are limited elsewhere; this is about clients that open connections and hold them: each counts from the moment it
+//! is accepted, before any TLS, as whoever wants to hold connections need not even begin a handshake. Also what the HTTP
 //! library refuses by itself (400, 408 and 431) passes no handler, so this is where it shows.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown};
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_rt::net::TcpStream;
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Extensions, ServiceRequest};
 use aforo_cluster::metric::Metrics;
-use socket2::SockRef;
 use tracing::warn;
 
 use super::forwarded::Proxies;
 use super::rate_limit::subject;
 use crate::config::Config;
 
-/// How a connection ends that its address had no place for.
-const REFUSED: &str = "refused";
+tokio::task_local! {
+    /// The connection whose bytes are being looked at. TLS and HTTP have no other place for what is known of one before them.
+    static CURRENT: Rc<Connection>;
+}
 
 /// All open connections.
 pub struct Connections {
@@ -37,7 +38,7 @@ pub struct Connections {
 }
 
 /// One connection, from its begin to its end.
-struct Connection {
+pub struct Connection {
     outcome: Cell<&'static str>,
     counted: Option<IpAddr>,
     all: Arc<Connections>,
@@ -57,27 +58,24 @@ impl Connections {
         }
     }
 
-    /// A connection begins; what is known of it ends with it. One too many of its address is closed at once: an answer would
-    /// have to wait for a request, which whoever holds connections does not send.
-    pub fn begin(self: &Arc<Self>, stream: &dyn Any, known: &mut Extensions) {
-        self.metrics.http_connections.inc();
-        let stream = tcp(stream);
-        let address = stream.and_then(|stream| stream.peer_addr().ok()).map(|address| address.ip());
+    /// A connection begins, and counts until what is returned is dropped. One too many of its address is `None`, to be closed at
+    /// once: an answer would have to wait for a request, which whoever holds connections does not send.
+    pub fn begin(self: &Arc<Self>, stream: &TcpStream) -> Option<Connection> {
+        let address = stream.peer_addr().ok().map(|address| address.ip());
         let counted = address.and_then(|address| self.subject(address));
-        let admitted = counted.is_none_or(|subject| self.admit(subject));
-        if !admitted && !self.told.swap(true, Ordering::Relaxed) {
+        if counted.is_none_or(|subject| self.admit(subject)) {
+            self.metrics.http_connections.inc();
+            return Some(Connection { outcome: Cell::new("unserved"), counted, all: Arc::clone(self) });
+        }
+        self.metrics.http_connections_total.with_label_values(&["refused"]).inc();
+        if !self.told.swap(true, Ordering::Relaxed) {
             warn!(
                 limit = self.limit,
                 "an address has all its connections and more are closed (told once): if it is a balancer's, name it in \
                  http.trusted_proxies or raise limits.connections_per_address"
             );
         }
-        if let (false, Some(stream)) = (admitted, stream) {
-            // If that fails, the client has closed it already.
-            let _ = SockRef::from(stream).shutdown(Shutdown::Both);
-        }
-        let outcome = Cell::new(if admitted { "unserved" } else { REFUSED });
-        known.insert(Connection { outcome, counted: counted.filter(|_| admitted), all: Arc::clone(self) });
+        None
     }
 
     /// Whom the connections from `address` are counted for, if they are.
@@ -107,6 +105,13 @@ impl Connections {
     }
 }
 
+impl Connection {
+    /// Counts the connection until `served`, which is all that happens on it, ends.
+    pub async fn during<T>(self, served: impl Future<Output = T>) -> T {
+        CURRENT.scope(Rc::new(self), served).await
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(subject) = self.counted {
@@ -117,19 +122,15 @@ impl Drop for Connection {
     }
 }
 
-/// A request came over its connection that could be read. Returns whether it may be served: what a client sent before its
-/// connection was closed is still read, but nobody would hear the answer.
-pub fn serves(request: &ServiceRequest) -> bool {
-    let Some(connection) = request.request().conn_data::<Connection>() else { return true };
-    let admitted = connection.outcome.get() != REFUSED;
-    if admitted {
-        connection.outcome.set("served");
-    }
-    admitted
+/// Hands the connection that HTTP begins on to the requests that will come over it.
+pub fn hand_on(known: &mut Extensions) {
+    // There is none in tests without a listener.
+    let _ = CURRENT.try_with(|connection| known.insert(Rc::clone(connection)));
 }
 
-/// The TCP connection below HTTP or HTTPS.
-fn tcp(stream: &dyn Any) -> Option<&TcpStream> {
-    let secured = || stream.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
-    stream.downcast_ref::<TcpStream>().or_else(secured)
+/// A request came over its connection that could be read.
+pub fn serves(request: &ServiceRequest) {
+    if let Some(connection) = request.request().conn_data::<Rc<Connection>>() {
+        connection.outcome.set("served");
+    }
 }

@@ -35,14 +35,13 @@ pub async fn public(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let has_place = connection::serves(&request);
+    connection::serves(&request);
     let Some(app) = request.app_data::<Data<App>>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let admitted = if has_place { admitted(&app, &request) } else { Err(crowded(&app)) };
-    let mut response = match admitted {
+    let mut response = match admitted(&app, &request) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
@@ -74,18 +73,14 @@ fn limited(app: &App, seconds: u32) -> Problem {
     Problem::RateLimited(seconds)
 }
 
-fn crowded(app: &App) -> Problem {
-    app.metrics.rate_limited_total.with_label_values(&["connections"]).inc();
-    Problem::Connections
-}
-
 /// Browsers must not guess types, and must not tell other sites a session's or a room's address.
 fn harden(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// CORS (Fetch standard §3.2). Nothing here rests on cookies, so `*` gives a page no more than any program has.
+/// CORS (Fetch standard §3.2). Nothing here rests on cookies, so `*` gives a page no more than any program has that reaches the
+/// node. A page in a browser beside the node reaches more than its author does, so an open node has no `*` unless told.
 fn cross_origin(headers: &mut HeaderMap, allowed: &[String], origin: Option<&HeaderValue>, method: &Method) {
     let any = allowed.iter().any(|allowed| allowed == "*");
     let listed =

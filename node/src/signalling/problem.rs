@@ -99,9 +99,6 @@ pub enum Problem {
     /// Too many requests of one address.
     #[error("too many requests from this address, wait {0} s")]
     RateLimited(u32),
-    /// Its address has as many connections open as it may.
-    #[error("too many connections from this address, close some")]
-    Connections,
     /// The node is stopping.
     #[error("this node is stopping and takes no new session, try again or use another node")]
     Draining,
@@ -146,7 +143,7 @@ impl Problem {
             Self::NoToken | Self::UnknownToken | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
             Self::NoGrant(_) | Self::OtherRoom => StatusCode::FORBIDDEN,
             Self::Room(error) => room_status(error),
-            Self::RateLimited(_) | Self::Connections => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Draining | Self::EventStreamsFull(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -188,7 +185,6 @@ impl Problem {
             Self::Room(RoomError::NotLive) => Some(NOT_LIVE_RETRY_SECONDS),
             Self::Room(RoomError::Taken) => Some(TAKEN_RETRY_SECONDS),
             Self::RateLimited(seconds) => Some(*seconds),
-            Self::Connections => Some(UNAVAILABLE_RETRY_SECONDS),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_SECONDS),
             _ => None,
         }

@@ -291,7 +291,9 @@ fn pages_of_other_origins_may_use_the_api_and_read_its_headers() {
             secret: Some(Secret::new("north")),
             ..crate::config::Turn::default()
         };
-        let server = server(Config { turn, ..Config::default() }).await;
+        let mut config = Config { turn, ..Config::default() };
+        config.http.cors_origins = vec!["*".to_owned()];
+        let server = server(config).await;
         let headers = [("origin", "https://other.example"), ("access-control-request-method", "POST")];
         let preflight = server.ask("OPTIONS", "/whip/demo", &headers, "").await;
         assert_eq!(preflight.header("access-control-allow-origin"), "*");
@@ -305,6 +307,24 @@ fn pages_of_other_origins_may_use_the_api_and_read_its_headers() {
         }
         let refused = server.ask("POST", "/whep/other", &[SDP, headers[0]], PLAY_OFFER).await;
         assert_eq!(refused.header("access-control-allow-origin"), "*", "errors can be read too");
+    });
+}
+
+#[test]
+fn pages_of_other_origins_may_not_use_what_needs_no_token_unless_they_are_listed() {
+    virtual_time::run(async {
+        let preflight = [("origin", "https://other.example"), ("access-control-request-method", "POST")];
+        let mut config = Config::default();
+        for (tokens, listed, expected) in [(0, 0, ""), (1, 0, "*"), (0, 1, "*"), (1, 1, "*")] {
+            config.auth.publish_tokens = vec![Secret::new("north"); tokens];
+            config.http.cors_origins = vec!["*".to_owned(); listed];
+            let server = server(config.clone()).await;
+            for path in ["/whip/demo", "/whep/demo", "/v1/rooms"] {
+                let answer = server.ask("OPTIONS", path, &preflight, "").await;
+                let case = format!("{path} with {tokens} tokens and {listed} origins");
+                assert_eq!(answer.header("access-control-allow-origin"), expected, "{case}");
+            }
+        }
     });
 }
 
@@ -573,14 +593,19 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
         let created = server.ask("POST", "/whip/demo", &[SDP, north], OFFER).await;
         assert_eq!(created.status, 201, "{}", created.body);
         let session = session(&created);
+        let as_viewer = session.replace("/whip/", "/whep/");
         let requests = [
             ("POST", "/%77hip/demo".to_owned(), "publish"),
             ("PATCH", session.clone(), "publish"),
             ("DELETE", session.clone(), "publish"),
             ("POST", "/whep/demo".to_owned(), "subscribe"),
-            ("PATCH", session.replace("/whip/", "/whep/"), "subscribe"),
-            ("DELETE", session.replace("/whip/", "/whep/"), "subscribe"),
+            ("PATCH", as_viewer.clone(), "subscribe"),
+            ("DELETE", as_viewer.clone(), "subscribe"),
+            ("POST", format!("{as_viewer}/sse"), "subscribe"),
+            ("DELETE", format!("{as_viewer}/sse/1"), "subscribe"),
+            ("POST", format!("{as_viewer}/layer"), "subscribe"),
         ];
+        let asked = requests.len();
         for (method, path, grant) in requests {
             let none = server.ask(method, &path, &[], "").await;
             assert_eq!((none.status, none.header("www-authenticate")), (401, "Bearer realm=\"aforo\""));
@@ -596,10 +621,9 @@ fn tokens_are_asked_for_by_every_request_that_acts_on_a_session() {
         }
         let metrics = server.rig.metrics.render().unwrap();
         for reason in ["no_token", "unknown_token", "no_grant"] {
-            let line = format!("aforo_auth_failures_total{{reason=\"{reason}\"}} 6\n");
+            let line = format!("aforo_auth_failures_total{{reason=\"{reason}\"}} {asked}\n");
             assert!(metrics.contains(&line), "{reason} in {metrics}");
         }
-        let as_viewer = session.replace("/whip/", "/whep/");
         let south = ("authorization", "Bearer south");
         assert_eq!(server.ask("DELETE", &as_viewer, &[south], "").await.status, 404, "a viewer's right");
         assert_eq!(server.ask("DELETE", &session, &[north], "").await.status, 200);

@@ -79,10 +79,17 @@ pub fn server_config(http: &Http, metrics: Arc<Metrics>) -> Result<Option<Server
     show_expiry(&metrics, &current.load());
     let files = [certificate.clone(), key.clone()];
     let watch = FileWatch::start(&files, {
-        let current = Arc::clone(&current);
+        let (current, metrics) = (Arc::clone(&current), Arc::clone(&metrics));
+        let (certificate, key) = (certificate.clone(), key.clone());
         move || reload(&current, &metrics, &certificate, &key)
     });
-    let resolver = Current { certificate: current, _watch: watch.map_err(TlsError::Watch)? };
+    let watch = watch.map_err(TlsError::Watch)?;
+    // Once more, for a renewal between the first reading and the watch. Half of one is the watch's to complete.
+    if let Ok(renewed) = read(&certificate, &key) {
+        show_expiry(&metrics, &renewed);
+        current.store(Arc::new(renewed));
+    }
+    let resolver = Current { certificate: current, _watch: watch };
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?

@@ -73,6 +73,9 @@ pub struct Keygen {
     /// Name of the key, for rotation [default: a random one]
     #[arg(long)]
     kid: Option<String>,
+    /// Also writes the public half to this file, which must not be there yet (EdDSA only)
+    #[arg(long, value_name = "FILE", conflicts_with = "add_to")]
+    public: Option<PathBuf>,
     /// Also adds what nodes need of it to this file of keys. A node that has the file in auth.key_files takes it up at once
     #[arg(long, value_name = "FILE")]
     add_to: Option<PathBuf>,
@@ -99,6 +102,9 @@ pub enum CommandError {
     /// The new file.
     #[error("the key file {} cannot be written, choose another name or folder", .0.display())]
     Write(PathBuf, #[source] std::io::Error),
+    /// There is nothing to write for `--public`.
+    #[error("an HS256 key is one secret for both sides: leave --public out, or take --algorithm eddsa")]
+    NoPublicHalf,
     /// The new key.
     #[error("a key cannot be made")]
     Make(#[source] KeyError),
@@ -132,7 +138,7 @@ fn run_create(create: Create) -> Result<String, CommandError> {
 }
 
 fn run_keygen(keygen: Keygen) -> Result<String, CommandError> {
-    let Keygen { algorithm, key: path, kid, add_to } = keygen;
+    let Keygen { algorithm, key: path, kid, public, add_to } = keygen;
     let (key, of_nodes, said) = match algorithm {
         KeyKind::Hs256 => {
             let key = issue::new_secret(kid).map_err(CommandError::Make)?;
@@ -145,8 +151,20 @@ fn run_keygen(keygen: Keygen) -> Result<String, CommandError> {
         }
     };
     // Read first: a file that is none must not leave a key behind that nobody knows.
-    let set = add_to.as_deref().map(|file| with_key(file, of_nodes)).transpose()?;
-    write(&path, &key).map_err(|error| CommandError::Write(path, error))?;
+    let set = add_to.as_deref().map(|file| with_key(file, of_nodes.clone())).transpose()?;
+    let public = match (public, algorithm) {
+        (Some(_), KeyKind::Hs256) => return Err(CommandError::NoPublicHalf),
+        (public, _) => public,
+    };
+    // Before the key: one whose public half could not be kept would be of no use, and in the way of the next try.
+    if let Some(file) = &public {
+        write(file, &of_nodes, FOR_EVERYBODY).map_err(|error| CommandError::Write(file.clone(), error))?;
+    }
+    if let Err(error) = write(&path, &key, FOR_ITS_OWNER) {
+        // It is ours, of a moment ago, and fits no key.
+        let _ = public.map(std::fs::remove_file);
+        return Err(CommandError::Write(path, error));
+    }
     if let (Some(file), Some(set)) = (add_to, set) {
         replace(&file, &set).map_err(|error| CommandError::Write(file, error))?;
     }
@@ -170,14 +188,20 @@ fn replace(file: &Path, set: &Value) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    write(&beside, set)?;
+    write(&beside, set, FOR_ITS_OWNER)?;
     std::fs::set_permissions(&beside, std::fs::metadata(file)?.permissions())?;
     std::fs::rename(&beside, file)
 }
 
-/// Writes a new file that only its owner can read.
-fn write(path: &Path, key: &Value) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+/// Who may read a file with a key that signs.
+const FOR_ITS_OWNER: u32 = 0o600;
+
+/// Who may read one with public halves only: nodes that run as somebody else, above all.
+const FOR_EVERYBODY: u32 = 0o644;
+
+/// Writes a new file for these readers.
+fn write(path: &Path, key: &Value, readers: u32) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(readers).open(path)?;
     writeln!(file, "{key}")
 }
 

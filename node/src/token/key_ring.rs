@@ -86,7 +86,7 @@ impl KeyRing {
 
     /// Whether good tokens are refused for now, as nobody has told the only keys there are.
     pub fn awaits_keys(&self) -> AwaitsKeys {
-        AwaitsKeys(self.remote.clone().filter(|_| self.current.load().len() == 0))
+        AwaitsKeys(self.remote.clone().map(|remote| (Arc::clone(&self.current), remote)))
     }
 
     /// What `token` lets its bearer do now.
@@ -125,14 +125,15 @@ impl KeyRing {
     }
 }
 
-/// Tells whether a node's only keys are those of a server that has not told them yet.
+/// Tells whether a node's only keys are those of a server that has not told them yet. The files may get or lose theirs
+/// while it runs.
 #[derive(Debug, Clone, Default)]
-pub struct AwaitsKeys(Option<RemoteKeys>);
+pub struct AwaitsKeys(Option<(Arc<ArcSwap<KeySet>>, RemoteKeys)>);
 
 impl AwaitsKeys {
     /// Whether it is so now.
     pub fn now(&self) -> bool {
-        self.0.as_ref().is_some_and(|remote| remote.now().is_none())
+        self.0.as_ref().is_some_and(|(files, remote)| files.load().len() == 0 && remote.now().is_none())
     }
 }
 

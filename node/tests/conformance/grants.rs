@@ -65,7 +65,9 @@ fn forged(header: &str, key: &str) -> String {
 async fn forgeries(report: &mut Report, client: &Client, key: &Key, good: &str) -> Result<()> {
     let x = key.public.split("\"x\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
     let mut changed = good.to_owned();
-    changed.replace_range(good.len() - 3..good.len() - 2, if good.ends_with("A") { "B" } else { "A" });
+    let place = good.len() - 3..good.len() - 2;
+    let other = if good.get(place.clone()) == Some("A") { "B" } else { "A" };
+    changed.replace_range(place, other);
     let none = forged(r#"{"alg":"none"}"#, "");
     for (what, token) in [
         ("alg none", none.rsplit_once('.').map(|(message, _)| format!("{message}.")).unwrap_or_default()),

@@ -151,32 +151,135 @@ fn a_token_of_the_command_line_is_let_in_by_a_server_that_has_the_key() {
 }
 
 #[test]
-fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
-    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let folder = std::env::temp_dir().join(format!("aforo-https-test-{}", std::process::id()));
+fn a_public_half_is_written_beside_its_key_and_never_over_another() {
+    let folder = std::env::temp_dir().join(format!("aforo-public-half-test-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir(&folder).unwrap();
-    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    std::fs::write(&certificate, pair.cert.pem()).unwrap();
-    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-    let half = [("AFORO__HTTP__TLS_CERTIFICATE", certificate.to_str().unwrap())];
-    let output = aforo(&["config", "check"]).envs(half).output().unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (private, public) = (path("private.json"), path("public.json"));
+    let make = |key: &str, half: &str, more: &[&str]| {
+        run(&[&["token", "keygen", "--key", key, "--public", half], more].concat())
+    };
+    let (code, printed) = make(&private, &public, &[]);
+    assert_eq!((code, std::fs::read_to_string(&public).unwrap()), (0, printed.clone()));
+    assert!(printed.contains("\"x\"") && !printed.contains("\"d\""), "{printed}");
+    let files = || std::fs::read_dir(&folder).unwrap().count();
+    for (key, half, more) in [
+        (path("other.json"), public.clone(), &[][..]),
+        (private, path("other.json"), &[]),
+        (path("secret.json"), path("other.json"), &["--algorithm", "hs256"]),
+    ] {
+        let (code, said) = make(&key, &half, more);
+        assert_ne!(code, 0, "{said}");
+        assert_eq!((files(), std::fs::read_to_string(&public).unwrap()), (2, printed.clone()), "{said}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A certificate of 127.0.0.1 in files of its own, and a client that knows it.
+struct Certificate {
+    folder: std::path::PathBuf,
+    certificate: String,
+    key: String,
+    client: Arc<ClientConfig>,
+}
+
+impl Certificate {
+    fn new(name: &str) -> Self {
+        let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let folder = std::env::temp_dir().join(format!("aforo-{name}-test-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let (certificate, key) = (path("cert.pem"), path("key.pem"));
+        std::fs::write(&certificate, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { folder, certificate, key, client: Arc::new(client) }
+    }
+
+    /// What makes a node use it.
+    fn variables(&self) -> [(&'static str, &str); 2] {
+        [("AFORO__HTTP__TLS_CERTIFICATE", &self.certificate), ("AFORO__HTTP__TLS_KEY", &self.key)]
+    }
+
+    /// HTTPS over a new connection.
+    fn connect(&self, node: &Node) -> StreamOwned<ClientConnection, TcpStream> {
+        let connection = ClientConnection::new(Arc::clone(&self.client), "127.0.0.1".try_into().unwrap());
+        let stream = TcpStream::connect(&node.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        StreamOwned::new(connection.unwrap(), stream)
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The first bytes of the answer to a GET.
+fn looks(mut stream: impl Read + Write) -> std::io::Result<String> {
+    write!(stream, "GET /v1/rooms HTTP/1.1\r\nhost: a\r\n\r\n")?;
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer)?;
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+#[test]
+fn connections_without_a_word_of_tls_count_for_their_address_from_the_first_moment() {
+    let certificate = Certificate::new("silent-tls");
+    let limits =
+        [("AFORO__LIMITS__CONNECTIONS_PER_ADDRESS", "3"), ("AFORO__LIMITS__LOOPBACK_EXEMPT", "false")];
+    let node = Node::start_with(&[certificate.variables(), limits].concat());
+    let held: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&node.http).unwrap()).collect();
+    node.metrics_with("aforo_http_connections 2");
+    let mut third = certificate.connect(&node);
+    assert_eq!(looks(&mut third).unwrap(), "HTTP/1.1 200");
+    node.metrics_with("aforo_http_connections 3");
+    for _ in 0..5 {
+        assert!(looks(certificate.connect(&node)).is_err(), "one too many is closed at once");
+    }
+    node.metrics_with("aforo_http_connections_total{result=\"refused\"} 5");
+    drop((held, third));
+    node.metrics_with("aforo_http_connections 0");
+    node.metrics_with("aforo_http_connections_total{result=\"unserved\"} 2");
+    assert_eq!(looks(certificate.connect(&node)).unwrap(), "HTTP/1.1 200", "whoever leaves makes room");
+    node.stop();
+}
+
+#[test]
+fn handshakes_that_do_not_go_on_are_in_nobodys_way() {
+    let certificate = Certificate::new("many-silent-tls");
+    let workers = ("AFORO__HTTP__WORKERS", "1");
+    let node = Node::start_with(&[&certificate.variables()[..], &[workers]].concat());
+    // More than the library lets one worker have.
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&node.http).unwrap()).collect();
+    assert_eq!(looks(certificate.connect(&node)).unwrap(), "HTTP/1.1 200");
+    silent[0].set_nonblocking(true).unwrap();
+    let open = silent[0].peek(&mut [0; 1]).unwrap_err();
+    assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock, "which did not have to wait for their end");
+    node.stop();
+}
+
+#[test]
+fn a_node_with_a_certificate_speaks_https_and_says_so_in_session_addresses() {
+    let certificate = Certificate::new("https");
+    let output = aforo(&["config", "check"]).envs([certificate.variables()[0]]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert!(String::from_utf8(output.stderr).unwrap().contains("http.tls_key"));
-    let node = Node::start_with(&[half[0], ("AFORO__HTTP__TLS_KEY", key.to_str().unwrap())]);
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, TcpStream::connect(&node.http).unwrap());
+    let node = Node::start_with(&certificate.variables());
+    let mut stream = certificate.connect(&node);
     let answer = offer(&mut stream, &node.http, "");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(answer.contains(&format!("location: https://{}/whip/demo/main/", node.http)), "{answer}");
     node.signal("TERM");
     assert_eq!(node.exit_code(), 0);
-    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::time::Instant;
 
 use aforo_cluster::control::Role;
 use serde_json::{Value, json};
@@ -11,9 +12,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::token::core::{Grants, Names};
-use crate::token::{TokenError, issue, key_ring};
+use crate::token::{KeyRing, TokenError, issue, key_ring};
 
-/// A server on loopback that answers each request with the next line of its script, and keeps what it was asked.
+/// How long a test waits for what comes at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on loopback that answers each request with the next line of its script, and keeps what it was asked. An empty
+/// line is a server that is down.
 struct Script {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -43,6 +48,28 @@ impl Script {
         let url = format!("http://{}/keys", self.address);
         let auth = Auth { jwks_refresh_seconds: 300, ..Auth::default() };
         KeyServer::new(&url, &auth, Arc::clone(metrics)).unwrap()
+    }
+}
+
+/// Holds the paused clock, which otherwise jumps ahead of real sockets, until the test moves it.
+struct HeldClock(#[expect(dead_code, reason = "ends with the test")] mpsc::Sender<()>);
+
+impl HeldClock {
+    fn new() -> Self {
+        let (ends, test) = mpsc::channel();
+        // The clock stands still as long as a blocking task runs.
+        tokio::task::spawn_blocking(move || test.recv());
+        Self(ends)
+    }
+
+    /// Moves on by `time`, and a little for the timer's rounding, and waits until `result` has been counted `count` times.
+    async fn pass(&self, time: Duration, metrics: &Metrics, result: &str, count: u64) {
+        tokio::time::advance(time + Duration::from_millis(1)).await;
+        let (counted, began) = (metrics.key_set_fetches_total.with_label_values(&[result]), Instant::now());
+        while counted.get() < count {
+            assert!(began.elapsed() < PATIENCE, "{result} is counted {} times, not {count}", counted.get());
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -113,6 +140,34 @@ async fn keys_are_fetched_kept_while_the_server_fails_and_rotated() {
     let asked = script.asked.lock().unwrap();
     assert!(!asked[0].contains("if-none-match") && asked[1].contains("if-none-match: \"one\""));
     assert!(asked[5].contains("if-none-match: \"one\""), "failures do not forget what is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_good_soon_after_the_server_is_back_and_as_soon_as_their_key_is_known() {
+    let ((first, first_public), (second, second_public)) = (key("first"), key("second"));
+    let [down, up, rotated] = [
+        String::new(),
+        answer("200 OK", "", &json!({ "keys": [first_public] }).to_string()),
+        answer("200 OK", "", &json!({ "keys": [first_public, second_public] }).to_string()),
+    ];
+    let clock = HeldClock::new();
+    let script = Script::start([vec![down; 6], vec![up, rotated]].concat()).await;
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let jwks_url = Some(format!("http://{}/keys", script.address));
+    let auth = Auth { jwks_url, jwks_refresh_seconds: 300, ..Auth::default() };
+    let ring = KeyRing::configured(&auth, &metrics).unwrap().unwrap();
+    tokio::spawn(ring.server().unwrap().clone().run());
+    let (old, new) = (token(&first), token(&second));
+    for failures in 1..=6 {
+        clock.pass(core::GAP_MIN, &metrics, "failed", failures).await;
+        assert_eq!(ring.verify(&old), Err(TokenError::KeysAwaited));
+        assert!(ring.awaits_keys().now());
+    }
+    clock.pass(core::GAP_MIN, &metrics, "ok", 1).await;
+    assert!(ring.verify(&old).is_ok() && !ring.awaits_keys().now());
+    assert_eq!(ring.verify(&new), Err(TokenError::UnknownKey), "which has the server asked again");
+    clock.pass(core::GAP_MIN, &metrics, "ok", 2).await;
+    assert!(ring.verify(&new).is_ok() && ring.verify(&old).is_ok());
 }
 
 #[tokio::test]
