@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use aforo_node::config::{self, Layer, Origin};
+use aforo_node::media::allocation::Allocation;
 use aforo_node::media::canonical;
 use aforo_node::media::codec::red::{self, Redundancy};
 use aforo_node::media::codec::{self, CodecKind, Point, Reader};
@@ -32,7 +33,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub type Target = fn(&[u8]);
 
 /// Each parser by its name, which is also its corpus's folder.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("stun", stun),
     ("dtls", dtls),
     ("handshake", handshake),
@@ -44,6 +45,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("payload", payload),
     ("red", redundant_sound),
     ("dependency", dependency),
+    ("allocation", allocation),
     ("key", key),
     ("token", token),
     ("claims", claims),
@@ -321,6 +323,25 @@ fn dependency(bytes: &[u8]) {
             frame.references.distances().is_none_or(|mut distances| distances.all(|distance| distance <= 64))
         );
     }
+}
+
+fn allocation(bytes: &[u8]) {
+    let Ok(found) = Allocation::parse(bytes) else { return };
+    let places: Vec<_> = found.layers.iter().map(|layer| (layer.stream, layer.spatial)).collect();
+    assert!(places.is_sorted_by(|before, after| before < after), "each layer has one place");
+    let streams = bytes.first().map_or(0, |first| (first >> 4 & 0b11) + 1);
+    assert!(
+        found
+            .layers
+            .iter()
+            .all(|layer| layer.stream < streams && layer.spatial < 4 && found.sends(layer.stream))
+    );
+    assert!(!found.sends(streams), "of a stream that it does not count nothing is sent");
+    assert!(found.layers.iter().all(|layer| (1..=4).contains(&layer.targets_kbps().len())));
+    let sized = found.layers.iter().filter(|layer| layer.picture.is_some()).count();
+    assert!(sized == 0 || sized == found.layers.len());
+    let targets: usize = found.layers.iter().map(|layer| layer.targets_kbps().len()).sum();
+    assert!(bytes.len() > targets + 5 * sized || found.layers.is_empty());
 }
 
 fn redundant_sound(bytes: &[u8]) {

@@ -46,11 +46,10 @@ pub fn times(notices: &[&PeerNotice], end: Instant) -> Vec<Trouble> {
 
 /// What is known of the path to a viewer whose picture is held back now and then.
 pub struct Grounds<'a> {
-    /// The link to it, and where only reports tell the node what is lost those of the publishers: a report calls lost what never came to
-    /// the node, too, and the node takes that for the viewer's path. It could know better.
-    pub links: Vec<&'a Link>,
+    /// The link to it: what publishers' links lose is none of its business, whatever its reports call lost.
+    pub link: &'a Link,
     pub steps: &'a [Step],
-    pub troubles: Vec<Trouble>,
+    pub troubles: &'a [Trouble],
     /// Whether the node hears of each packet that arrives, and can send more to try what does.
     pub probed: bool,
 }
@@ -101,17 +100,15 @@ impl Grounds<'_> {
 
     /// The ends of stretches between `from` and `to` of which much was lost.
     fn lossy_stretches(&self, from: Instant, to: Instant) -> impl Iterator<Item = Instant> {
-        self.links.iter().flat_map(move |link| {
-            let fates = &link.fates;
-            let begin = fates.partition_point(|(at, _)| *at < from);
-            (begin..fates.partition_point(|(at, _)| *at <= to)).filter_map(move |first| {
-                let (at, lost) = fates[first];
-                let behind = fates.partition_point(|(other, _)| *other < at + STRETCH);
-                let stretch = &fates[first..behind];
-                let lost_of = stretch.iter().filter(|(_, lost)| *lost).count() as f64;
-                let many = stretch.len() >= LEAST_DATAGRAMS && lost_of >= LEAST_LOST * stretch.len() as f64;
-                (lost && many).then(|| stretch[stretch.len() - 1].0.min(to))
-            })
+        let fates = &self.link.fates;
+        let begin = fates.partition_point(|(at, _)| *at < from);
+        (begin..fates.partition_point(|(at, _)| *at <= to)).filter_map(move |first| {
+            let (at, lost) = fates[first];
+            let behind = fates.partition_point(|(other, _)| *other < at + STRETCH);
+            let stretch = &fates[first..behind];
+            let lost_of = stretch.iter().filter(|(_, lost)| *lost).count() as f64;
+            let many = stretch.len() >= LEAST_DATAGRAMS && lost_of >= LEAST_LOST * stretch.len() as f64;
+            (lost && many).then(|| stretch[stretch.len() - 1].0.min(to))
         })
     }
 }

@@ -112,11 +112,12 @@ impl Packet<'_> {
         self.sent.keeps_picture_numbers
     }
 
-    /// Whether it follows on `last` without a gap, though others lay between, with a keyframe.
+    /// Whether it follows on `last` without a gap, though others lay between, with a keyframe; or with one that was sent before `last`, as
+    /// the group of pictures is shown once more.
     fn resumes_after(&self, last: &Self) -> bool {
-        let between = self.sent.sequence.saturating_sub(last.sent.sequence);
+        let between = self.sent.sequence.cast_signed() - last.sent.sequence.cast_signed();
         self.stream() == last.stream()
-            && between > self.index - last.index
+            && (between <= 0 || between.cast_unsigned() > self.index - last.index)
             && self.got.tag.key
             && self.got.tag.spatial == 0
     }
@@ -213,14 +214,21 @@ fn follows(before: &Part, part: &Part, publisher: &Publisher) -> Result<(), Stri
     }
     let later = moved - passed;
     let (least, most) = if first.publisher() > last.publisher() {
-        (-PAUSE_ERROR.as_secs_f64(), PAUSE_ERROR.as_secs_f64())
-    } else if publisher.manner().shared_clock {
-        // Until it has caught up, the one before is ahead by what it has to catch up with.
-        let film = last.sent.filmed.saturating_duration_since(first.sent.filmed).as_secs_f64();
-        (-f64::from(before.lead()) / clock_rate_hz - 0.001, film + SWITCH_ERROR.as_secs_f64())
+        // Who was still catching up with the one before was shown what is older than its timestamps say: by as much as it came late.
+        let behind = last.got.at.saturating_duration_since(last.sent.filmed);
+        let behind = if before.lead() > 0 { behind } else { Duration::ZERO };
+        (-(PAUSE_ERROR + behind).as_secs_f64(), PAUSE_ERROR.as_secs_f64())
     } else {
+        // Until it has caught up, each is ahead by what it has to catch up with.
         let lead = f64::from(before.lead()) / clock_rate_hz;
-        (-CLOCK_ERROR.as_secs_f64() - lead, CLOCK_ERROR.as_secs_f64())
+        let begins_ahead = f64::from(part.begins_ahead()) / clock_rate_hz;
+        let film = last.sent.filmed.saturating_duration_since(first.sent.filmed).as_secs_f64();
+        let (earlier, later) = if publisher.manner().shared_clock {
+            (0.001, SWITCH_ERROR.as_secs_f64())
+        } else {
+            (CLOCK_ERROR.as_secs_f64(), CLOCK_ERROR.as_secs_f64())
+        };
+        (-lead - earlier, film + begins_ahead + later)
     };
     if !(least..=most).contains(&later) {
         return Err(format!(

@@ -24,11 +24,9 @@ use crate::viewer::Viewer;
 const A_FEW_PACKETS: f64 = 100.0;
 
 /// What became of datagrams on the way from the publishers.
-pub struct Way<'a> {
+pub struct Way {
     pub sky: Sky,
     pub troubles: Vec<Trouble>,
-    /// Their links to the node.
-    pub links: Vec<&'a Link>,
     pub round_trip: Duration,
     /// Whether there was nothing else.
     pub is_fair: bool,
@@ -36,7 +34,8 @@ pub struct Way<'a> {
     pub repairs_sound: bool,
 }
 
-/// Loss at which sound is repeated, whatever chance makes of it; and after how many packets of sound at the latest: 6 s.
+/// Loss at which sound is repeated, whatever chance makes of it; and after how many packets of sound at the latest: 6 s. Where only
+/// reports tell of it, what they tell counts: sound that was sent again in time is none that listeners lack.
 const LOSES_MUCH: std::ops::RangeInclusive<f64> = 0.05..=0.10;
 const MUCH_SOUND: usize = 300;
 
@@ -202,13 +201,7 @@ impl Member {
         let fair = (way.is_fair && self.is_fair()).then_some(round_trip);
         let held = hold::times(notices, until);
         let probed = viewer.says_what_arrives();
-        let (links, theirs) = if probed { (&[][..], &[][..]) } else { (&way.links[..], &way.troubles[..]) };
-        let grounds = Grounds {
-            links: [&self.down].into_iter().chain(links.iter().copied()).collect(),
-            steps: &self.steps,
-            troubles: self.troubles.iter().chain(theirs).copied().collect(),
-            probed,
-        };
+        let grounds = Grounds { link: &self.down, steps: &self.steps, troubles: &self.troubles, probed };
         grounds.judge(&held, self.joined)?;
         let watch =
             Watch { viewer, air, sky, joined: self.joined, until, held: held.clone(), troubles, fair };
@@ -301,7 +294,7 @@ impl Member {
             return Ok(());
         }
         let added = !sound.repeated.is_empty();
-        let loss = self.down.weather.loss;
+        let loss = viewer.told_loss().unwrap_or(self.down.weather.loss);
         let long = self.left_at.is_none() && sound.packets.len() > MUCH_SOUND;
         if added && self.sky() == Sky::Clear {
             return Err("sound is repeated for one who loses nothing".to_owned());

@@ -40,6 +40,12 @@ impl Part<'_> {
         if ahead == 0 { 0 } else { LEAD_MAX }
     }
 
+    /// By how many units the first timestamp is ahead of the last one's: 0 unless it began with a group.
+    pub fn begins_ahead(&self) -> u32 {
+        let ahead = self.first().offset().wrapping_sub(self.last().offset());
+        ahead.cast_signed().max(0).cast_unsigned()
+    }
+
     /// The part begins with a keyframe, though `reach` packets before the first one may have been missed.
     pub fn begins_where_a_decoder_can(&self, publisher: &Publisher, reach: u64) -> Result<(), String> {
         if self.is_sound() || self.keyframes(publisher, reach).next().is_some() {
@@ -125,7 +131,7 @@ impl Part<'_> {
         if first_lead > LEAD_MAX {
             return false;
         }
-        let begin = self.first().sent.timestamp;
+        let (begin, last) = (self.first().sent.timestamp, self.last().sent.timestamp);
         let (slowest, usual, fastest) = FACTORS;
         (slowest..=fastest as u32).any(|factor| {
             // lead = d - d / factor, which rounding makes ambiguous by a unit or two.
@@ -138,7 +144,9 @@ impl Part<'_> {
                     let needed = (span / 90 + 1) / 200 + 2;
                     span <= LEAD_MAX.into() && u64::from(factor) <= needed.clamp(usual, fastest)
                 });
-                fitting
+                // Of a group that ended before the viewer had caught up nobody knows how much more there was.
+                let cut_short = last.wrapping_sub(until).cast_signed() <= 0;
+                (fitting || cut_short)
                     && self.0.iter().all(|packet| {
                         let before =
                             until.wrapping_sub(packet.sent.timestamp).cast_signed().max(0).cast_unsigned();

@@ -1,5 +1,5 @@
-//! A publisher: sound and one video, in one encoding or in several, paced as a browser paces, that answers NACK by a
-//! retransmission and PLI by a keyframe.
+//! A publisher: sound and one video, in one encoding or in several, that answers NACK by a retransmission. Most are paced as a browser
+//! paces, and answer PLI by a keyframe.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -54,8 +54,10 @@ pub struct Manner {
     pub always_names_itself: bool,
     pub sound: Habit,
     pub begins: Begins,
-    /// Whether it makes a keyframe when it is asked for one.
+    /// Whether it makes a keyframe when it is asked for one. FFmpeg and OBS do not.
     pub hears: bool,
+    /// Whether it spreads the packets of a frame over some time, and does not send all of them at once.
+    pub paces: bool,
     /// What it sends from the start.
     pub mood: Mood,
 }
@@ -121,14 +123,11 @@ pub struct Heard {
     numbers: HashSet<u32>,
     /// When the last packet came, new or not.
     pub any_at: Option<Instant>,
-    pub keyframe: Option<Keyframe>,
-}
-
-/// The first keyframe that came.
-#[derive(Debug, Clone, Copy)]
-pub struct Keyframe {
-    pub sent: Instant,
-    pub arrived: Instant,
+    /// When the first keyframe that came was sent.
+    keyframe_sent: Option<Instant>,
+    /// When the first keyframe came in its turn: who waits for the stream of somebody else has nothing to show with one that came
+    /// late, as all that followed on it was thrown away.
+    pub shows_since: Option<Instant>,
 }
 
 /// A packet that waits for its turn.
@@ -272,15 +271,20 @@ impl Publisher {
             return;
         };
         self.heard.any_at = Some(now);
-        if self.heard.numbers.insert(number) {
-            self.heard.packets.push((now, number));
-            let begins_keyframe = |record: &&Record| record.tag.begins_keyframe();
-            if !is_sound(number)
-                && self.heard.keyframe.is_none()
-                && let Some(record) = self.record(number).filter(begins_keyframe)
-            {
-                self.heard.keyframe = Some(Keyframe { sent: record.at, arrived: now });
-            }
+        if !self.heard.numbers.insert(number) {
+            return;
+        }
+        self.heard.packets.push((now, number));
+        let begins_keyframe = |record: &&Record| record.tag.begins_keyframe();
+        let Some(record) = self.record(number).filter(begins_keyframe).filter(|_| !is_sound(number)) else {
+            return;
+        };
+        let sent = record.at;
+        self.heard.keyframe_sent.get_or_insert(sent);
+        let follows =
+            |other: u32| other > number && other / NUMBERS_PER_STREAM == number / NUMBERS_PER_STREAM;
+        if self.heard.shows_since.is_none() && !self.heard.packets.iter().any(|(_, other)| follows(*other)) {
+            self.heard.shows_since = Some(now);
         }
     }
 
@@ -294,7 +298,7 @@ impl Publisher {
 
     /// When its pictures were sent, but for those before the first keyframe that the node got.
     pub fn pictures_sent(&self) -> impl Iterator<Item = Instant> {
-        let first = self.heard.keyframe.map(|keyframe| keyframe.sent);
+        let first = self.heard.keyframe_sent;
         let records = self.streams.iter().skip(1).flat_map(|stream| &stream.records);
         records.map(|record| record.at).filter(move |at| first.is_some_and(|first| *at >= first))
     }
@@ -409,6 +413,7 @@ impl Publisher {
             let codec = encoder.format.codec;
             let may_be_key = self.manner.begins != Begins::WithNothing;
             let packets = encoder.encode(may_be_key, &mut self.dice);
+            let pacing = if self.manner.paces { PACING } else { Duration::ZERO };
             let count = packets.len() as u32;
             for (number, coded) in (0..).zip(packets) {
                 let payload =
@@ -418,7 +423,7 @@ impl Publisher {
                     payload,
                     descriptor: coded.descriptor,
                 };
-                self.planned.push_back(Planned { at: now + PACING * number / count, stream: place, media });
+                self.planned.push_back(Planned { at: now + pacing * number / count, stream: place, media });
             }
         }
         // Packets of several encodings go side by side.

@@ -238,7 +238,7 @@ impl Room {
         let next = self.successor.take().ok_or("the stream goes on with nobody")?;
         if self.holder.is_some_and(|holder| heard[holder].sends_at(now)) {
             self.takeovers += 1;
-            if heard[next].keyframe.is_none_or(|keyframe| keyframe.arrived > now) {
+            if heard[next].shows_since.is_none_or(|since| since > now) {
                 return Err(format!("publisher {next} took over with nothing to show"));
             }
         }
@@ -274,7 +274,7 @@ impl Room {
         let Some(next) = self.successor else { return Ok(()) };
         let Some(connected_at) = heard[next].connected_at else { return Ok(()) };
         let known = |at: Instant| at + EXACTLY < now;
-        if self.holder.is_some() && heard[next].keyframe.is_some_and(|keyframe| known(keyframe.arrived)) {
+        if self.holder.is_some() && heard[next].shows_since.is_some_and(known) {
             return Err(format!("publisher {next} has something to show and does not have the stream"));
         }
         let free_since = match self.holder {

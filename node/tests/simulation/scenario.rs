@@ -114,6 +114,7 @@ impl Show {
             layers_meet_at_keyframes: dice.chance(0.5),
             descriptor,
         };
+        let mut kind = Dice::new(dice.clone().next(), 5);
         Self {
             manner: Manner {
                 format,
@@ -122,7 +123,8 @@ impl Show {
                 always_names_itself: dice.chance(0.5),
                 sound: Habit::any(&mut Dice::new(dice.clone().next(), 4)),
                 begins: Begins::Anew,
-                hears: true,
+                hears: !kind.chance(0.15),
+                paces: !kind.chance(0.15),
                 mood: Mood::Plays,
             },
             encodings,

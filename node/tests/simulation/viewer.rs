@@ -30,6 +30,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A picture that takes longer has to be begun anew.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Who is being sent a keyframe does not ask for one (libwebrtc's `IsReceivingKeyFrame`): its last packet came less than this ago.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(200);
+
 /// A packet as the viewer got it first.
 #[derive(Debug, Clone, Copy)]
 pub struct Got {
@@ -83,6 +86,8 @@ pub struct Stream {
     report: Option<(u32, Instant)>,
     /// Expected and received at the last receiver report.
     reported: (u64, u64),
+    /// What all reports together said: packets, and how many of them were lost.
+    told: (u64, u64),
 }
 
 /// See the module.
@@ -97,6 +102,8 @@ pub struct Viewer {
     pub decoder: Decoder,
     /// When the newest packet of video came.
     pub last_picture: Option<Instant>,
+    /// When the newest packet of a keyframe came.
+    keyframe_came_at: Option<Instant>,
     /// Times that it asked for a keyframe.
     pub keyframes_asked: u32,
     pub ssrc: u32,
@@ -114,6 +121,7 @@ impl Viewer {
             asked: 0,
             report: None,
             reported: (0, 0),
+            told: (0, 0),
         };
         Self {
             client,
@@ -125,6 +133,7 @@ impl Viewer {
             sender_reports: 0,
             decoder: Decoder::default(),
             last_picture: None,
+            keyframe_came_at: None,
             keyframes_asked: 0,
             ssrc,
         }
@@ -134,6 +143,13 @@ impl Viewer {
     pub fn says_what_arrives(&self) -> bool {
         let plan = &self.streams[1].plan;
         plan.transport_cc && plan.rtx_payload_type.is_some()
+    }
+
+    /// The part of its sound that it said was lost, where its reports alone say so: what was sent again on the same stream came, as
+    /// they count it.
+    pub fn told_loss(&self) -> Option<f64> {
+        let Stream { plan, told: (packets, lost), .. } = &self.streams[0];
+        (!plan.transport_cc).then(|| *lost as f64 / (*packets).max(1) as f64)
     }
 
     /// Whether what is lost can be sent again: on a stream of its own, as sound is so small that it does not matter.
@@ -167,7 +183,8 @@ impl Viewer {
             self.next_report = now + REPORT_EVERY;
             self.report(now);
             let shown = self.decoder.shown.last().map(|shown| shown.at);
-            let stuck = shown.is_none_or(|at| at + PATIENCE < now);
+            let comes = self.keyframe_came_at.is_some_and(|at| at + KEYFRAME_PATIENCE > now);
+            let stuck = !comes && shown.is_none_or(|at| at + PATIENCE < now);
             if stuck && self.last_picture.is_some_and(|at| at + PATIENCE > now) {
                 self.ask_for_keyframe();
             }
@@ -270,6 +287,7 @@ impl Viewer {
         let kind = stream.plan.kind();
         if kind == MediaKind::Video {
             self.last_picture = Some(now);
+            self.keyframe_came_at = Some(now).filter(|_| tag.key).or(self.keyframe_came_at);
             self.decoder.take(now, &tag);
         }
         Ok(format!("{kind:?} {index} {} {timestamp} {repaired}", tag.number))
@@ -387,6 +405,7 @@ impl Stream {
         let before = std::mem::replace(&mut self.reported, (expected, received));
         let interval = expected.saturating_sub(before.0);
         let lost = interval.saturating_sub(received - before.1);
+        self.told = (self.told.0 + interval, self.told.1 + lost);
         let held = self.report.map(|(_, at)| (now - at).as_micros() * 65_536 / 1_000_000);
         Some(ReceptionReport {
             ssrc: self.ssrc(),

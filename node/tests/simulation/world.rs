@@ -472,8 +472,8 @@ impl World {
                 // It may still be on its way in, or only just be there.
                 if self.publishers().any(|publisher| publisher.records(MediaKind::Video).len() > 200) {
                     self.leave(0);
-                    let rival =
-                        Rival { claim: Claim::Own, begins: Begins::Anew, hears: true, mood: Mood::Plays };
+                    let hears = self.scenario.show.manner.hears;
+                    let rival = Rival { claim: Claim::Own, begins: Begins::Anew, hears, mood: Mood::Plays };
                     self.schedule(now + pause, Event::Act(Act::Come(rival)));
                 }
             }
@@ -630,7 +630,6 @@ impl World {
         let mut way = Way {
             sky: Sky::Clear,
             troubles: Vec::new(),
-            links: Vec::new(),
             round_trip: Duration::ZERO,
             is_fair: true,
             repairs_sound: true,
@@ -640,7 +639,6 @@ impl World {
         {
             way.sky = way.sky.max(member.sky());
             way.troubles.extend(&member.troubles);
-            way.links.push(&member.up);
             way.round_trip = way.round_trip.max(member.round_trip());
             way.is_fair &= member.is_fair();
             way.repairs_sound &= source.manner().sound.repairs;
