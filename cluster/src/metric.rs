@@ -187,10 +187,10 @@ metrics! {
     // Signalling.
     counter http_requests_total ["method", "route", "status_class"]: "HTTP requests answered; a method that the route does not have is other.";
     histogram http_request_duration_seconds ["method", "route"] buckets HTTP_SECONDS: "Time from request to answer, of methods that the route has.";
-    counter http_connections_total ["result"]: "Connections to the public listener that ended: served; unserved, as no request could be read on them (malformed, too long, late, or none); or refused, as their address had too many.";
+    counter http_connections_total ["result"]: "Connections to the public listener that ended: served; unserved, as no request could be read on them (malformed, too long, late, none, or no TLS); or refused, as their address had too many.";
     gauge http_connections []: "Connections to the public listener that are open.";
     counter auth_failures_total ["reason"]: "Requests without a token that was wanted (no_token), with one of no list (unknown_token), with one for something else (no_grant), or with an access token that is not good: malformed, unknown_key, algorithm, signature, claims, audience, expired, not_yet_valid; or with one that nobody can check yet (keys_awaited).";
-    counter rate_limited_total ["scope"]: "Requests answered 429: of an address that asks too often (address) or on one connection more than it may have (connections).";
+    counter rate_limited_total ["scope"]: "Requests answered 429: of an address that asks too often (address).";
 
     gauge drain_remaining_sessions []: "Sessions that a node that drains still has; 0 while it does not drain.";
     gauge event_streams []: "Event streams that viewers hold open.";
@@ -211,7 +211,8 @@ metrics! {
     counter rtp_packets_total ["direction", "kind", "codec"]: "RTP packets received from publishers and sent to viewers.";
     counter rtp_bytes_total ["direction", "kind", "codec"]: "Bytes of these packets, without protection.";
     counter rtp_packets_lost_total ["direction"]: "RTP packets that did not arrive in their turn, those included that were repaired later: from publishers as the node missed them (received), to viewers as their transport-wide feedback says, or their receiver reports where there is none (sent).";
-    counter rtp_packets_unrepaired_total []: "RTP packets from publishers that were missed and never came, asked for or not.";
+    counter rtp_packets_unrepaired_total []: "RTP packets from publishers that were missed and never came, asked for or not; without those that rtp_packets_abandoned_total counts.";
+    counter rtp_packets_abandoned_total []: "RTP packets from publishers that were missing when the publisher said that it had turned their simulcast layer off. They are not sent again any more, and nobody plays on.";
     counter repair_requests_total ["result"]: "Packets that viewers asked for again (NACK): sent, refused as they were asked for too soon, too often or in vain, or gone from what the node keeps.";
     counter rtp_packets_dropped_total ["reason"]: "RTP and RTCP packets that were dropped.";
     counter rtp_retransmitted_packets_total ["direction"]: "Packets that came or left as retransmissions.";

@@ -3,6 +3,7 @@
 //! Plain data and pure functions. Nothing in here knows an actor, a lock, a socket, a clock or a task; time comes in
 //! as an argument and randomness through a seed, so a test drives it on virtual time.
 
+pub mod allocation;
 pub mod batch;
 pub mod canonical;
 pub mod codec;

@@ -142,7 +142,7 @@ pub const LABELS: &[(&str, &[Product])] = &[
             "keys_awaited",
         ]]],
     ),
-    ("aforo_rate_limited_total", &[&[&["address", "connections"]]]),
+    ("aforo_rate_limited_total", &[&[&["address"]]]),
     ("aforo_sessions", &[&[ROLES, PROTOCOLS]]),
     (
         "aforo_session_attempts_total",

@@ -32,7 +32,7 @@ pub fn starts_keyframe(kind: CodecKind, payload: &[u8]) -> bool {
 }
 
 /// Whether what [`starts_keyframe`] found is a start whatever was lost before it. The first slice of an H264 or H265 picture is
-/// not: its parameter sets may stand before it in a packet of their own, and no decoder can do without them.
+/// not: its parameter sets may stand before it in packets of their own, and no decoder can do without any of them.
 pub fn starts_unaided(kind: CodecKind, payload: &[u8]) -> bool {
     match kind {
         CodecKind::H264 => h264::has_parameters(payload),

@@ -137,6 +137,8 @@ pub struct Counters {
     pub rtp_missed_packets: u64,
     /// RTP from publishers that never came, not even repaired.
     pub rtp_unrepaired_packets: u64,
+    /// RTP from publishers that had not come when its layer was turned off: it is not sent again, and was given up.
+    pub rtp_abandoned_packets: u64,
     /// Wishes for a keyframe that had to wait because one was asked for just before.
     pub keyframe_requests_throttled: u64,
     /// Times that a viewer began with what a ring had, or went down to it or on with it, so that no keyframe was asked for.

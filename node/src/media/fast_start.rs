@@ -43,7 +43,7 @@ const FACTOR_MIN_ON_PATH: u32 = 2;
 const CATCH_UP_MAX: Duration = Duration::from_millis(200);
 
 /// How much longer than planned a viewer may take because others catch up too. What it then still lacks it asks for.
-const OVERTIME: Duration = Duration::from_millis(800);
+pub const OVERTIME: Duration = Duration::from_millis(800);
 
 /// In how many steps a group can be sent at the fastest: 100 ms, so that a keyframe of 50 packets, which a publisher spreads over
 /// some 50 ms, is not one burst.
@@ -133,9 +133,8 @@ pub fn pace(group: &Group, terms: &Terms) -> Option<Pace> {
         small && young && terms.backlog_packets + group.packets <= backlog_max
     };
     let on_path = match terms.path_bps {
-        Some(path_bps) => {
-            time_on_path(group, path_bps).filter(|time| *time <= group.age.max(GROUP_AGE_MAX))?
-        }
+        Some(path_bps) => time_on_path(group.bytes, group.layer_bps, path_bps)
+            .filter(|time| *time <= group.age.max(GROUP_AGE_MAX))?,
         None => Duration::ZERO,
     };
     if !fits {
@@ -162,10 +161,10 @@ pub fn pace(group: &Group, terms: &Terms) -> Option<Pace> {
     })
 }
 
-/// How long `path_bps` take for the group and what its layer sends meanwhile; `None` if that never ends.
-fn time_on_path(group: &Group, path_bps: u64) -> Option<Duration> {
-    let spare_bps = path_bps.checked_sub(group.layer_bps).filter(|spare| *spare > 0)?;
-    Some(Duration::from_micros(group.bytes.saturating_mul(8_000_000) / spare_bps))
+/// How long `path_bps` take for `bytes` of a group and what its layer sends meanwhile; `None` if that never ends.
+pub fn time_on_path(bytes: u64, layer_bps: u64, path_bps: u64) -> Option<Duration> {
+    let spare_bps = path_bps.checked_sub(layer_bps).filter(|spare| *spare > 0)?;
+    Some(Duration::from_micros(bytes.saturating_mul(8_000_000) / spare_bps))
 }
 
 /// The timestamps of a group that is played faster than it was filmed: `until` and what follows keep theirs, and what comes

@@ -62,6 +62,12 @@ impl Hearing {
         self.asked_at = Some(now);
     }
 
+    /// Somebody else sent a request at `at`, for all who wait here.
+    pub fn was_asked(&mut self, at: Instant) {
+        self.trial.get_or_insert(Trial { since: at, requests: 1 });
+        self.asked_at.get_or_insert(at);
+    }
+
     /// A keyframe came. `timestamp`: the time that it shows, in units of `clock_rate_hz`. `flows`: whether the layer had
     /// packets before it.
     pub fn keyframe_came(&mut self, now: Instant, timestamp: u32, clock_rate_hz: u32, flows: bool) {
@@ -127,10 +133,10 @@ impl Hearing {
         self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= RECHECK)
     }
 
-    /// When the next keyframe comes of its own accord, if that is known.
-    pub fn next_keyframe(&self) -> Option<Instant> {
-        let (at, _) = self.keyframe?;
-        Some(at + self.period?)
+    /// When the next keyframe comes of its own accord, if that is known: of one that is overdue nobody knows when it comes.
+    pub fn next_keyframe(&self, now: Instant) -> Option<Instant> {
+        let ((at, _), period) = self.keyframe.zip(self.period)?;
+        Some(at + period).filter(|due| now < *due + period / DUE_WITHIN)
     }
 
     /// Ends a trial that lasted too long.

@@ -232,12 +232,13 @@ impl Leg {
         self.mapping.flow = Flow::CatchingUp;
     }
 
-    /// It goes on with the others from the source packet `live` on. What comes before is found as that of another mapping, and
-    /// has the timestamps of those who catch up, whether it was sent or is asked for now.
-    pub fn catch_up_ends(&mut self, live: u64) {
+    /// It goes on with the others from the source packet `live` on, which has this `number` among those of its point. What comes
+    /// before is found as that of another mapping, and has the timestamps of those who catch up, whether it was sent or is asked
+    /// for now.
+    pub fn catch_up_ends(&mut self, live: u64, number: u64) {
         self.previous = Some(self.mapping);
         self.mapping.first_source = live;
-        self.caught_up.end_out = live.wrapping_add(self.mapping.offset);
+        self.caught_up.end_out = number.wrapping_add(self.mapping.offset);
         self.mapping.flow = Flow::Live;
     }
 
@@ -352,6 +353,24 @@ mod tests {
         assert_eq!(leg.mapping().out_index(5_003, 5_003), Some(104));
         assert_eq!(leg.mapping().out_index(5_001, 5_001), Some(102));
         assert_eq!(leg.mapping().out_index(4_999, 4_999), None);
+    }
+
+    /// What a point leaves out has indices and no numbers.
+    #[test]
+    fn what_comes_after_a_group_keeps_its_time_however_much_was_left_out_before() {
+        const LEFT_OUT: u64 = 1_000_000;
+        let (index, live) = (LEFT_OUT + 10_000, LEFT_OUT + 10_050);
+        let squeeze = Squeeze { until: 90_000, factor: 4 };
+        let mut leg = leg(100);
+        let group = Start { number: index - LEFT_OUT, ..start(0, index, squeeze.timestamp(0)) };
+        leg.catch_up_from(group, squeeze, 90_000);
+        let out = |leg: &Leg, index| leg.mapping().out_index(index, index - LEFT_OUT).unwrap();
+        let last = out(&leg, live - 1);
+        leg.catch_up_ends(live, live - LEFT_OUT);
+        let mapping = *leg.mapping();
+        assert_eq!(leg.timestamp(last, &mapping, 30_000), mapping.timestamp(squeeze.timestamp(30_000)));
+        let first = out(&leg, live);
+        assert_eq!(leg.timestamp(first, &mapping, 30_000), mapping.timestamp(30_000));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod retransmit;
 mod schedule;
 mod sender_report;
 mod table;
+mod told_loss;
 mod track;
 mod transport;
 mod viewer;

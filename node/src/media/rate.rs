@@ -32,6 +32,11 @@ impl RateMeter {
         self.amount += amount;
     }
 
+    /// So much of what was counted last did not flow now.
+    pub fn take_back(&mut self, amount: u64) {
+        self.amount = self.amount.saturating_sub(amount);
+    }
+
     /// The rate at `now`; 0 once nothing flowed for two windows.
     pub fn per_second(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.since);

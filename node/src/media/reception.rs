@@ -76,6 +76,8 @@ pub struct ReceptionTotals {
     pub missed_packets: u64,
     /// Packets that were missed and never came.
     pub lost_packets: u64,
+    /// Packets that were missing when the sender stopped: it sends them no more.
+    pub abandoned_packets: u64,
     /// Sequence numbers asked for, repetitions included.
     pub nacked_packets: u64,
 }
@@ -88,6 +90,7 @@ pub struct Reception {
     ssrc: Option<u32>,
     sequences: Option<Sequences>,
     missing: MissingList,
+    sending: Sending,
     keyframe_index: u64,
     /// The newest packet that only a keyframe makes up for.
     beyond_repair: Option<u64>,
@@ -98,6 +101,16 @@ pub struct Reception {
     /// In 16ths of a timestamp unit.
     jitter_scaled: u32,
     last_sender_report: Option<(u32, Instant)>,
+}
+
+/// Whether the sender sends, as far as it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Goes,
+    /// Not since this packet.
+    Stopped(u64),
+    /// Again, after a stop since this packet; no keyframe has come yet.
+    Resumed(u64),
 }
 
 /// What the report before this one was made from.
@@ -120,6 +133,7 @@ impl Reception {
             ssrc: None,
             sequences: None,
             missing: MissingList::new(config.nack, config.rtx),
+            sending: Sending::Goes,
             keyframe_index: 0,
             beyond_repair: None,
             newest_at: None,
@@ -174,6 +188,36 @@ impl Reception {
     /// Notes that a keyframe starts at `index`: what is lost before it does not need another.
     pub fn keyframe_started(&mut self, index: u64) {
         self.keyframe_index = self.keyframe_index.max(index);
+        if let (Sending::Resumed(stopped_at), Some(sequences)) = (self.sending, &self.sequences)
+            && index > stopped_at
+        {
+            // An encoder that begins again does so with this: what is missing before it is from before the stop.
+            self.missing.abandon(0..index, sequences.highest());
+            self.sending = Sending::Goes;
+        }
+    }
+
+    /// The sender says that it does not send the stream any more. What is missing of it is not sent again either, and no
+    /// keyframe comes of it.
+    pub fn stop(&mut self) {
+        let Some(sequences) = &self.sequences else { return };
+        self.sending = Sending::Stopped(sequences.highest());
+        self.missing.abandon(0..u64::MAX, sequences.highest());
+        self.beyond_repair = None;
+    }
+
+    /// The sender sends the stream again. `has_come`: whether it is a new packet that says so, so that what is missing just
+    /// before it may be of what it sends now.
+    pub fn resume(&mut self, has_come: bool) {
+        let (Sending::Stopped(at), Some(sequences)) = (self.sending, &self.sequences) else { return };
+        self.sending = Sending::Resumed(at);
+        let until = if has_come { 0 } else { u64::MAX };
+        self.missing.abandon(0..until, sequences.highest());
+    }
+
+    /// Whether nothing is asked for, as the sender has stopped.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.sending, Sending::Stopped(_))
     }
 
     /// Notes a sender report of this stream.
@@ -224,12 +268,12 @@ impl Reception {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.missing.poll_timeout()
+        self.missing.poll_timeout().filter(|_| !self.is_stopped())
     }
 
     /// The sequence numbers to ask for now, in ascending order; most of the time none.
     pub fn handle_timeout(&mut self, now: Instant) -> &[u16] {
-        let Some(sequences) = &self.sequences else { return &[] };
+        let Some(sequences) = self.sequences.as_ref().filter(|_| !self.is_stopped()) else { return &[] };
         let (due, lost) = self.missing.handle_timeout(now, sequences.highest());
         self.totals.nacked_packets += due.len() as u64;
         self.beyond_repair = self.beyond_repair.max(lost.filter(|_| self.config.keyframes));
@@ -249,7 +293,8 @@ impl Reception {
     /// Totals since the reception began.
     pub fn totals(&self) -> ReceptionTotals {
         let (missed_packets, lost_packets) = (self.missing.missed(), self.missing.given_up());
-        ReceptionTotals { missed_packets, lost_packets, ..self.totals }
+        let abandoned_packets = self.missing.abandoned();
+        ReceptionTotals { missed_packets, lost_packets, abandoned_packets, ..self.totals }
     }
 
     /// Brings the list of missing packets up to what just came.
@@ -278,6 +323,7 @@ impl Reception {
         self.missing.clear();
         self.missing.forget_sender();
         (self.beyond_repair, self.newest_at) = (None, None);
+        self.sending = Sending::Goes;
         self.reported = Reported::default();
         self.transit = None;
         self.jitter_scaled = 0;

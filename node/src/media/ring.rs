@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::media::codec::MediaKind;
+use crate::media::rtp::RtpHeader;
 
 /// Bytes kept of a video layer: 2.8 s at 1.5 Mbit/s, 0.5 s at 8 Mbit/s. Repair takes a round trip or two.
 pub const VIDEO_RING_CAPACITY_BYTES: usize = 512 * 1024;
@@ -135,6 +136,21 @@ impl Ring {
         self.arena.get(start..start + slot.len as usize)
     }
 
+    /// Whether the packet of `index` has not come, though newer ones have; not if that is too long ago to be known.
+    pub fn lacks(&self, index: u64) -> bool {
+        let reach = self.slots.len() as u64;
+        let is_known = |highest| (index..index.saturating_add(reach)).contains(&highest);
+        let known = self.highest.is_some_and(is_known) && index >= self.first_known;
+        let slot = self.slots.get((index % reach) as usize);
+        known && slot.is_some_and(|slot| slot.index != index)
+    }
+
+    /// Whether the packet of `index` is there and shows another time than `timestamp`: the next one begins a picture.
+    pub fn ends_picture(&self, index: u64, timestamp: u32) -> bool {
+        let before = self.get(index).and_then(|packet| RtpHeader::parse(packet).ok());
+        before.is_some_and(|header| header.timestamp != timestamp)
+    }
+
     /// Whether what is kept from the packet `first` on, which came `age` ago, is about to be overwritten though it might be kept.
     pub fn is_short_of_room(&self, first: u64, age: Duration) -> bool {
         let Some(oldest) = self.slot(first) else { return false };
@@ -149,34 +165,59 @@ impl Ring {
 
     /// Takes the next larger capacity, if there is one. Packets lie elsewhere in the arena afterwards.
     pub fn grow(&mut self) {
-        let Some((bytes, packets)) = self.next_capacity() else { return };
-        let mut kept: Vec<Slot> =
-            self.slots.iter().copied().filter(|slot| self.get(slot.index).is_some()).collect();
-        kept.sort_unstable_by_key(|slot| slot.position);
-        let mut grown = Self::with_capacity(bytes, packets);
-        grown.highest = self.highest;
-        let reach = self.slots.len() as u64;
-        grown.first_known =
+        if let Some((bytes, packets)) = self.next_capacity() {
+            self.resize(bytes, packets);
+        }
+    }
+
+    /// Takes the capacity of a new one of video, if it has grown, with the newest packets. They lie elsewhere in the arena afterwards.
+    pub fn shrink(&mut self) {
+        if self.arena.len() > VIDEO_RING_CAPACITY_BYTES {
+            self.resize(VIDEO_RING_CAPACITY_BYTES, VIDEO_RING_CAPACITY_PACKETS);
+        }
+    }
+
+    fn resize(&mut self, bytes: usize, packets: usize) {
+        let mut resized = Self::with_capacity(bytes, packets);
+        resized.highest = self.highest;
+        let reach = self.slots.len().min(packets) as u64;
+        resized.first_known =
             self.first_known.max(self.highest.map_or(0, |highest| (highest + 1).saturating_sub(reach)));
         // Those whose bytes are gone are still known, and lie more than one arena behind.
-        for slot in self.slots.iter().filter(|slot| slot.index != u64::MAX && slot.index >= grown.first_known)
+        for slot in
+            self.slots.iter().filter(|slot| slot.index != u64::MAX && slot.index >= resized.first_known)
         {
-            if let Some(place) = grown.slots.get_mut((slot.index % packets as u64) as usize) {
+            if let Some(place) = resized.slots.get_mut((slot.index % packets as u64) as usize) {
                 *place = Slot { position: 0, ..*slot };
             }
         }
-        grown.head = 2 * bytes as u64;
-        for slot in kept {
+        resized.head = 2 * bytes as u64;
+        for slot in self.newest(bytes, packets) {
             let Some(packet) = self.get(slot.index) else { continue };
-            let start = (grown.head % bytes as u64) as usize;
-            let Some(place) = grown.arena.get_mut(start..start + packet.len()) else { continue };
+            let start = (resized.head % bytes as u64) as usize;
+            let Some(place) = resized.arena.get_mut(start..start + packet.len()) else { continue };
             place.copy_from_slice(packet);
-            if let Some(place) = grown.slots.get_mut((slot.index % packets as u64) as usize) {
-                *place = Slot { position: grown.head, ..slot };
+            if let Some(place) = resized.slots.get_mut((slot.index % packets as u64) as usize) {
+                *place = Slot { position: resized.head, ..slot };
             }
-            grown.head += packet.len() as u64;
+            resized.head += packet.len() as u64;
         }
-        *self = grown;
+        *self = resized;
+    }
+
+    /// The packets that are here, in the order in which they came, as far as the newest fit into so many bytes and places.
+    fn newest(&self, bytes: usize, packets: usize) -> Vec<Slot> {
+        let reach = packets as u64;
+        let first = self.highest.map_or(0, |highest| (highest + 1).saturating_sub(reach));
+        let here = |slot: &Slot| (first..u64::MAX).contains(&slot.index) && self.get(slot.index).is_some();
+        let mut slots: Vec<Slot> = self.slots.iter().copied().filter(here).collect();
+        slots.sort_unstable_by_key(|slot| slot.position);
+        let sums = slots.iter().rev().scan(0, |sum, slot| {
+            *sum += slot.len as usize;
+            Some(*sum)
+        });
+        let fitting = sums.take_while(|sum| *sum <= bytes).count();
+        slots.split_off(slots.len().saturating_sub(fitting))
     }
 
     /// Takes a capacity that holds as much, if there is one.
@@ -252,6 +293,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_shrinks_keeps_the_newest_and_stores_nothing_again() {
+        let mut ring = Ring::new(MediaKind::Video);
+        ring.shrink();
+        ring.make_room(3_000_000, 2_700);
+        (0..2_000).for_each(|index| assert!(matches!(ring.store(index, &[1; 1_100]), Stored::New(_))));
+        ring.shrink();
+        let bytes = ring.arena.len() + ring.slots.len() * size_of::<Slot>() + size_of::<Ring>();
+        assert!(bytes <= 600 * 1024, "{bytes}");
+        let kept = VIDEO_RING_CAPACITY_BYTES as u64 / 1_100;
+        assert_eq!(ring.whole_since(2_000 - kept), Some((kept, kept * 1_100)));
+        assert_eq!(ring.get(1_999 - kept), None);
+        assert_eq!(ring.store(1_999 - kept, &[1; 10]), Stored::Duplicate, "its bytes are gone");
+        assert_eq!(ring.store(900, &[1; 10]), Stored::TooOld);
+        (2_000..3_000).for_each(|index| assert!(matches!(ring.store(index, &[2; 300]), Stored::New(_))));
+        assert_eq!(ring.get(2_999), Some(&[2; 300][..]));
+        assert_eq!(ring.get(1_999 - kept), None);
+    }
+
+    #[test]
     fn a_group_that_fits_is_given_no_larger_ring() {
         let mut ring = Ring::new(MediaKind::Video);
         ring.make_room(800_000, 750);
@@ -271,6 +331,10 @@ mod tests {
         assert!(matches!(ring.store(80, &[4; 10]), Stored::New(_)));
         assert_eq!(ring.store(16, &[4; 10]), Stored::TooOld);
         assert!(matches!(ring.store(17, &[4; 10]), Stored::New(_)));
+        assert_eq!(
+            [5, 16, 17, 18, 79, 80, 81].map(|index| ring.lacks(index)),
+            [false, false, false, true, true, false, false]
+        );
         assert_eq!(ring.store(90, &[0; 251]), Stored::TooLarge);
     }
 
@@ -291,9 +355,9 @@ mod tests {
     }
 
     proptest! {
-        /// Growing forgets nothing that was there, and stores nothing a second time.
+        /// Growing forgets nothing that was there; neither that nor shrinking stores anything a second time, or other bytes.
         #[test]
-        fn growing_forgets_nothing(steps in prop::collection::vec((0_u64..40, 1_usize..250), 1..200), later in 0_u64..200) {
+        fn another_size_forgets_no_index(shrinks in any::<bool>(), steps in prop::collection::vec((0_u64..40, 1_usize..250), 1..200), later in 0_u64..200) {
             let mut ring = Ring::with_capacity(2_000, 32);
             let mut stored = std::collections::HashSet::new();
             let mut base = 0;
@@ -308,6 +372,14 @@ mod tests {
             ring.grow();
             for (index, before) in (0_u64..).zip(&before) {
                 prop_assert_eq!(ring.get(index).map(<[u8]>::to_vec), before.clone());
+            }
+            if shrinks {
+                ring.resize(1_000, 16);
+                let kept = (0_u64..).zip(&before).filter(|(index, _)| ring.get(*index).is_some());
+                let kept = kept.map(|(index, before)| (ring.get(index).map(<[u8]>::to_vec), before.clone()));
+                for (after, before) in kept {
+                    prop_assert_eq!(after, before);
+                }
             }
             let highest = ring.highest().unwrap();
             ring.store(highest + later, &[7; 10]);

@@ -86,6 +86,8 @@ impl Telemetry {
         add(lost, &["received"], now.rtp_missed_packets, last.rtp_missed_packets);
         let unrepaired = &metrics.rtp_packets_unrepaired_total;
         add_one(unrepaired, now.rtp_unrepaired_packets, last.rtp_unrepaired_packets);
+        let abandoned = &metrics.rtp_packets_abandoned_total;
+        add_one(abandoned, now.rtp_abandoned_packets, last.rtp_abandoned_packets);
         let requests = &metrics.repair_requests_total;
         add(requests, &["sent"], now.rtx_sent_packets, last.rtx_sent_packets);
         add(requests, &["refused"], now.rtx_refused, last.rtx_refused);

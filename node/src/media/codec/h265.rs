@@ -24,17 +24,13 @@ pub(super) fn starts_keyframe(payload: &[u8]) -> bool {
     }
 }
 
-/// See [`super::starts_unaided`].
+/// See [`super::starts_unaided`]: the first of the sets, which the others follow.
 pub(super) fn has_parameters(payload: &[u8]) -> bool {
     let Some(([first, _], rest)) = payload.split_first_chunk() else { return false };
     match unit_type(*first) {
-        AGGREGATION => aggregated(rest).any(|([first, _], _)| is_parameters(unit_type(*first))),
-        kind => is_parameters(kind),
+        AGGREGATION => aggregated(rest).any(|([first, _], _)| unit_type(*first) == VIDEO_PARAMETERS),
+        kind => kind == VIDEO_PARAMETERS,
     }
-}
-
-fn is_parameters(kind: u8) -> bool {
-    matches!(kind, VIDEO_PARAMETERS | SEQUENCE_PARAMETERS)
 }
 
 fn unit_type(first: u8) -> u8 {
@@ -44,7 +40,7 @@ fn unit_type(first: u8) -> u8 {
 /// Whether a unit of `kind` begins a keyframe; of an IRAP picture only its first slice does.
 fn begins(kind: u8, data: &[u8]) -> bool {
     match kind {
-        kind if is_parameters(kind) => true,
+        VIDEO_PARAMETERS | SEQUENCE_PARAMETERS => true,
         // `first_slice_segment_in_pic_flag` (ITU-T H.265 §7.3.6.1).
         kind if IRAP.contains(&kind) => data.first().is_some_and(|bits| bits & 0x80 != 0),
         _ => false,

@@ -42,10 +42,10 @@ impl Distress {
         (self.since_ms, self.packets, self.lost) = (now_ms, 0, 0);
     }
 
-    /// A receiver report said that `fraction_lost` (in 256ths) was lost.
-    pub fn report(&mut self, now_ms: u32, fraction_lost: u8) {
-        self.heavy = u32::from(fraction_lost) * 100 >= 256 * HEAVY_PERCENT;
-        if u32::from(fraction_lost) * LOSS_DIVISOR >= 256 {
+    /// Receiver reports said that `loss` (0 to 1) of enough packets was lost.
+    pub fn report(&mut self, now_ms: u32, loss: f64) {
+        self.heavy = loss * 100.0 >= f64::from(HEAVY_PERCENT);
+        if loss * f64::from(LOSS_DIVISOR) >= 1.0 {
             self.suffers(now_ms);
         }
     }
@@ -94,9 +94,9 @@ mod tests {
         assert!(!distress.is_there(1_100), "less than a tenth");
         distress.feedback(1_600, 100, 10);
         assert!(distress.is_there(1_600) && distress.is_there(61_500) && !distress.is_there(61_600));
-        distress.report(70_000, 25);
+        distress.report(70_000, 0.09);
         assert!(!distress.is_there(70_000));
-        distress.report(70_000, 26);
+        distress.report(70_000, 0.11);
         assert!(distress.is_there(70_000));
         let mut distant = Distress::default();
         distant.round_trip(0, 600);

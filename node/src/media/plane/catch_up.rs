@@ -17,7 +17,9 @@ use super::transport::{Outgoing, Rewrite, SendTime, Transport};
 use super::{Plane, Role};
 use crate::media::codec::{CodecKind, Point, picture_numbers};
 use crate::media::counters::Counters;
-use crate::media::fast_start::{Allowance, STEP, Squeeze, units};
+use crate::media::fast_start::{
+    Allowance, GROUP_AGE_MAX, GROUP_AGE_MAX_UNHEARD, OVERTIME, STEP, Squeeze, time_on_path, units,
+};
 use crate::media::leg::Leg;
 use crate::media::numbering::Place;
 use crate::media::outbox::{SendBatch, Transmit};
@@ -47,9 +49,54 @@ struct CatchUp {
     unheard: bool,
     /// When it goes on with the others whatever it lacks, counted from the first packet.
     limit: Duration,
-    /// Bits per second that its path carries, if that is known, and bytes sent.
+    /// Its bytes that were not sent yet.
+    left_bytes: u64,
+    /// Bits per second that its path is known to carry, if that matters, as was last looked at.
+    budget_bps: Option<u64>,
+    /// Bits per second that it is sent at most, and when its path has carried what was sent so far.
     path_bps: Option<u64>,
-    sent_bytes: u64,
+    carried_at: Instant,
+}
+
+impl CatchUp {
+    /// Goes on at what its path is known to carry `now`, as far as it is still done in the longest time that is worth it: what
+    /// does not fit a path at all is not for the pace to mend.
+    fn follow_path(&mut self, now: Instant, budget_bps: Option<u64>, layer: &Layer) {
+        if self.budget_bps == budget_bps {
+            return;
+        }
+        let layer_bps = layer.whole_bitrate_bps(now);
+        let since = now.saturating_duration_since(self.begun.0);
+        let longest = if self.unheard { GROUP_AGE_MAX_UNHEARD } else { GROUP_AGE_MAX };
+        let left = longest.saturating_sub(since).max(STEP);
+        let least_bps = layer_bps + self.left_bytes.saturating_mul(8_000) / left.as_millis() as u64;
+        self.budget_bps = budget_bps;
+        self.path_bps = budget_bps.map(|bps| bps.max(least_bps));
+        let takes = self.path_bps.and_then(|bps| time_on_path(self.left_bytes, layer_bps, bps));
+        self.limit = takes.map_or(self.limit, |takes| self.limit.max(since + takes + OVERTIME));
+    }
+
+    /// Whether the path has carried what was sent so far, but for a small burst. That of a layer too young to be measured may have
+    /// been reckoned too slow: in the [`OVERTIME`] it is not kept to, as a gap for want of it would be worse than a burst.
+    fn has_path(&self, now: Instant) -> bool {
+        let in_time = now + OVERTIME < self.begun.0 + self.limit;
+        let path_bps = self.path_bps.filter(|_| in_time);
+        path_bps.is_none_or(|bps| self.carried_at <= now + on_path(PATH_BURST_BYTES, bps).max(STEP))
+    }
+
+    /// A packet of so many bytes was sent.
+    fn sent(&mut self, now: Instant, bytes: u64) {
+        self.left = self.left.saturating_sub(1);
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        if let Some(bps) = self.path_bps {
+            self.carried_at = self.carried_at.max(now) + on_path(bytes, bps);
+        }
+    }
+}
+
+/// How long a path takes for so many bytes.
+fn on_path(bytes: u64, bps: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(8_000_000) / bps.max(1))
 }
 
 /// What became of a leg's step.
@@ -175,9 +222,10 @@ impl Plane {
         }
         let class = &track.classes.get(usize::from(leg.class))?.class;
         let (ring, counters) = (layer.ring.as_ref()?, &mut self.counters);
+        catch_up.follow_path(now, leg.selection.budget_bps(), layer);
         let mut feed = Feed { catch_up, leg, class, layer, ring, transport, counters, codec, send_time };
         let since = now.saturating_duration_since(feed.catch_up.begun.0);
-        let all_sent = feed.send_due((since, units(since, clock_rate_hz)), left, batch, transmit)?;
+        let all_sent = feed.send_due((now, units(since, clock_rate_hz)), left, batch, transmit)?;
         // Where there is no room for all, nobody would ever be done.
         let overdue = since >= catch_up.limit;
         if !all_sent && !overdue {
@@ -189,7 +237,8 @@ impl Plane {
         if !silent && !overdue && !catch_up.squeeze.ends_before(newest) {
             return Some(Step::Waits);
         }
-        leg.catch_up_ends(layer.first_live(catch_up.next));
+        let live = layer.first_live(catch_up.next);
+        leg.catch_up_ends(live, layer.place(Point::WHOLE, live)?.number);
         Some(Step::Over)
     }
 }
@@ -208,10 +257,10 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Sends what is due this long, and so many units of timestamp, after the first packet. Whether that is all there is.
+    /// Sends what is due now, so many units of timestamp after the first packet. Whether that is all there is.
     fn send_due(
         &mut self,
-        (since, passed): (Duration, u32),
+        (now, passed): (Instant, u32),
         left: &mut usize,
         batch: &mut SendBatch,
         transmit: &mut impl Transmit,
@@ -223,24 +272,17 @@ impl Feed<'_> {
             let place = self.layer.place(Point::WHOLE, self.catch_up.next).filter(|place| place.kept);
             if let Some((place, packet)) = place.zip(self.ring.get(self.catch_up.next)) {
                 let header = RtpHeader::parse(packet).ok()?;
-                let room = burst > 0 && *left > 0 && self.has_path(since);
+                let room = burst > 0 && *left > 0 && self.catch_up.has_path(now);
                 if !room || !self.is_due(header.timestamp, passed) {
                     return Some(false);
                 }
                 (burst, *left) = (burst - 1, *left - 1);
                 self.send(&place, packet, &header, batch, transmit)?;
-                self.catch_up.left = self.catch_up.left.saturating_sub(1);
+                self.catch_up.sent(now, packet.len() as u64);
             }
             self.catch_up.next += 1;
         }
         Some(true)
-    }
-
-    /// Whether the path has carried what was sent so far.
-    fn has_path(&self, since: Duration) -> bool {
-        let carried =
-            |bps: u64| u128::from(bps) * since.as_micros() / 8_000_000 + u128::from(PATH_BURST_BYTES);
-        self.catch_up.path_bps.is_none_or(|bps| u128::from(self.catch_up.sent_bytes) < carried(bps))
     }
 
     /// Beyond the group, what has come is due.
@@ -274,7 +316,6 @@ impl Feed<'_> {
         match self.transport.send(&outgoing, batch, transmit) {
             Some(bytes) => {
                 self.leg.sent(index, timestamp, payload.len() as u32);
-                self.catch_up.sent_bytes += bytes as u64;
                 self.counters.rtp_sent_packets += 1;
                 self.counters.rtp_sent_bytes += bytes as u64;
                 self.counters.sent.add(self.codec, 1, bytes as u64);

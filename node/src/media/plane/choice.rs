@@ -151,7 +151,7 @@ impl Track {
         }
         let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
         // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.
-        let begins = layer.is_some_and(|layer| layer.start().is_some());
+        let begins = layer.is_some_and(Layer::starts_afresh);
         let needless = begins || held || playing.is_some_and(goes_over);
         self.want(place, wanted);
         if needless { Layers::NONE } else { Layers::of(wanted.layer) }

@@ -139,33 +139,35 @@ impl Plane {
         }
     }
 
-    /// What a receiver report says of a leg, for viewers that send nothing better.
+    /// What a receiver report says of the last `packets` of a leg, for viewers that send nothing better.
     pub(super) fn viewer_reports_loss(
         &mut self,
         now: Instant,
         peer: PeerKey,
         place: LegPlace,
-        block: &ReportBlock,
+        (block, packets): (&ReportBlock, u32),
     ) {
         let now_micros = self.since_epoch_micros(now);
         let held = self.holds_picture(peer);
         let Some(track) = self.tracks.get(place.track) else { return };
+        let Some(leg) = track.legs.get(place.leg) else { return };
+        let (octets, said) = (leg.octets, track.lost_on_path(leg, block, packets));
         // Sound speaks for the path while it is all that is sent, and a picture that is held back has nothing to say then.
-        if track.is_video() && held && block.fraction_lost == 0 || !track.is_video() && !held {
+        if track.is_video() && held && said.lost == 0 || !track.is_video() && !held {
             return;
         }
-        let Some(octets) = track.legs.get(place.leg).map(|leg| leg.octets) else { return };
-        if self.viewer(peer).is_none_or(|viewer| viewer.estimate.by_feedback.is_some()) {
+        let Some(viewer) = self.viewer(peer).filter(|viewer| viewer.estimate.by_feedback.is_none()) else {
             return;
-        }
+        };
+        let known = viewer.legs.iter_mut().find(|leg| leg.ssrc == place.ssrc);
+        let Some(loss) = known.and_then(|known| known.told.look(said)) else { return };
         let now_ms = self.since_epoch_ms(now);
-        if !self.estimate_matters(now_ms, peer, |distress| distress.report(now_ms, block.fraction_lost)) {
+        if !self.estimate_matters(now_ms, peer, |distress| distress.report(now_ms, loss)) {
             return self.forget_estimate(now, peer);
         }
         let (audio_bps, next_bps) = (self.audio_bps(now, peer), self.next_bps(now, peer));
         let Some(viewer) = self.viewer(peer) else { return };
         let reported = viewer.estimate.by_reports.get_or_insert_default();
-        let loss = super::quality::ratio(block.fraction_lost);
         if held {
             reported.estimator.report(now_micros, loss, audio_bps as f64, next_bps);
             return self.limit_video(now, peer);

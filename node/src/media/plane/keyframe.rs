@@ -67,6 +67,11 @@ impl KeyframeRequests {
         Self { scheduled: self.scheduled, ..Self::default() }
     }
 
+    /// Another shard asked, when this one told it that somebody is here.
+    pub(super) fn asked_elsewhere(&mut self, now: Instant) {
+        self.hearing.was_asked(self.sent_at.map_or(now, |at| at.min(now)));
+    }
+
     /// Its publisher was asked already, at `at`, before it had the track.
     pub(super) fn asked(&mut self, at: Instant) {
         self.sent_at = Some(at);

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::Plane;
 use super::clock::SenderClock;
+use super::told_loss::ToldLoss;
 use super::track::{Arrived, Layer, Source, Track};
-use super::viewer::{LegPlace, ToldLoss};
+use super::viewer::LegPlace;
 use crate::media::batch::{BatchPacket, GroupOf, PacketBatch};
 use crate::media::codec::CodecKind;
 use crate::media::fast_start::{Terms, pace};
@@ -257,10 +258,7 @@ impl Plane {
             }
         }
         let known = self.tracks.get_mut(place).and_then(|track| track.layer(now, layer)).filter(|_| asked);
-        if let Some(known) = known {
-            let flows = known.flows(now);
-            known.requests.hearing.asked(now, flows);
-        }
+        known.into_iter().for_each(|known| known.requests.asked_elsewhere(now));
     }
 
     /// What a publisher said of a layer's clocks.

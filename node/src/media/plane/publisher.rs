@@ -1,5 +1,6 @@
 //! The publisher's side: its packets become packets of tracks, and what it has to be told is gathered here.
 
+mod allocation;
 mod canonicalise;
 mod feedback;
 mod pulse;
@@ -22,7 +23,7 @@ use crate::media::extension::ExtensionKind;
 use crate::media::gather;
 use crate::media::negotiated::NegotiatedMedia;
 use crate::media::path::PeerKey;
-use crate::media::reception::{Freshness, Received, Reception, ReceptionConfig};
+use crate::media::reception::{Freshness, Received, Reception, ReceptionConfig, ReceptionTotals};
 use crate::media::rtcp::{self, Packet, SenderInfo};
 use crate::media::rtp::RtpHeader;
 use crate::media::spec::{IngestSpec, IngestTrack, Layers, PlaneEvent};
@@ -85,10 +86,8 @@ struct PublisherLayer {
     shift: u64,
     /// Whether a packet of it was taken in.
     has_begun: bool,
-    /// Its part in what the track's layer has lost: that of the publishers before goes on.
-    lost_packets: u64,
-    /// What it missed, as far as it is counted.
-    missed_packets: u64,
+    /// What is counted of it. Of what the track's layer has lost that is its part: that of the publishers before goes on.
+    counted: ReceptionTotals,
 }
 
 /// A packet that was opened and mapped: where it lies in its datagram, and what it is.
@@ -102,16 +101,16 @@ struct Mapped {
 }
 
 impl PublisherLayer {
-    /// Says in the track's layer what is lost for good, and counts what is new of that and of what was missed.
+    /// Says in the track's layer what is lost for good, and counts what is new of that, of what was missed and of what nobody
+    /// waits for any more.
     fn note_lost(&mut self, layer: &mut Layer, counters: &mut Counters) {
         let totals = self.reception.totals();
-        let lost = totals.lost_packets;
-        let before = std::mem::replace(&mut self.lost_packets, lost);
+        let before = std::mem::replace(&mut self.counted, totals);
         // A packet that came after all is not lost any more.
-        layer.lost = (layer.lost + lost).saturating_sub(before);
-        counters.rtp_unrepaired_packets += lost.saturating_sub(before);
-        let missed_before = std::mem::replace(&mut self.missed_packets, totals.missed_packets);
-        counters.rtp_missed_packets += totals.missed_packets.saturating_sub(missed_before);
+        layer.lost = (layer.lost + totals.lost_packets).saturating_sub(before.lost_packets);
+        counters.rtp_unrepaired_packets += totals.lost_packets.saturating_sub(before.lost_packets);
+        counters.rtp_missed_packets += totals.missed_packets.saturating_sub(before.missed_packets);
+        counters.rtp_abandoned_packets += totals.abandoned_packets.saturating_sub(before.abandoned_packets);
     }
 }
 
@@ -144,8 +143,7 @@ impl Publisher {
             reception: Reception::new(config, now),
             shift: shift_above(track, index),
             has_begun: false,
-            lost_packets: 0,
-            missed_packets: 0,
+            counted: ReceptionTotals::default(),
         });
         self.tracks.push(PublisherTrack {
             id: ingest.id,
@@ -289,6 +287,7 @@ impl Plane {
         if !is_padding {
             self.events.extend(publisher.pulse.media_came(now, peer));
         }
+        from.follow_allocation(route.layer, track, &mut self.counters);
         let mut keyframe_wanted = false;
         if let Some(layer) = from.layers.get_mut(usize::from(route.layer)) {
             // One wish is enough: it is repeated until a keyframe comes, or nobody watches.

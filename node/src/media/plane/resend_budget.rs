@@ -33,6 +33,10 @@ const WAITING_MAX: usize = 256;
 /// Retransmissions that leave at once before they are paced: as much as leaves in so long at their pace, in µs.
 const BURST_MICROS: i64 = 20_000;
 
+/// What may wait before a narrow path of what was sent again, as the time that its share of the path takes for it, in µs: a quarter of a
+/// second of all that the path carries. Queues are seldom shorter, and who filled a longer one would delay all that is new.
+const QUEUE_MICROS: i64 = 500_000;
+
 /// Bits per second that may be sent again on a path that carries `limit_bps`; `None` if it is not known to carry less than there is.
 pub(super) fn resend_share_bps(limit_bps: Option<u64>) -> i64 {
     let limit_bps = limit_bps.map_or(i64::MAX, |bps| i64::try_from(bps).unwrap_or(i64::MAX));
@@ -73,6 +77,8 @@ pub(super) struct ResendBudget {
     counted_ms: Option<u32>,
     /// When all that was sent again has left at its pace, in µs.
     clear_at_micros: i64,
+    /// When it has left the queue before a narrow path, in µs.
+    drained_at_micros: i64,
     recent: Box<[Recent; RECENT_RESENDS]>,
     /// The oldest first.
     waiting: VecDeque<Wanted>,
@@ -85,6 +91,7 @@ impl Default for ResendBudget {
             left_bits: 0,
             counted_ms: None,
             clear_at_micros: 0,
+            drained_at_micros: 0,
             recent: Box::new([never; RECENT_RESENDS]),
             waiting: VecDeque::new(),
         }
@@ -118,6 +125,11 @@ impl ResendBudget {
         true
     }
 
+    /// What was to be sent again, and took so many bits, is not.
+    pub(super) fn give_back(&mut self, bits: i64) {
+        self.left_bits += bits;
+    }
+
     fn is_recent(&self, wanted: Wanted, now_ms: u32, interval_ms: u32) -> bool {
         let recent = self.recent.get(usize::from(wanted.sequence) % RECENT_RESENDS);
         recent.is_some_and(|recent| {
@@ -136,15 +148,19 @@ impl ResendBudget {
         }
     }
 
-    /// A packet of so many bytes was sent again, of those that leave at `pace_bps`.
-    pub(super) fn spend(&mut self, now_micros: i64, bytes: usize, pace_bps: u64) {
-        let takes = (bytes as u64 * 8_000_000 / pace_bps.max(1)) as i64;
-        self.clear_at_micros = self.clear_at_micros.max(now_micros) + takes;
+    /// A packet of so many bytes was sent again, of those that leave at `pace_bps`; `drains_bps`: of those that have filled the queue before
+    /// a narrow path.
+    pub(super) fn spend(&mut self, now_micros: i64, bytes: usize, pace_bps: u64, drains_bps: Option<u64>) {
+        let takes = |bps: u64| (bytes as u64 * 8_000_000 / bps.max(1)) as i64;
+        self.clear_at_micros = self.clear_at_micros.max(now_micros) + takes(pace_bps);
+        if let Some(bps) = drains_bps {
+            self.drained_at_micros = self.drained_at_micros.max(now_micros) + takes(bps);
+        }
     }
 
     /// Whether so much was sent again just now that more has to wait.
     pub(super) fn is_spent(&self, now_micros: i64) -> bool {
-        self.clear_at_micros > now_micros + BURST_MICROS
+        self.clear_at_micros > now_micros + BURST_MICROS || self.drained_at_micros > now_micros + QUEUE_MICROS
     }
 
     /// Lets `wanted` wait behind what waits already.

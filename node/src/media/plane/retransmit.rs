@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::resend_budget::{Place, ResendBudget};
+use super::resend_budget::{PICTURE_BITS, Place, ResendBudget, SOUND_BITS, resend_share_bps};
 use super::track::Track;
 use super::transport::{Outgoing, Rewrite, SendTime};
 use super::viewer::Resend;
@@ -22,6 +22,8 @@ const OSN_BYTES: usize = 2;
 #[derive(Clone, Copy)]
 struct Pace {
     bps: u64,
+    /// At which its path's queue is taken to drain meanwhile; `None` where nothing says what it carries.
+    drains_bps: Option<u64>,
     /// Whether its path carries less than its layer.
     overrun: bool,
 }
@@ -41,7 +43,8 @@ struct Prepared {
 const STEP: Duration = Duration::from_millis(5);
 
 /// A viewer is sent lost pictures again at this share of what its path carries, in percent, or of its layer where nothing says
-/// what it carries: beside the layer itself this is what fills a short queue no faster than it drains.
+/// what it carries. That is more than a path bears whose rate is known, and no picture goes on before all of it is there: what is missing of
+/// one frame comes within a frame's time. For how long it lasts is the budget's business.
 pub(super) const PACE_PERCENT: u64 = 250;
 
 /// What a layer is taken to have at least for that: repairs of a small one need not wait.
@@ -70,7 +73,8 @@ impl Plane {
         let overrun = less && viewer.estimate.distress.is_heavy();
         let carried_bps = limit_bps.unwrap_or_else(|| sent_bps.max(LAYER_MIN_BPS));
         let percent = if overrun { OVERRUN_PERCENT } else { self.resend_pace_percent };
-        Some(Pace { bps: carried_bps * percent / 100, overrun })
+        let drains_bps = limit_bps.map(|limit_bps| resend_share_bps(Some(limit_bps)).unsigned_abs());
+        Some(Pace { bps: carried_bps * percent / 100, drains_bps, overrun })
     }
 
     /// Sends more of what waits for its viewers' pace, if it is time.
@@ -143,7 +147,7 @@ impl Plane {
         transmit: &mut impl Transmit,
     ) -> bool {
         if self.is_left_behind(resend) {
-            self.counters.rtx_refused += 1;
+            self.refuse_resend(resend);
             return true;
         }
         let (now_micros, now_ms) = (self.since_epoch_micros(now), self.since_epoch_ms(now));
@@ -154,11 +158,14 @@ impl Plane {
         if let Some(pace) = pace
             && self.resend_budget(resend.peer).is_some_and(waits)
         {
-            self.counters.rtx_refused += u64::from(pace.overrun);
+            if pace.overrun {
+                self.refuse_resend(resend);
+            }
             return pace.overrun;
         }
         let Some(bytes) = self.resend(resend, send_time, batch, transmit) else {
             self.counters.rtx_gone += 1;
+            self.give_back(resend);
             return true;
         };
         self.counters.rtx_sent_packets += 1;
@@ -166,7 +173,7 @@ impl Plane {
             // Who asks before it can have arrived asks for the first loss, however long this took.
             budget.note(resend.wanted(), now_ms);
             if let Some(pace) = pace {
-                budget.spend(now_micros, bytes, pace.bps);
+                budget.spend(now_micros, bytes, pace.bps, pace.drains_bps);
             }
         }
         true
@@ -179,9 +186,31 @@ impl Plane {
         match place {
             Place::First => self.resends_waiting.push(resend.peer),
             Place::Behind => {}
-            Place::None => return self.counters.rtx_refused += 1,
+            Place::None => return self.refuse_resend(resend),
         }
         self.resends_due.get_or_insert(now + STEP);
+    }
+
+    /// What a retransmission counts as, in bits.
+    pub(super) fn resend_bits(&self, resend: &Resend) -> i64 {
+        let place = match self.roles.get(resend.peer.index) {
+            Some(Role::Viewer(viewer)) => viewer.leg(resend.ssrc),
+            _ => None,
+        };
+        let track = place.and_then(|place| self.tracks.get(place.track));
+        if track.is_some_and(Track::is_video) { PICTURE_BITS } else { SOUND_BITS }
+    }
+
+    /// A packet is not sent again after all.
+    pub(super) fn refuse_resend(&mut self, resend: &Resend) {
+        self.counters.rtx_refused += 1;
+        self.give_back(resend);
+    }
+
+    /// What it was to take of what may be sent again is left for others.
+    fn give_back(&mut self, resend: &Resend) {
+        let bits = self.resend_bits(resend);
+        self.resend_budget(resend.peer).into_iter().for_each(|budget| budget.give_back(bits));
     }
 
     fn resend_budget(&mut self, peer: PeerKey) -> Option<&mut ResendBudget> {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 //! Whole planes on virtual time, with clients whose SRTP is `rtc-srtp`, written by others.
 
+mod allocation;
 mod bottleneck;
 mod client;
 mod clocks;

@@ -1,5 +1,6 @@
 //! One track on this shard: its layers' rings, the window of packets that are not fanned out yet, and its legs.
 
+mod allocation;
 mod audience;
 mod endings;
 mod feed;
@@ -200,7 +201,7 @@ impl Track {
         let header_bytes = header.header_len();
         let payload = packet.get(header.payload()).unwrap_or_default();
         let starts_keyframe = starts_keyframe(codec, payload)
-            && (starts_unaided(codec, payload) || ring.get(index.wrapping_sub(1)).is_some());
+            && (starts_unaided(codec, payload) || ring.ends_picture(index.wrapping_sub(1), header.timestamp));
         let flows = header.padding_len == 0;
         let begins_picture = !late && layer.newest.is_none_or(|(_, newest)| newest != header.timestamp);
         let position = layer.position(now, codec, index, (packet, &header), starts_keyframe);
@@ -247,12 +248,16 @@ impl Track {
         if flows && self.layers.len() > 1 {
             self.note_frame(layer_index, begins_picture);
         }
+        self.read_allocation(layer_index, index, &header, packet);
         Arrived::New { keyframe, waited }
     }
 
-    /// The packet that came last on `layer` is not for the window: legs get it from the ring.
+    /// The packet that came last on `layer` is not for the window: legs get it from the ring. It was sent a while ago.
     pub(super) fn keep_in_ring(&mut self, layer: u8) {
-        self.layers.get_mut(usize::from(layer)).and_then(|layer| layer.window.pop());
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return };
+        if let Some(packet) = layer.window.pop() {
+            layer.came_before(packet.header.header_len() as u64 + u64::from(packet.payload_len));
+        }
     }
 
     /// A packet of `layer` came; whether it is the first of a frame.
@@ -260,6 +265,7 @@ impl Track {
         for (other, index) in self.layers.iter_mut().zip(0_u8..) {
             if index == layer {
                 other.behind_frames = 0;
+                self.has_news |= begins_frame && other.shows_again();
             } else if begins_frame {
                 other.behind_frames = other.behind_frames.saturating_add(1);
             }
@@ -340,7 +346,12 @@ impl Track {
     pub(super) fn make_room(&mut self, now: Instant, layer: u8, bytes: usize, packets: usize) {
         let Some(codec) = self.codec.filter(|codec| codec.kind() == MediaKind::Video) else { return };
         if let Some(layer) = self.layer(now, layer).filter(|layer| layer.window.is_empty()) {
-            layer.ring.get_or_insert_with(|| Ring::new(codec.kind())).make_room(bytes, packets);
+            let grown_before = std::mem::take(&mut layer.has_room_of_before);
+            let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
+            if grown_before {
+                ring.shrink();
+            }
+            ring.make_room(bytes, packets);
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::estimate::ViewerEstimate;
-use super::resend_budget::{PICTURE_BITS, ResendBudget, SOUND_BITS, Wanted, resend_share_bps};
+use super::resend_budget::{ResendBudget, Wanted, resend_share_bps};
+use super::told_loss::ToldLoss;
 use super::{Plane, Role};
 use crate::media::leg::Leg;
 use crate::media::loss_watch::LossWatch;
@@ -55,25 +56,6 @@ pub(super) struct LegPlace {
     pub(super) ssrc: u32,
     /// What its viewer's reports have said of it.
     pub(super) told: ToldLoss,
-}
-
-/// What receiver reports have said of a leg so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct ToldLoss {
-    /// The most packets that were lost in all (RFC 3550 §6.4.1).
-    lost: i32,
-    /// Packets that had been sent by then; wraps.
-    sent: u32,
-}
-
-impl ToldLoss {
-    /// How many packets more a report says are lost, of `sent` in all: no more than were sent since the last one.
-    fn more(&mut self, cumulative_lost: i32, sent: u32) -> u64 {
-        let before = *self;
-        *self = Self { lost: before.lost.max(cumulative_lost), sent };
-        let lost = (self.lost - before.lost).unsigned_abs();
-        lost.min(sent.wrapping_sub(before.sent)).into()
-    }
 }
 
 /// A packet that a viewer wants again.
@@ -199,8 +181,7 @@ impl Plane {
         let Some(place) = self.viewer(resend.peer).map(|viewer| viewer.leg(resend.ssrc)) else { return };
         // What is not sent again must not take the place of what is.
         let left_behind = place.is_some() && self.is_left_behind(&resend);
-        let track = place.and_then(|place| self.tracks.get(place.track));
-        let bits = if track.is_some_and(|track| track.is_video()) { PICTURE_BITS } else { SOUND_BITS };
+        let bits = self.resend_bits(&resend);
         let Some(viewer) = self.viewer(resend.peer) else { return };
         if place.is_none() || left_behind || !viewer.may_resend(resend.wanted(), now_ms, bits) {
             self.counters.rtx_refused += 1;
@@ -208,7 +189,7 @@ impl Plane {
             self.resends.push(resend);
             self.resends_since.get_or_insert(arrival);
         } else {
-            self.counters.rtx_refused += 1;
+            self.refuse_resend(&resend);
         }
     }
 
@@ -234,7 +215,9 @@ impl Plane {
         let leg = self.tracks.get_mut(place.track).and_then(|track| track.legs.get_mut(place.leg));
         let Some(leg) = leg else { return };
         (leg.fraction_lost, leg.reported_ms) = (block.fraction_lost, Some(now_ms));
+        let mut packets = 0;
         if let Some(known) = viewer.legs.iter_mut().find(|leg| leg.ssrc == block.ssrc) {
+            packets = known.told.passed(block.highest_sequence, leg.packets);
             let more = known.told.more(block.cumulative_lost, leg.packets);
             self.counters.viewers_lost_packets += if viewer.feeds_back { 0 } else { more };
         }
@@ -245,7 +228,7 @@ impl Plane {
             viewer.rtt_ms = now_ms.wrapping_sub(sent.at_ms).saturating_sub(held.as_millis() as u32);
             viewer.estimate.distress.round_trip(now_ms, viewer.rtt_ms);
         }
-        self.viewer_reports_loss(now, peer, place, block);
+        self.viewer_reports_loss(now, peer, place, (block, packets));
         if self.tracks.get(place.track).is_some_and(|track| !track.is_video()) {
             self.watch_report(now, peer, block);
         }

@@ -1,5 +1,6 @@
 //! Packets that did not come, and when to ask for them.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Missing packets that are asked for at once: 1 s of 3 Mbit/s lost as a whole. More means that repair cannot keep up:
@@ -75,6 +76,7 @@ pub(super) struct MissingList {
     /// Whether the sender is believed not to answer, whatever it agreed to: OBS does so for the lower layers of simulcast.
     silent: bool,
     given_up: u64,
+    abandoned: u64,
     missed: u64,
 }
 
@@ -92,6 +94,7 @@ impl MissingList {
             unanswered: None,
             silent: false,
             given_up: 0,
+            abandoned: 0,
             missed: 0,
         }
     }
@@ -112,6 +115,23 @@ impl MissingList {
     /// How many packets did not come in their turn: longer than reordering takes, repaired later or not.
     pub(super) fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// How many packets of those that were missed nobody waits for any more.
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    /// The sender does not send the packets of `indices` again: what is missing of them says nothing of it, or of the path.
+    pub(super) fn abandon(&mut self, indices: Range<u64>, highest: u64) {
+        let (abandoned, missed) = (&mut self.abandoned, &mut self.missed);
+        self.entries.retain(|missing| {
+            let stays = !indices.contains(&missing.index);
+            *abandoned += u64::from(!stays);
+            *missed += u64::from(!stays && missing.tries == 0);
+            stays
+        });
+        self.rearm(highest);
     }
 
     pub(super) fn clear(&mut self) {

@@ -132,6 +132,52 @@ fn what_is_repaired_was_missed_and_what_was_only_overtaken_was_not() {
 }
 
 #[test]
+fn what_is_missing_when_the_sender_stops_is_given_up_and_says_nothing_of_it() {
+    let mut s = Setup::new(video());
+    s.reception.stop();
+    assert!(!s.reception.is_stopped(), "nothing has come yet");
+    s.receive(10);
+    s.receive(14);
+    assert_eq!(s.after(5).asked(), [11, 12, 13]);
+    s.receive(16);
+    s.reception.stop();
+    assert!(s.reception.is_stopped());
+    assert_eq!(s.run(), []);
+    let counted = |s: &Setup| {
+        let totals = s.reception.totals();
+        (totals.missed_packets, totals.lost_packets, totals.abandoned_packets)
+    };
+    assert_eq!(counted(&s), (4, 0, 4));
+    assert!(!s.reception.take_keyframe_wanted());
+    // One that was overtaken on the way shows what is missing before it, which is over too.
+    s.receive(18);
+    assert_eq!(s.run(), []);
+    s.after(2_000).reception.resume(false);
+    assert_eq!(counted(&s), (5, 0, 5));
+    let keyframe = s.receive(21).index;
+    assert!(s.asked().is_empty(), "19 and 20 may have been overtaken");
+    s.reception.keyframe_started(keyframe);
+    assert_eq!(counted(&s), (7, 0, 7), "they were from before the stop");
+    let keyframe = s.receive(23).index;
+    assert_eq!(s.after(5).asked(), [22]);
+    s.reception.keyframe_started(keyframe);
+    assert_eq!(counted(&s), (8, 0, 7), "it is still asked for, as ever");
+}
+
+#[test]
+fn what_is_missing_when_a_packet_says_that_the_sender_is_back_is_asked_for() {
+    let mut s = Setup::new(video());
+    s.receive(10);
+    s.reception.stop();
+    s.after(5_000).receive(12);
+    s.reception.resume(true);
+    assert_eq!(s.after(5).asked(), [11]);
+    assert_eq!(s.run().len(), 2);
+    let totals = s.reception.totals();
+    assert_eq!((totals.missed_packets, totals.lost_packets, totals.abandoned_packets), (1, 1, 0));
+}
+
+#[test]
 fn a_sender_that_never_answers_is_asked_for_a_keyframe_after_two_rounds_and_then_first() {
     let mut s = Setup::new(video());
     s.receive(10);

@@ -6,15 +6,19 @@ use aforo_cluster::id::TrackId;
 
 use super::super::Plane;
 use super::super::fan_out::change::{HELD_MAX, Material, tell};
+use super::super::told_loss::ToldLoss;
 use super::super::track::{Keyframe, Layer, Source, Track};
-use super::super::viewer::{LegPlace, ToldLoss};
+use super::super::viewer::LegPlace;
 use super::CatchUp;
 use crate::media::codec::Point;
 use crate::media::fast_start::{Group, Pace, Squeeze, Terms, pace, time, units};
 use crate::media::leg::{Leg, Start};
 use crate::media::path::PeerKey;
-use crate::media::selection::{Direction, Pick, Switch};
+use crate::media::selection::{Cause, Direction, Pick, Switch};
 use crate::media::spec::PlaneEvent;
+
+/// The least time that a group's bytes are spread over to tell what its layer sends: its keyframe is most of a short one.
+const MEAN_MIN: Duration = Duration::from_secs(1);
 
 /// A group that a leg can begin with, and how.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +38,16 @@ impl Track {
         let (packets, bytes) = layer.whole_since(keyframe.index)?;
         let span = newest.wrapping_sub(keyframe.timestamp).cast_signed().max(0).cast_unsigned();
         let (age, span) = (now.saturating_duration_since(keyframe.at), time(span, self.clock_rate_hz()));
-        Some((Group { age, span, packets, bytes, layer_bps: layer.whole_bitrate_bps(now) }, keyframe))
+        // A mirror that has just been sent the group has measured nothing yet.
+        let mean_bps = bytes.saturating_mul(8_000) / age.max(MEAN_MIN).as_millis() as u64;
+        let layer_bps = layer.whole_bitrate_bps(now).max(mean_bps);
+        Some((Group { age, span, packets, bytes, layer_bps }, keyframe))
+    }
+
+    /// Whether what `leg` plays is of a publisher before.
+    fn is_cut_off(&self, leg: &Leg) -> bool {
+        let played = self.layers.get(usize::from(leg.mapping().layer()));
+        leg.is_live() && played.is_some_and(|layer| layer.has_ended(leg.mapping().first_source()))
     }
 
     /// What a leg can begin `layer` with on these terms.
@@ -71,9 +84,12 @@ impl Track {
         let before = self.layers.get(usize::from(leg.mapping().layer()));
         if let Some(before) = before.filter(|_| leg.is_live()) {
             let clock_rate_hz = self.clock_rate_hz();
-            let shared = known.timestamp_on_clock_of(before, timestamp, clock_rate_hz);
+            // The clocks of two publishers have nothing to do with each other.
+            let one_publisher = Some(before).filter(|_| !self.is_cut_off(leg));
+            let shared = one_publisher
+                .and_then(|before| known.timestamp_on_clock_of(before, timestamp, clock_rate_hz));
             let by_arrival = || {
-                let newest = before.newest_beside(u64::MAX)?;
+                let newest = before.newest_beside(leg.mapping().first_source())?;
                 Some(newest.timestamp_after(newest.pause(now), clock_rate_hz))
             };
             let a_frame_later = || leg.a_frame_later(clock_rate_hz);
@@ -107,17 +123,16 @@ impl Plane {
         };
         let (played, wanted) = (leg.mapping().pick(), leg.wanted);
         let goes_down = played.layer != wanted.layer && !track.ladder.is_better(wanted, played);
-        let begins = goes_down || leg.is_paused();
-        let of_publisher_before = |layer: &Layer| layer.has_ended(leg.mapping().first_source());
-        let begins_anew = track.layers.get(usize::from(played.layer)).is_some_and(of_publisher_before);
+        // Who plays what is of a publisher before begins with the next keyframe at the latest, unless nothing flows to it.
+        let begins = leg.is_paused() || (goes_down && !track.is_cut_off(leg));
         let whole = wanted.point == Point::WHOLE && !leg.selection.holds_picture();
-        if !begins || begins_anew || !whole || !track.is_unheard(now, wanted.layer) {
+        if !begins || !whole || !track.is_unheard(now, wanted.layer) {
             return;
         }
         let next = track
             .layers
             .get(usize::from(wanted.layer))
-            .and_then(|layer| layer.requests.hearing.next_keyframe());
+            .and_then(|layer| layer.requests.hearing.next_keyframe(now));
         let wait = next.map(|at| at.saturating_duration_since(now));
         let sooner = |offer: &Offer| wait.is_none_or(|wait| offer.pace.takes < wait);
         if let Some(offer) = self.offer(now, place, wanted.layer).filter(sooner) {
@@ -183,12 +198,9 @@ impl Plane {
                 return true;
             }
             let Some(peer) = self.transports.get(peer).map(|transport| transport.key) else { continue };
-            if !self.begin_from_ring(
-                now,
-                peer,
-                LegPlace { track: place, leg, ssrc, told: ToldLoss::default() },
-                layer,
-            ) {
+            let leg = LegPlace { track: place, leg, ssrc, told: ToldLoss::default() };
+            if !self.begin_from_ring(now, peer, leg, layer) && self.budget_bps(leg).is_none() {
+                // What is not for a path of which nothing is known is for none.
                 return false;
             }
         }
@@ -202,13 +214,13 @@ impl Plane {
         if self.catch_ups.is_full(unheard) {
             return None;
         }
-        // What sound leaves.
-        let path_bps = track.legs.get(leg.leg)?.selection.budget_bps();
-        track.offer(
-            now,
-            layer,
-            Terms { unheard, path_bps, backlog_packets: self.catch_ups.backlog_packets() },
-        )
+        let (path_bps, backlog_packets) = (self.budget_bps(leg), self.catch_ups.backlog_packets());
+        track.offer(now, layer, Terms { unheard, path_bps, backlog_packets })
+    }
+
+    /// What sound leaves of a leg's path, if that is known.
+    fn budget_bps(&self, leg: LegPlace) -> Option<u64> {
+        self.tracks.get(leg.track)?.legs.get(leg.leg)?.selection.budget_bps()
     }
 
     /// Lets a leg go on with the group of `offer`.
@@ -223,7 +235,7 @@ impl Plane {
         let track = self.tracks.get_mut(place.track)?;
         let leg = track.legs.get(place.leg)?;
         let switches = leg.is_live();
-        let before = switches.then(|| leg.mapping().pick());
+        let (before, cut_off) = (switches.then(|| leg.mapping().pick()), track.is_cut_off(leg));
         let start = track.start_in_ring(now, layer, offer, leg)?;
         let (codec, clock_rate_hz) = (track.codec?, track.clock_rate_hz());
         let material =
@@ -239,7 +251,7 @@ impl Plane {
         let switch = before.map(|before| {
             let up = track.ladder.is_better(after, before);
             let direction = if up { Direction::Up } else { Direction::Down };
-            Switch { direction, cause: leg.selection.cause() }
+            Switch { direction, cause: if cut_off { Cause::Publisher } else { leg.selection.cause() } }
         });
         let id = track.id;
         self.catch_ups.add(
@@ -254,8 +266,10 @@ impl Plane {
                 left: offer.group.packets,
                 unheard: offer.terms.unheard,
                 limit: offer.pace.limit,
+                left_bytes: offer.group.bytes,
+                budget_bps: offer.terms.path_bps,
                 path_bps: offer.terms.path_bps,
-                sent_bytes: 0,
+                carried_at: now,
             },
         );
         self.counters.keyframe_requests_cached += 1;

@@ -14,7 +14,7 @@ use super::super::keyframe::KEYFRAME_REQUEST_INTERVAL;
 use super::super::track::Source;
 use super::super::{Plane, Role};
 use super::{Mapped, Publisher, shift_above};
-use crate::media::codec::{MediaKind, starts_keyframe};
+use crate::media::codec::{MediaKind, starts_keyframe, starts_unaided};
 use crate::media::path::PeerKey;
 use crate::media::reception::Freshness;
 use crate::media::rtp::RtpHeader;
@@ -37,7 +37,8 @@ impl Publisher {
         self.tracks.get(track).is_some_and(|track| track.media.kind == MediaKind::Video)
     }
 
-    /// Whether a packet shows what it sends.
+    /// Whether a packet shows what it sends. A keyframe's first one that comes late shows nothing: what came before it is lost, as
+    /// nobody kept it.
     fn shows(&self, mapped: &Mapped, datagram: &[u8]) -> bool {
         let number = usize::from(mapped.route.track);
         if !self.is_picture(number) {
@@ -46,7 +47,9 @@ impl Publisher {
         let Some(track) = self.tracks.get(number) else { return false };
         let Some(packet) = datagram.get(mapped.start..mapped.end) else { return false };
         let payload = RtpHeader::parse(packet).ok().and_then(|header| packet.get(header.payload()));
-        payload.is_some_and(|payload| starts_keyframe(track.media.codec.kind, payload))
+        let codec = track.media.codec.kind;
+        let begins = |payload| starts_keyframe(codec, payload) && starts_unaided(codec, payload);
+        mapped.received.freshness == Freshness::Fresh && payload.is_some_and(begins)
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Scene {
     /// Packets of sound that arrived.
     pub(super) sound_received: usize,
     sound_reported: (u64, usize),
+    /// Its highest sequence number that arrived, with its wraps.
+    sound_highest: u32,
     /// How long the publisher takes for a keyframe that it is asked for.
     pub(super) keyframe_after: Duration,
     /// How often the viewer says what arrived.
@@ -153,6 +155,7 @@ impl Scene {
             arrived_bytes: 0,
             sound_received: 0,
             sound_reported: (0, 0),
+            sound_highest: 0,
             keyframe_after: Duration::from_millis(50),
             feedback: FEEDBACK,
             sizes: None,
@@ -386,6 +389,8 @@ impl Scene {
                 self.arrived_bytes += packet.len();
                 if header.ssrc == self.viewer.audio_ssrc {
                     self.sound_received += 1;
+                    let ahead = header.sequence.wrapping_sub(self.sound_highest as u16).cast_signed();
+                    self.sound_highest = self.sound_highest.wrapping_add(ahead.max(0) as u32);
                     continue;
                 }
                 let payload = &packet[header.payload()];
@@ -486,12 +491,12 @@ impl Scene {
     fn report(&mut self) -> Vec<u8> {
         let highest = self.got.keys().last().copied().unwrap_or(0);
         let expected = highest.saturating_sub(self.reported.0.max(1 << 32));
-        let video = block(self.viewer.ssrc, expected, self.reported.1);
+        let video = block(self.viewer.ssrc, highest as u32, expected, self.reported.1);
         self.reported = (highest, 0);
         let sent = self.sound_sent() as u64;
         let sound_expected = sent.saturating_sub(self.sound_reported.0);
-        let sound =
-            block(self.viewer.audio_ssrc, sound_expected, self.sound_received - self.sound_reported.1);
+        let received = self.sound_received - self.sound_reported.1;
+        let sound = block(self.viewer.audio_ssrc, self.sound_highest, sound_expected, received);
         self.sound_reported = (sent, self.sound_received);
         let blocks = [video, sound];
         let from = usize::from(self.omits_silent && expected == 0);
@@ -514,8 +519,8 @@ impl Scene {
     }
 }
 
-fn block(ssrc: u32, expected: u64, received: usize) -> ReportBlock {
+fn block(ssrc: u32, highest_sequence: u32, expected: u64, received: usize) -> ReportBlock {
     let lost = expected.saturating_sub(received as u64);
     let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0).min(255) as u8;
-    ReportBlock { ssrc, fraction_lost, ..Default::default() }
+    ReportBlock { ssrc, fraction_lost, highest_sequence, ..Default::default() }
 }

@@ -68,7 +68,8 @@ pub(super) const RED: u8 = 63;
 pub(super) const OPUS: u8 = 111;
 
 /// Ids that the publisher gave to its extensions.
-pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 7] = [
+pub(super) const PUBLISHER_IDS: [(ExtensionKind, u8); 8] = [
+    (ExtensionKind::VideoLayersAllocation, 14),
     (ExtensionKind::DependencyDescriptor, 12),
     (ExtensionKind::Mid, 9),
     (ExtensionKind::Rid, 10),
@@ -215,6 +216,8 @@ pub(super) struct Publisher {
     pub(super) marker: bool,
     /// The dependency descriptor of its packets.
     pub(super) descriptor: Vec<u8>,
+    /// What its packets say of all layers.
+    pub(super) allocation: Vec<u8>,
 }
 
 pub(super) const PUBLISHER_VIDEO_SSRC: u32 = 0xA000;
@@ -252,6 +255,7 @@ impl Publisher {
             transport_sequence: 100,
             marker: true,
             descriptor: Vec::new(),
+            allocation: Vec::new(),
         }
     }
 
@@ -321,6 +325,9 @@ impl Publisher {
         list.push((3, &transport_sequence));
         if !self.descriptor.is_empty() {
             list.push((12, &self.descriptor));
+        }
+        if !self.allocation.is_empty() {
+            list.push((14, &self.allocation));
         }
         let mut packet = vec![0; 100];
         let len = write_header(&mut packet, &fields, &list).unwrap().len;

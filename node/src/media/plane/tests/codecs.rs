@@ -166,7 +166,7 @@ fn who_joins_inside_a_keyframe_gets_all_of_it() {
 
 #[test]
 fn a_keyframe_whose_parameter_sets_are_lost_begins_once_they_are_there() {
-    for codec in [CodecKind::H264, CodecKind::H265] {
+    for (codec, apart) in [(CodecKind::H264, false), (CodecKind::H264, true), (CodecKind::H265, false)] {
         let setup = Setup { codec, ..Setup::default() };
         let mut rig = Rig::new();
         let mut publisher = rig.publisher(0, &setup);
@@ -174,7 +174,11 @@ fn a_keyframe_whose_parameter_sets_are_lost_begins_once_they_are_there() {
         let mut encoder = Encoder::new(codec);
         let mut next = 100;
         publish(&mut rig, &mut publisher, &mut next, (3_000, &encoder.frame(false)), &mut [&mut viewer]);
-        let keyframe = encoder.frame(true);
+        let mut keyframe = encoder.frame(true);
+        if apart {
+            // As OBS sends them.
+            keyframe.splice(..1, [vec![0x67, 0x42, 0xC0, 0x1F], vec![0x68, 0xCE]]);
+        }
         let mut sets = next;
         next += 1;
         publish(&mut rig, &mut publisher, &mut next, (6_000, &keyframe[1..]), &mut [&mut viewer]);

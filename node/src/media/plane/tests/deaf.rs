@@ -11,6 +11,7 @@ use crate::media::fast_start::Allowance;
 use crate::media::keys::SrtpProfile;
 use crate::media::rtp::RtpHeader;
 use crate::media::selection::{LayerLimit, LayerWish, Selection};
+use crate::media::spec::ShardMessage;
 
 /// A scene whose publisher was asked twice and did not answer. Its group is 3.4 s old.
 fn deaf_scene(packets_per_picture: u16) -> Scene {
@@ -441,6 +442,77 @@ fn a_picture_without_layers_that_was_held_back_comes_back_at_once_too() {
     assert!(first.timestamp.wrapping_sub(last.timestamp).cast_signed() > 0);
 }
 
+/// Its successor is not asked on its behalf, but is found to be deaf, and has begun long ago when there is room again.
+#[test]
+fn a_picture_that_was_held_back_comes_back_though_another_publisher_came_meanwhile() {
+    let mut scene = deaf_scene(3);
+    let (mut viewer, mut watcher) = (scene.join(2), scene.join(3));
+    scene.picture(true, 20, None, &mut [&mut viewer, &mut watcher]);
+    scene.pictures(60, &mut [&mut viewer, &mut watcher]);
+    let peer = viewer.client.peer;
+    let mut last = None;
+    for _ in 0..60 {
+        let sent_at = scene.rig.now;
+        hold(&mut scene.rig, peer);
+        scene.pictures(1, &mut [&mut viewer, &mut watcher]);
+        last = viewer.client.packets().last().map(|packet| (sent_at, packet.0)).or(last);
+    }
+    let (held_since, last) = last.unwrap();
+    scene.rig.plane.remove_peer(scene.rig.now, scene.publisher.client.peer);
+    // Its clock has nothing to do with that of the one before.
+    scene.publisher = scene.rig.publisher(9, &scene.setup.clone());
+    scene.frame += 1_000_000;
+    scene.picture(true, 20, None, &mut [&mut viewer, &mut watcher]);
+    for picture in 0..60 {
+        hold(&mut scene.rig, peer);
+        if picture == 10 {
+            let pli = watcher.pli();
+            scene.rig.receive(&watcher.client, pli);
+        }
+        scene.pictures(1, &mut [&mut viewer, &mut watcher]);
+    }
+    assert!(viewer.client.packets().is_empty());
+    scene.rig.plane.select(scene.rig.now, peer, |selection| selection.limit(None));
+    let passed = scene.rig.now - held_since;
+    scene.rig.flush(&mut [], &mut [&mut viewer]);
+    let mut packets = viewer.client.packets();
+    assert!(packets.first().is_some_and(is_keyframe), "without the next keyframe");
+    scene.pictures(30, &mut [&mut viewer, &mut watcher]);
+    packets.extend(viewer.client.packets());
+    assert!(is_whole(&packets) && packets.len() == 20 + 90 * 3, "{}", packets.len());
+    let first = packets[0].0;
+    assert_eq!(first.sequence, last.sequence.wrapping_add(1));
+    let shown = first.timestamp.wrapping_sub(last.timestamp);
+    let passed = passed.as_millis() as u32 * 90;
+    assert!(shown.abs_diff(passed) <= 9_000, "it is {passed} later, and says {shown}");
+}
+
+/// A ring is as large as who sends now needs it.
+#[test]
+fn rings_that_grew_are_of_the_usual_size_for_the_next_publisher() {
+    use crate::media::ring::VIDEO_RING_CAPACITY_BYTES;
+
+    let mut scene = deaf_scene(3);
+    let kept = |scene: &Scene| {
+        let track = &scene.rig.plane.tracks[scene.rig.plane.places[&VIDEO]];
+        let ring = track.layers[0].ring.as_ref().unwrap();
+        let highest = ring.highest().unwrap();
+        let newest = (0..=highest).rev().take(1_000).map_while(|index| ring.get(index));
+        newest.map(<[u8]>::len).sum::<usize>()
+    };
+    let mut watcher = scene.join(3);
+    let mut fill = |scene: &mut Scene| {
+        scene.picture(true, 50, None, &mut [&mut watcher]);
+        (0..118).for_each(|_| scene.picture(false, 7, None, &mut [&mut watcher]));
+    };
+    fill(&mut scene);
+    assert!(kept(&scene) > VIDEO_RING_CAPACITY_BYTES);
+    scene.rig.plane.remove_peer(scene.rig.now, scene.publisher.client.peer);
+    scene.publisher = scene.rig.publisher(9, &scene.setup.clone());
+    fill(&mut scene);
+    assert!(kept(&scene) <= VIDEO_RING_CAPACITY_BYTES, "{}", kept(&scene));
+}
+
 /// Nothing is missing where a group is given up for that of a lower layer.
 #[test]
 fn who_goes_down_while_it_catches_up_is_sent_the_other_group_only() {
@@ -486,4 +558,123 @@ fn a_path_that_is_narrow_is_sent_what_it_carries() {
     scene.steps(10);
     low += scene.viewer.client.packets().len();
     assert_eq!(low, 80 + 45);
+}
+
+#[test]
+fn a_path_that_turns_out_narrower_meanwhile_is_sent_less_for_longer() {
+    let mut scene = Simulcast::new(SrtpProfile::AeadAes128Gcm, 120);
+    scene.steps(20);
+    scene.viewer.client.packets();
+    let peer = scene.viewer.client.peer;
+    scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(190_000));
+    scene.steps(4);
+    let mut low = scene.viewer.client.packets().len();
+    const PATH_BPS: u64 = 120_000;
+    scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(PATH_BPS));
+    let (start, mut bits) = (scene.rig.now, 0);
+    for _ in 0..90 {
+        scene.steps(1);
+        let packets = scene.viewer.client.packets();
+        low += packets.len();
+        bits += packets.iter().map(|(_, packet)| packet.len() as u64 * 8).sum::<u64>();
+        let carried = PATH_BPS * (scene.rig.now - start).as_millis() as u64 / 1_000;
+        assert!(bits <= carried + 30_000, "{bits} of {carried} after {:?}", scene.rig.now - start);
+    }
+    assert_eq!(low, 80 + 94, "all of its group, and what followed");
+}
+
+#[test]
+fn who_joins_and_turns_out_to_have_a_narrow_path_is_sent_no_more_than_that() {
+    let mut scene = deaf_scene(3);
+    let mut viewer = scene.join(2);
+    scene.pictures(4, &mut [&mut viewer]);
+    let mut all = viewer.client.packets();
+    // What follows takes 0.7 Mbit/s of it.
+    const PATH_BPS: u64 = 1_500_000;
+    scene.rig.plane.limit_bitrate(scene.rig.now, viewer.client.peer, Some(PATH_BPS));
+    let (start, mut bits) = (scene.rig.now, 0);
+    for _ in 0..120 {
+        scene.picture(false, 3, None, &mut [&mut viewer]);
+        let packets = viewer.client.packets();
+        bits += packets.iter().map(|(_, packet)| packet.len() as u64 * 8).sum::<u64>();
+        all.extend(packets);
+        let carried = PATH_BPS * (scene.rig.now - start).as_millis() as u64 / 1_000;
+        assert!(bits <= carried + 60_000, "{bits} of {carried} after {:?}", scene.rig.now - start);
+    }
+    assert!(is_whole(&all));
+    assert_eq!(all.len(), 20 + (102 + 124) * 3);
+}
+
+#[test]
+fn what_a_layer_sends_is_known_on_another_shard_at_once_and_later() {
+    let mut scene = deaf_scene(5);
+    let mut far = Rig::on_shard(1);
+    far.now = scene.rig.now;
+    let mut viewer = far.viewer(1, &scene.setup);
+    exchange(&mut scene.rig, &mut far);
+    let place = far.plane.places[&VIDEO];
+    for picture in 0..45 {
+        let track = &far.plane.tracks[place];
+        let layer_bps = track.group(far.now, &track.layers[0]).unwrap().0.layer_bps;
+        // 5 packets of 920 bytes, 30 times a second, and a keyframe.
+        assert!((1_050_000..1_250_000).contains(&layer_bps), "{layer_bps} after {picture}");
+        scene.picture(false, 5, None, &mut []);
+        exchange(&mut scene.rig, &mut far);
+        far.wait(FRAME, &mut [], &mut [&mut viewer]);
+    }
+}
+
+#[test]
+fn the_next_publisher_may_hear_on_another_shard_too() {
+    for packets_first in [false, true] {
+        let mut scene = deaf_scene(3);
+        let mut far = Rig::on_shard(1);
+        far.now = scene.rig.now;
+        far.viewer(1, &scene.setup);
+        exchange(&mut scene.rig, &mut far);
+        let place = far.plane.places[&VIDEO];
+        assert!(far.plane.tracks[place].is_unheard(far.now, 0));
+        scene.rig.plane.remove_peer(scene.rig.now, scene.publisher.client.peer);
+        scene.publisher = scene.rig.publisher(9, &scene.setup.clone());
+        scene.picture(true, 20, None, &mut []);
+        far.now = scene.rig.now;
+        let messages = std::iter::from_fn(|| scene.rig.plane.poll_shard()).map(|(_, message)| message);
+        let mut messages: Vec<ShardMessage> = messages.collect();
+        if packets_first {
+            messages.sort_by_key(|message| !matches!(message, ShardMessage::Packets(_)));
+        }
+        messages.into_iter().for_each(|message| far.plane.receive_shard(far.now, message));
+        assert!(!far.plane.tracks[place].is_unheard(far.now, 0), "packets first: {packets_first}");
+    }
+}
+
+#[test]
+fn the_way_between_shards_is_no_reason_to_ask_twice() {
+    let mut scene = Scene::new();
+    scene.group(40, &mut []);
+    let mut far = Rig::on_shard(1);
+    far.now = scene.rig.now;
+    let mut viewer = far.viewer(1, &scene.setup);
+    let joined = far.now;
+    // A shard that is busy answers later.
+    scene.pictures(3, &mut []);
+    far.wait(3 * FRAME, &mut [], &mut [&mut viewer]);
+    while viewer.client.rtp.is_empty() {
+        exchange(&mut scene.rig, &mut far);
+        scene.pictures(1, &mut []);
+        exchange(&mut scene.rig, &mut far);
+        far.wait(FRAME, &mut [], &mut [&mut viewer]);
+        assert!(far.now - joined < Duration::from_millis(600), "{:?}", far.now - joined);
+    }
+    assert!(far.now - joined >= Duration::from_millis(500), "an answer may come");
+}
+
+#[test]
+fn one_whose_path_is_too_narrow_keeps_nobody_waiting() {
+    let mut scene = Scene::new();
+    scene.group(40, &mut []);
+    let (mut narrow, mut viewer) = (scene.join(1), scene.join(2));
+    scene.rig.plane.limit_bitrate(scene.rig.now, narrow.client.peer, Some(10_000));
+    scene.pictures(16, &mut [&mut narrow, &mut viewer]);
+    assert!(narrow.client.packets().is_empty() && !viewer.client.packets().is_empty());
 }

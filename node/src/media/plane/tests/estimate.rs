@@ -1,5 +1,6 @@
 use super::bottleneck::{Says, Scene};
 use super::*;
+use crate::media::rtcp::ReportBlock;
 
 /// Two layers as a browser sends 720p.
 const LAYERS: [f64; 2] = [2e5, 1.2e6];
@@ -125,4 +126,77 @@ fn another_path_is_estimated_anew_while_media_goes_on() {
     assert!(scene.estimate_bps().is_some(), "the same path as before");
     (0..1_000).for_each(|_| scene.step());
     assert!(scene.received() > received + 100);
+}
+
+/// A second of what is published: the highest number and the share that a report of its viewer names then. `reaches` says which of
+/// its packets come to the node, `arrives` which of those come to the viewer.
+fn second(
+    rig: &mut Rig,
+    publisher: &mut Publisher,
+    viewer: &mut Viewer,
+    sequences: std::ops::Range<u16>,
+    [reaches, arrives]: [fn(u16) -> bool; 2],
+) -> usize {
+    let expected = sequences.len() as u32;
+    let (mut highest, mut got) = (0, 0);
+    for sequence in sequences.filter(|sequence| reaches(*sequence)) {
+        let packet = publisher.video(&Sent::frame(sequence, sequence == 1));
+        rig.publish(publisher, &packet, &mut [viewer]);
+        for (header, _) in viewer.client.packets() {
+            highest = u32::from(header.sequence);
+            got += u32::from(arrives(sequence));
+        }
+    }
+    let fraction_lost = ((expected - got) * 256 / expected) as u8;
+    let block =
+        ReportBlock { ssrc: viewer.ssrc, fraction_lost, highest_sequence: highest, ..Default::default() };
+    rig.now += Duration::from_secs(1);
+    let report = viewer.client.rtcp(|writer| writer.receiver_report(1, &[block]).unwrap());
+    rig.receive(&viewer.client, report);
+    got as usize
+}
+
+fn is_estimated(rig: &Rig) -> bool {
+    let mut known = false;
+    let estimate = |quality| matches!(quality, crate::media::plane::quality::Quality::Estimate(_));
+    rig.plane.sample_quality(rig.now..rig.now, |quality| known |= estimate(quality));
+    known
+}
+
+#[test]
+fn two_packets_of_six_are_no_loss_to_speak_of() {
+    let (setup, mut rig) = (Setup::default(), Rig::new());
+    let (mut publisher, mut viewer) = (rig.publisher(0, &setup), rig.viewer(1, &setup));
+    let ways: [fn(u16) -> bool; 2] = [|_| true, |sequence| sequence % 3 > 0];
+    for round in 0..4 {
+        let sequences = 1 + round * 6..7 + round * 6;
+        assert_eq!(second(&mut rig, &mut publisher, &mut viewer, sequences, ways), 4);
+        assert!(!is_estimated(&rig), "after {round} more");
+    }
+    for round in 0..2 {
+        second(&mut rig, &mut publisher, &mut viewer, 25 + round * 60..85 + round * 60, ways);
+    }
+    assert!(is_estimated(&rig), "two of six, and twenty of sixty");
+}
+
+#[test]
+fn what_the_publishers_uplink_lost_is_not_blamed_on_a_viewers_path() {
+    let (setup, mut rig) = (Setup::default(), Rig::new());
+    let (mut publisher, mut viewer) = (rig.publisher(0, &setup), rig.viewer(1, &setup));
+    let every_other: fn(u16) -> bool = |sequence| sequence % 2 == 1;
+    for round in 0..3 {
+        let sequences = 1 + round * 60..61 + round * 60;
+        assert_eq!(second(&mut rig, &mut publisher, &mut viewer, sequences, [every_other, |_| true]), 30);
+        assert!(!is_estimated(&rig), "it gets whatever is sent");
+    }
+    for round in 3..5 {
+        second(
+            &mut rig,
+            &mut publisher,
+            &mut viewer,
+            1 + round * 60..61 + round * 60,
+            [|_| true, every_other],
+        );
+    }
+    assert!(is_estimated(&rig), "half of what was sent is lost");
 }

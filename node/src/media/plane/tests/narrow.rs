@@ -175,3 +175,24 @@ fn repairs_of_a_burst_are_no_burst_again() {
     let (without, with) = (fates[0], fates[1]);
     assert!(with.0 < without.0 && with.1 < 600, "{fates:?}");
 }
+
+#[test]
+fn what_an_outage_took_fills_no_narrow_path_again() {
+    let mut scene = come(&[2.5e5], 4e5, Says::TransportWideAndReports, (true, true));
+    scene.queue_bytes = 25_000;
+    watch(&mut scene, 20);
+    let (queue_bytes, newest) = (std::mem::take(&mut scene.queue_bytes), scene.newest());
+    (0..500).for_each(|_| scene.step());
+    scene.queue_bytes = queue_bytes;
+    let (start_ms, dropped) = (scene.ms(), scene.dropped);
+    let mut whole_ms = 0;
+    for _ in 0..2_000 {
+        scene.step();
+        if scene.missing_since(newest, Duration::ZERO) > 0 {
+            whole_ms = scene.ms() - start_ms;
+        }
+    }
+    let dropped = scene.dropped - dropped;
+    println!("{dropped} dropped, whole after {whole_ms} ms");
+    assert!(dropped == 0 && (1..1_200).contains(&whole_ms), "{dropped} {whole_ms}");
+}

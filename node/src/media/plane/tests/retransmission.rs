@@ -130,6 +130,29 @@ fn a_viewer_that_asks_for_everything_gets_its_budget() {
     assert_eq!(scene.nack(&[549]).len(), 1);
 }
 
+#[test]
+fn what_is_refused_takes_nothing_of_what_may_be_sent_again() {
+    let mut scene = Scene::new(&Setup::default(), 550);
+    // One packet each 150 ms, so that all but the first wait.
+    scene.rig.plane.resend_pace_percent = 5;
+    let steps: Vec<_> = (0..500).collect();
+    steps.chunks(100).for_each(|steps| drop(scene.nack(steps)));
+    let refused = scene.rig.plane.counters().rtx_refused as u16;
+    assert!((200..300).contains(&refused), "there is room for some only: {refused}");
+    scene.rig.plane.resend_pace_percent = 1_000_000;
+    // Time for seventy-five packets more.
+    scene.wait_ms(150);
+    assert!(repaired(&mut scene).len() > 200);
+    // What was refused was the last that was asked for.
+    let steps: Vec<_> = (500 - refused..500).collect();
+    let sent: usize = steps.chunks(100).map(|steps| scene.nack(steps).len()).sum();
+    assert_eq!(sent, usize::from(refused));
+    let gone: Vec<_> = (550..970).collect();
+    gone.chunks(60).for_each(|steps| assert!(scene.nack(steps).is_empty()));
+    let steps: Vec<_> = (0..60).collect();
+    assert_eq!(scene.nack(&steps).len(), 60, "what is not there takes nothing either");
+}
+
 /// Which packets the viewer got again, counted from its first.
 fn repaired(scene: &mut Scene) -> Vec<u16> {
     let packets = scene.viewer.client.packets();

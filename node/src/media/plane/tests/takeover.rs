@@ -267,3 +267,20 @@ fn a_successor_that_waits_and_falls_silent_is_told_of_and_again_when_it_sends() 
     let told = told.map(|told| events.iter().position(|event| *event == told));
     assert!(told[0].is_some() && told[0] < told[1], "{events:?}");
 }
+
+#[test]
+fn a_keyframe_whose_first_packet_comes_late_is_no_picture_to_take_over_with() {
+    let (mut rig, mut first, mut viewer) = on_air();
+    let mut next = Sender::new(rig.publisher(5, &setup()), 500, 2, 60_000);
+    frame(&mut rig, &mut viewer, &mut [&mut first, &mut next], 0);
+    let lost = Sent { size: next.size, ..Sent::frame(next.step, true) };
+    next.step += 1;
+    frame(&mut rig, &mut viewer, &mut [&mut first, &mut next], 0);
+    let late = next.publisher.video(&lost);
+    rig.publish(&mut next.publisher, &late, &mut [&mut viewer]);
+    let shown: Vec<Shown> =
+        (0..5).flat_map(|_| frame(&mut rig, &mut viewer, &mut [&mut first, &mut next], 0)).collect();
+    assert!(shown.iter().all(|shown| shown.mark == 1), "the first plays on");
+    let shown = frame(&mut rig, &mut viewer, &mut [&mut first, &mut next], 2);
+    assert!(shown.iter().any(|shown| shown.picture && shown.mark == 2));
+}

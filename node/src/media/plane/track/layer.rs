@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::clock::SenderClock;
 use super::super::keyframe::KeyframeRequests;
 use super::super::report::PartReport;
+use super::allocation::Told;
 use super::endings::Endings;
 use super::feed::Feed;
 use super::last_numbers::LastNumbers;
@@ -81,6 +82,8 @@ pub(in super::super) struct Keyframe {
 pub(in super::super) struct Layer {
     /// Made with the first packet: a layer that never flows costs nothing.
     pub(in super::super) ring: Option<Ring>,
+    /// Whether the ring may have grown for a publisher before.
+    pub(super) has_room_of_before: bool,
     pub(in super::super) window: Vec<WindowPacket>,
     pub(in super::super) clock: Option<SenderClock>,
     /// When the newest packet came, and its timestamp.
@@ -107,6 +110,7 @@ pub(in super::super) struct Layer {
     pub(super) gone: bool,
     /// Whether nothing of it has come yet from the publisher that is here now, after there was another.
     pub(super) to_come: bool,
+    pub(super) told: Told,
     /// In pixels; 0 while unknown.
     pub(in super::super) width: u16,
     /// In pixels; 0 while unknown.
@@ -133,6 +137,7 @@ impl Layer {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             ring: None,
+            has_room_of_before: false,
             window: Vec::with_capacity(WINDOW_PACKETS),
             clock: None,
             newest: None,
@@ -148,6 +153,7 @@ impl Layer {
             behind_frames: 0,
             gone: false,
             to_come: false,
+            told: Told::default(),
             width: 0,
             height: 0,
             keyframes: 0,
@@ -194,6 +200,12 @@ impl Layer {
         Some(timestamp.wrapping_sub(own.1).wrapping_add(others.1).wrapping_add(ahead as u32))
     }
 
+    /// So many bytes of what was counted last came to another shard, and earlier.
+    pub(super) fn came_before(&mut self, bytes: u64) {
+        self.bytes_rate.take_back(bytes);
+        self.bytes_before += bytes;
+    }
+
     /// Bits per second that come, headers included.
     pub(in super::super) fn bitrate_bps(&self, now: Instant) -> u64 {
         (self.bytes_rate.per_second(now) * 8.0) as u64
@@ -205,10 +217,12 @@ impl Layer {
         lean_bps.unwrap_or_else(|| self.bitrate_bps(now))
     }
 
-    /// Whether its encoder sends. One that is silent while the others are not was turned off by its publisher.
+    /// Whether its encoder sends. One that is silent while the others are not was turned off by its publisher, even if that
+    /// does not say so.
     pub(in super::super) fn is_active(&self, now: Instant) -> bool {
         let silent = |(at, _)| self.behind_frames >= SILENT_FRAMES && now >= at + SILENCE_MIN;
-        !self.gone && !self.to_come && self.newest.is_some_and(|newest| !silent(newest))
+        let off = self.gone || self.to_come || self.is_told_off();
+        !off && self.newest.is_some_and(|newest| !silent(newest))
     }
 
     /// Whether its encoder has something to send.
@@ -304,9 +318,17 @@ impl Layer {
         in_window.map(|packet| packet.index).min().unwrap_or(left)
     }
 
-    /// The first packet of the window that a leg can begin with.
+    /// The first packet of the window that a leg can begin with: rather a fresh one than one that comes late, which shows what is
+    /// over.
     pub(in super::super) fn start(&self) -> Option<&WindowPacket> {
-        self.window.iter().find(|packet| packet.starts_keyframe && packet.index >= self.numbering_start)
+        let begins = |packet: &&WindowPacket| packet.starts_keyframe && packet.index >= self.numbering_start;
+        let starts = || self.window.iter().filter(begins);
+        starts().find(|packet| !packet.late).or_else(|| starts().next())
+    }
+
+    /// Whether every leg can begin in this window: with what comes late some cannot.
+    pub(in super::super) fn starts_afresh(&self) -> bool {
+        self.start().is_some_and(|packet| !packet.late)
     }
 
     /// Whether a leg can begin in this window.
@@ -314,17 +336,20 @@ impl Layer {
         self.start().is_some()
     }
 
-    /// A packet came that a leg can begin with. Whether it is the first one of its keyframe that came.
+    /// A packet came that a leg can begin with. Whether it is the first one of its keyframe that came, and that keyframe the newest:
+    /// one that comes after a newer one answers nobody.
     pub(super) fn note_keyframe(&mut self, found: Keyframe) -> bool {
         match &mut self.newest_keyframe {
             Some(known) if known.timestamp == found.timestamp => {
                 known.index = known.index.min(found.index);
-                return false;
+                false
             }
-            Some(known) if found.index < known.index => {}
-            known => *known = Some(found),
+            Some(known) if found.index < known.index => false,
+            known => {
+                *known = Some(found);
+                true
+            }
         }
-        true
     }
 
     /// Another publisher sends it from the index `first` on, if it sends it at all: what was there before is over for every
@@ -336,10 +361,14 @@ impl Layer {
         self.forget_targets();
         self.begin_numbering(first);
         (self.first_at, self.bytes_before, self.to_come) = (None, self.bytes, true);
+        self.has_room_of_before = true;
     }
 
-    /// Makes room for the group that is shown, if viewers have to begin with it.
+    /// Makes room for the group that is shown, if viewers have to begin with it, or gives it back.
     pub(super) fn keep_group(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_room_of_before) {
+            self.ring.iter_mut().for_each(Ring::shrink);
+        }
         let Some((ring, keyframe)) = self.ring.as_mut().zip(self.newest_keyframe) else { return };
         if ring.is_short_of_room(keyframe.index, now.saturating_duration_since(keyframe.at))
             && self.requests.hearing.may_be_deaf(now, self.flows(now))

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::allocation::Told;
 use super::{Source, Track};
+use crate::media::hearing::Hearing;
 use crate::media::rate::RateMeter;
 use crate::media::selection::Ladder;
 use crate::media::subscription::Subscription;
@@ -23,6 +25,7 @@ impl Track {
         for layer in &mut self.layers {
             // Somebody may have asked while there was nobody to ask.
             layer.requests = layer.requests.begin_anew();
+            layer.told = Told::default();
             if let Some(highest) = layer.highest() {
                 // Not with the next one: there stands who has had all that there was, and what it plays is over too.
                 layer.begin_anew(highest + 2);
@@ -43,6 +46,9 @@ impl Track {
     pub(in super::super) fn mirror_anew(&mut self, now: Instant, first: &[u64]) {
         self.keep_last_numbers();
         for (layer, first) in self.layers.iter_mut().zip(first) {
+            // The next one may hear.
+            layer.requests.hearing = Hearing::default();
+            layer.has_room_of_before = true;
             // Packets and messages take different ways: its first ones may have been quicker.
             if layer.highest().is_none_or(|highest| highest < *first) {
                 layer.begin_anew(*first);
