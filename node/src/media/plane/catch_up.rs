@@ -76,10 +76,10 @@ impl CatchUp {
         self.limit = takes.map_or(self.limit, |takes| self.limit.max(since + takes + OVERTIME));
     }
 
-    /// Whether the path has carried what was sent so far, but for a small burst. That of a layer too young to be measured may have
-    /// been reckoned too slow: in the [`OVERTIME`] it is not kept to, as a gap for want of it would be worse than a burst.
+    /// Whether the path has carried what was sent so far, but for a small burst. What a layer sends is measured too low while it is
+    /// young, so the pace may be too slow for it: at the end it is not kept to, as a gap for want of it would be worse than a burst.
     fn has_path(&self, now: Instant) -> bool {
-        let in_time = now + OVERTIME < self.begun.0 + self.limit;
+        let in_time = now + OVERTIME / 2 < self.begun.0 + self.limit;
         let path_bps = self.path_bps.filter(|_| in_time);
         path_bps.is_none_or(|bps| self.carried_at <= now + on_path(PATH_BURST_BYTES, bps).max(STEP))
     }
