@@ -134,7 +134,7 @@ fn every_seed_satisfies_the_oracle() {
     };
     let mut failures = Vec::new();
     let (mut flowed, mut repaired, mut missing) = (0, 0, 0);
-    let mut seldom = [0; 5];
+    let mut seldom = [0; 6];
     let mut steps = [0; 4];
     for (seed, outcome) in play(first, end) {
         match outcome {
@@ -143,8 +143,8 @@ fn every_seed_satisfies_the_oracle() {
                 flowed += outcome.media_packets;
                 repaired += outcome.repaired;
                 missing += outcome.missing;
-                let Outcome { repeated, recovered, silences, takeovers, given_up, .. } = outcome;
-                let counts = [repeated, recovered, silences, takeovers, given_up];
+                let Outcome { repeated, recovered, silences, takeovers, given_up, rebindings, .. } = outcome;
+                let counts = [repeated, recovered, silences, takeovers, given_up, rebindings];
                 seldom.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
                 let Outcome { falls, returns, switches, keyframe_requests, .. } = outcome;
                 let counts = [falls, returns, switches, keyframe_requests as usize];
@@ -162,7 +162,8 @@ fn every_seed_satisfies_the_oracle() {
     assert!(flowed > 1_000, "only {flowed} packets flowed");
     println!("of {flowed} packets {repaired} came by repair, {missing} never");
     if end - first >= SEEDS {
-        // Frames that came with others only, to viewers and to the node; publishers that were silent, taken over from, given up.
+        // Frames that came with others only, to viewers and to the node; publishers that were silent, taken over from,
+        // given up; addresses that changed unknown to their clients.
         assert!(seldom.iter().all(|count| *count > 0), "what never happened was not looked at: {seldom:?}");
         // Viewers that had to go down, and up again; times that one went on with another layer; keyframes that were asked for.
         let enough = steps.iter().zip([8, 3, 200, 200]).all(|(count, least)| *count >= least);

@@ -35,6 +35,8 @@ pub const NODE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(
 const EAGER_CHECKS: Duration = Duration::from_millis(50);
 /// Afterwards, for consent (Chromium).
 const CONSENT_CHECKS: Duration = Duration::from_millis(2_500);
+/// A path by which nothing came for so long is checked like a new one (Chromium).
+const DEAF_AFTER: Duration = Duration::from_millis(2_500);
 
 /// What came from the node, opened.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct Client {
     next_check: Instant,
     open_checks: BTreeSet<Vec<u8>>,
     path_works: bool,
+    /// When anything came last.
+    heard: Instant,
     /// Handshake datagrams that were read, without their record numbers.
     handshakes: BTreeSet<Vec<u8>>,
     pub closed: bool,
@@ -109,6 +113,7 @@ impl Client {
             next_check: now,
             open_checks: BTreeSet::new(),
             path_works: false,
+            heard: now,
             handshakes: BTreeSet::new(),
             closed: false,
             refused: Vec::new(),
@@ -143,12 +148,17 @@ impl Client {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let check = (!self.closed).then_some(self.next_check);
+        let check = (!self.closed).then_some(self.due_check());
         [check, self.dtls.poll_timeout(&NODE)].into_iter().flatten().min()
     }
 
+    fn due_check(&self) -> Instant {
+        if self.path_works { self.next_check.min(self.heard + DEAF_AFTER) } else { self.next_check }
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
-        if !self.closed && self.next_check <= now {
+        if !self.closed && self.due_check() <= now {
+            self.path_works &= now < self.heard + DEAF_AFTER;
             let check = self.check();
             self.outbox.push((Class::Check, check));
             self.next_check = now + if self.path_works { CONSENT_CHECKS } else { EAGER_CHECKS };
@@ -161,6 +171,7 @@ impl Client {
 
     /// Takes a datagram of the node.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<Incoming> {
+        self.heard = now;
         match Class::of(datagram) {
             Class::Check => {
                 self.handle_answer(now, datagram);

@@ -99,6 +99,8 @@ pub struct Watch<'a> {
     pub held: Vec<Trouble>,
     /// When nothing came through, to the node or to the viewer.
     pub troubles: Vec<Trouble>,
+    /// Those of them in which the node could not know where one of the two was.
+    pub rebindings: Vec<Trouble>,
     /// If there was nothing but that, the time to the publisher and back, by way of the node.
     pub fair: Option<Duration>,
 }
@@ -170,11 +172,12 @@ impl Watch<'_> {
                 continue;
             };
             let stream = part[0].tag.number / NUMBERS_PER_STREAM;
-            let most = self.sky.gap_max();
-            let in_time = |at: Instant| (begin..=begin + most).contains(&at);
+            // Of a publisher that falls silent, what is repaired last may come long after it.
+            let most = |until: Instant| self.sky.gap_max() + self.absent(begin, until);
+            let in_time = |at: Instant| (begin..=begin + most(at)).contains(&at);
             let seen =
                 self.viewer.decoder.shown.iter().any(|shown| shown.stream == stream && in_time(shown.at));
-            if end > begin + most && !seen {
+            if end > begin + most(end) && !seen {
                 let after = begin - self.joined;
                 return Err(format!(
                     "stream {stream} was begun {after:?} after the join and not seen in time"
@@ -187,10 +190,14 @@ impl Watch<'_> {
     /// How much of the time between `from` and `to` there was nothing to be shown, with the time that it takes to be seen.
     fn absent(&self, from: Instant, to: Instant) -> Duration {
         let absent = self.air.absent(from, to, self.sky.return_max());
+        let lost = self
+            .rebindings
+            .iter()
+            .map(|lost| lost.until.min(to).saturating_duration_since(lost.from.max(from)));
         let held = self.held.iter().map(|held| {
             (held.until + self.sky.return_max()).min(to).saturating_duration_since(held.from.max(from))
         });
-        absent + held.sum::<Duration>()
+        absent + held.chain(lost).sum::<Duration>()
     }
 
     /// In fair weather nothing that comes is of no use, and nobody asks for keyframes because of what a viewer lacks.

@@ -51,6 +51,8 @@ pub struct Service {
 #[derive(Debug, Clone, Copy)]
 pub struct Pauses<'a> {
     pub held: &'a [Trouble],
+    /// When the node could not know where it, or its publisher, was.
+    pub rebindings: &'a [Trouble],
     /// Its path was narrow or broken at times.
     pub anytime: bool,
 }
@@ -183,7 +185,7 @@ pub fn served(
     if let Some(place) = publishers_left_out.find(|place| air.plays_before(*place as usize, until, held)) {
         return Err(format!("no {kind:?} of publisher {place} arrived"));
     }
-    let (expected, missing) = gaps(&packets, air, stream, until);
+    let (expected, missing) = gaps(&packets, air, stream, until, pauses.rebindings);
     let repaired = stream.packets.values().filter(|got| got.repaired).count();
     let (switches, frames) = (parts.len().saturating_sub(1), viewer.decoder.shown.len());
     if kind == MediaKind::Audio {
@@ -259,7 +261,13 @@ fn repeats_are_true(stream: &Stream, packets: &[Packet], publishers: &[&Publishe
 }
 
 /// How many numbers there were that must have come, and how many of them did not.
-fn gaps(packets: &[Packet], air: &Air, stream: &Stream, until: Instant) -> (usize, usize) {
+fn gaps(
+    packets: &[Packet],
+    air: &Air,
+    stream: &Stream,
+    until: Instant,
+    rebindings: &[Trouble],
+) -> (usize, usize) {
     // What came before the viewer had keys is not missed, what was sent too late to be repaired is not counted, and nothing is
     // repaired after a publisher has left.
     let ends: Vec<Instant> = (0..air.publishers.len())
@@ -268,7 +276,10 @@ fn gaps(packets: &[Packet], air: &Air, stream: &Stream, until: Instant) -> (usiz
     let (mut expected, mut missing) = (0, 0);
     for pair in packets.windows(2) {
         let (one, next) = (pair[0], pair[1]);
-        let counts = Some(one.index) >= stream.first_arrived
+        // What went to an address that was not the viewer's any more, or came from one that was nobody's yet.
+        let astray = rebindings.iter().any(|lost| one.got.at <= lost.until && lost.from <= next.sent.at);
+        let counts = !astray
+            && Some(one.index) >= stream.first_arrived
             && next.sent.at + REPAIR_TIME < ends[one.publisher() as usize];
         if counts && one.publisher() == next.publisher() {
             expected += (next.index - one.index) as usize;

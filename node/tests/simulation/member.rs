@@ -27,6 +27,7 @@ const A_FEW_PACKETS: f64 = 100.0;
 pub struct Way {
     pub sky: Sky,
     pub troubles: Vec<Trouble>,
+    pub rebindings: Vec<Trouble>,
     pub round_trip: Duration,
     /// Whether there was nothing else.
     pub is_fair: bool,
@@ -74,6 +75,8 @@ pub struct Member {
     pub proved: HashSet<SocketAddr>,
     /// When nothing came through, or went to an address that it had left.
     pub troubles: Vec<Trouble>,
+    /// Those of them in which it had an address that the node could not know.
+    pub rebindings: Vec<Trouble>,
     /// How wide the link was by which its media went, when that changed.
     pub steps: Vec<Step>,
     pub wished: bool,
@@ -134,6 +137,24 @@ impl Member {
             self.down.cut(until);
         }
         self.troubles.push(Trouble { from: now, until });
+    }
+
+    /// A NAT gave it another address. It does not know, so the node cannot before its next check: not until then, or `end`.
+    pub fn rebound(&mut self, now: Instant, end: Instant) {
+        let trouble = Trouble { from: now, until: end };
+        self.troubles.push(trouble);
+        self.rebindings.push(trouble);
+    }
+
+    /// A check from where it is has reached the node.
+    pub fn found(&mut self, now: Instant, end: Instant) {
+        let Some(open) = self.rebindings.last_mut().filter(|rebinding| rebinding.until == end) else {
+            return;
+        };
+        open.until = now;
+        let known =
+            self.troubles.iter_mut().filter(|trouble| trouble.from == open.from && trouble.until == end);
+        known.for_each(|trouble| trouble.until = now);
     }
 
     /// Whether its paths take their time and nothing else, but for its troubles.
@@ -197,14 +218,24 @@ impl Member {
         let until = self.left_at.unwrap_or(end);
         let sky = way.sky.max(self.sky());
         let troubles = way.troubles.iter().chain(&self.troubles).copied().collect();
+        let rebindings: Vec<Trouble> = way.rebindings.iter().chain(&self.rebindings).copied().collect();
         let round_trip = way.round_trip + self.round_trip();
         let fair = (way.is_fair && self.is_fair()).then_some(round_trip);
         let held = hold::times(notices, until);
         let probed = viewer.says_what_arrives();
         let grounds = Grounds { link: &self.down, steps: &self.steps, troubles: &self.troubles, probed };
         grounds.judge(&held, self.joined)?;
-        let watch =
-            Watch { viewer, air, sky, joined: self.joined, until, held: held.clone(), troubles, fair };
+        let watch = Watch {
+            viewer,
+            air,
+            sky,
+            joined: self.joined,
+            until,
+            held: held.clone(),
+            troubles,
+            rebindings: rebindings.clone(),
+            fair,
+        };
         watch.flows()?;
         if sky == Sky::Clear {
             watch.wastes_nothing()?;
@@ -218,7 +249,7 @@ impl Member {
         }
         let Judged { falls, returns } = judged;
         let mut total = Service { holds: held.len(), falls, returns, ..Service::default() };
-        let pauses = Pauses { held: &held, anytime: sky >= Sky::Broken };
+        let pauses = Pauses { held: &held, rebindings: &rebindings, anytime: sky >= Sky::Broken };
         for kind in [MediaKind::Audio, MediaKind::Video] {
             let served = judgement::served(viewer, &self.tap, air, kind, way.sky, until, &pauses)?;
             let share = match sky {

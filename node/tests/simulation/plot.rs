@@ -77,6 +77,28 @@ impl Scenario {
         true
     }
 
+    /// What home and mobile networks do beside losing: a NAT forgets a member, and some paths jitter more than others.
+    pub fn surprises(&mut self, viewers: usize) {
+        let mut dice = Dice::new(self.seed, 6);
+        if dice.chance(0.12) {
+            let viewer = dice.between(1, viewers as u64) as usize;
+            self.acts.push((dice.millis(3_000, 6_000), Act::Rebind(viewer)));
+        }
+        if dice.chance(0.06) {
+            self.acts.push((dice.millis(3_000, 6_000), Act::Rebind(0)));
+        }
+        let plans = self.acts.iter_mut().filter_map(|(_, act)| match act {
+            Act::Join(plan) => Some(plan),
+            _ => None,
+        });
+        let paths = plans.flat_map(|plan| [&mut plan.up, &mut plan.down]);
+        for path in [&mut self.publisher_up, &mut self.publisher_down].into_iter().chain(paths) {
+            if dice.chance(0.2) {
+                path.jitter = dice.millis(10, 50);
+            }
+        }
+    }
+
     /// Half a second in which nothing comes through: of a publisher, or of a viewer.
     fn outages(&mut self, viewers: usize, dice: &mut Dice) {
         if dice.chance(0.2) {

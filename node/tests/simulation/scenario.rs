@@ -23,6 +23,8 @@ pub enum Act {
     Leave(usize),
     /// A member goes on from another address.
     Move(usize),
+    /// A NAT gives a member another address, and the member knows nothing of it.
+    Rebind(usize),
     /// The publisher leaves and comes back after this time, with everything new.
     Republish(Duration),
     /// Somebody comes to publish, and asks again each second until it may.
@@ -222,6 +224,7 @@ impl Scenario {
             let len = dice.between(0, 200);
             scenario.acts.push((dice.millis(0, 8_500), Act::Garbage(len)));
         }
+        scenario.surprises(viewers);
         scenario.steps(viewers);
         scenario
     }

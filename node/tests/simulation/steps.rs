@@ -37,6 +37,7 @@ impl Scenario {
         self.acts.retain(|(_, act)| match act {
             Act::Leave(number)
             | Act::Move(number)
+            | Act::Rebind(number)
             | Act::RestartIce(number)
             | Act::Throttle(number, _)
             | Act::Wish(number, _)

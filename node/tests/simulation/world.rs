@@ -112,6 +112,8 @@ pub struct Outcome {
     pub silences: usize,
     pub takeovers: usize,
     pub given_up: usize,
+    /// How often an address changed unknown to its client, and the node heard of the new one.
+    pub rebindings: usize,
     /// How often pictures were held back, as the path carried none.
     pub holds: usize,
     /// How often it was judged whether viewers went down, and up again.
@@ -276,6 +278,7 @@ impl World {
             joined: self.now,
             proved: HashSet::new(),
             troubles: Vec::new(),
+            rebindings: Vec::new(),
             steps: Vec::new(),
             wished: false,
         });
@@ -394,6 +397,9 @@ impl World {
                 let shard = known.place.shard;
                 if Class::of(&datagram) == Class::Check {
                     known.proved.insert(from);
+                    if from == known.address {
+                        known.found(self.now, self.stop_at);
+                    }
                 }
                 let copy =
                     (known.publisher().is_some() && known.proved.contains(&from)).then(|| datagram.clone());
@@ -500,14 +506,15 @@ impl World {
                 }
             }
             Act::Move(number) => {
-                if let Some((index, member)) = self.member(number) {
-                    let before = member.address;
-                    member.address.set_port(before.port() + 1);
+                if let Some(member) = self.relocate(number) {
                     member.troubles.push(Trouble { from: now, until: now });
                     member.client().moved(now);
-                    let address = member.address;
-                    self.addresses.remove(&before);
-                    self.addresses.insert(address, index);
+                }
+            }
+            Act::Rebind(number) => {
+                let end = self.stop_at;
+                if let Some(member) = self.relocate(number) {
+                    member.rebound(now, end);
                 }
             }
             Act::RestartIce(number) => self.restart_ice(number),
@@ -545,6 +552,17 @@ impl World {
                 self.node.receive(self.now, ShardId(0), Path::Udp(address), datagram);
             }
         }
+    }
+
+    /// Gives a member another address.
+    fn relocate(&mut self, number: usize) -> Option<&mut Member> {
+        let (index, member) = self.member(number)?;
+        let before = member.address;
+        member.address.set_port(before.port() + 1);
+        let address = member.address;
+        self.addresses.remove(&before);
+        self.addresses.insert(address, index);
+        self.members.get_mut(index)
     }
 
     fn restart_ice(&mut self, number: usize) {
@@ -622,6 +640,7 @@ impl World {
             silences: self.room.silences,
             takeovers: self.room.takeovers,
             given_up: self.room.given_up,
+            rebindings: self.rebindings(),
             holds: 0,
             falls: 0,
             returns: 0,
@@ -630,6 +649,7 @@ impl World {
         let mut way = Way {
             sky: Sky::Clear,
             troubles: Vec::new(),
+            rebindings: Vec::new(),
             round_trip: Duration::ZERO,
             is_fair: true,
             repairs_sound: true,
@@ -639,6 +659,7 @@ impl World {
         {
             way.sky = way.sky.max(member.sky());
             way.troubles.extend(&member.troubles);
+            way.rebindings.extend(&member.rebindings);
             way.round_trip = way.round_trip.max(member.round_trip());
             way.is_fair &= member.is_fair();
             way.repairs_sound &= source.manner().sound.repairs;
@@ -675,6 +696,12 @@ impl World {
         }
         self.end()?;
         Ok(outcome)
+    }
+
+    /// How many changes of addresses the node has heard of that were unknown to clients.
+    fn rebindings(&self) -> usize {
+        let rebindings = self.members.iter().flat_map(|member| &member.rebindings);
+        rebindings.filter(|rebinding| rebinding.until < self.stop_at).count()
     }
 
     /// Ends every session; nothing may remain.
