@@ -161,6 +161,18 @@ pub fn pace(group: &Group, terms: &Terms) -> Option<Pace> {
     })
 }
 
+/// How a keyframe that comes just now is sent to who is given no more than its path carries, with what follows until all of it
+/// is sent.
+pub fn live_pace() -> Pace {
+    Pace {
+        factor: 1,
+        lasts: Duration::ZERO,
+        takes: GROUP_AGE_MAX,
+        limit: GROUP_AGE_MAX + OVERTIME,
+        burst_packets: BURST_PACKETS_MIN as u32,
+    }
+}
+
 /// How long `path_bps` take for `bytes` of a group and what its layer sends meanwhile; `None` if that never ends.
 pub fn time_on_path(bytes: u64, layer_bps: u64, path_bps: u64) -> Option<Duration> {
     let spare_bps = path_bps.checked_sub(layer_bps).filter(|spare| *spare > 0)?;
@@ -185,6 +197,11 @@ impl Squeeze {
             return timestamp;
         }
         self.until.wrapping_sub(before.checked_div(self.factor).unwrap_or(before))
+    }
+
+    /// Whether nothing comes nearer.
+    pub fn keeps_time(&self) -> bool {
+        self.factor == 1
     }
 
     /// Whether `timestamp` keeps its value, and all after it.

@@ -242,6 +242,13 @@ impl Leg {
         self.mapping.flow = Flow::Live;
     }
 
+    /// The same if timestamps were squeezed nowhere and of what comes nothing was sent yet: no packet is told from another, and what
+    /// was played before is still known.
+    pub fn goes_on_live(&mut self) {
+        self.caught_up = CaughtUp::default();
+        self.mapping.flow = Flow::Live;
+    }
+
     /// The timestamp that the packet `out` of `mapping` has or had, which the layer has at `source`. On the hot path the
     /// mapping says the same.
     pub fn timestamp(&self, out: u64, mapping: &Mapping, source: u32) -> u32 {

@@ -279,6 +279,7 @@ impl Plane {
             track.map(|track| (track.company(), !track.is_video()))
         });
         for departure in &leaving {
+            self.begin_narrow(now, departure.place);
             self.prepare(now, departure.place, send_time.fixed_point);
         }
         let mut outlet = Outlet {

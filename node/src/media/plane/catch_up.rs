@@ -6,6 +6,7 @@
 //! join delay nobody who watches.
 
 mod begin;
+mod narrow;
 
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,14 @@ impl Plane {
         let silent = !layer.is_active(now);
         if !silent && !overdue && !catch_up.squeeze.ends_before(newest) {
             return Some(Step::Waits);
+        }
+        if catch_up.squeeze.keeps_time() && !overdue {
+            // What is in the window and was sent must not be sent again with the others.
+            if layer.window.iter().any(|packet| packet.index < catch_up.next) {
+                return Some(Step::Waits);
+            }
+            leg.goes_on_live();
+            return Some(Step::Over);
         }
         let live = layer.first_live(catch_up.next);
         leg.catch_up_ends(live, layer.place(Point::WHOLE, live)?.number);

@@ -22,12 +22,12 @@ const MEAN_MIN: Duration = Duration::from_secs(1);
 
 /// A group that a leg can begin with, and how.
 #[derive(Debug, Clone, Copy)]
-struct Offer {
-    group: Group,
-    pace: Pace,
-    keyframe: Keyframe,
-    squeeze: Squeeze,
-    terms: Terms,
+pub(super) struct Offer {
+    pub(super) group: Group,
+    pub(super) pace: Pace,
+    pub(super) keyframe: Keyframe,
+    pub(super) squeeze: Squeeze,
+    pub(super) terms: Terms,
 }
 
 impl Track {
@@ -45,7 +45,7 @@ impl Track {
     }
 
     /// Whether what `leg` plays is of a publisher before.
-    fn is_cut_off(&self, leg: &Leg) -> bool {
+    pub(super) fn is_cut_off(&self, leg: &Leg) -> bool {
         let played = self.layers.get(usize::from(leg.mapping().layer()));
         leg.is_live() && played.is_some_and(|layer| layer.has_ended(leg.mapping().first_source()))
     }
@@ -111,7 +111,9 @@ impl Plane {
         let waits = |leg: &Leg| !leg.is_live() && !leg.selection.holds_picture();
         let waits = |track: &Track| track.legs.get(leg.leg).is_some_and(waits);
         let offer = self.offer(now, leg, layer).filter(|_| self.tracks.get(leg.track).is_some_and(waits));
-        offer.is_some_and(|offer| self.catch_up_with(now, peer, leg, layer, &offer).is_some())
+        let begins = offer.is_some_and(|offer| self.catch_up_with(now, peer, leg, layer, &offer).is_some());
+        self.counters.keyframe_requests_cached += u64::from(begins);
+        begins
     }
 
     /// Lets a leg go down to what the ring of the layer that it wants has, or one to which nothing flows go on with it, where the
@@ -136,7 +138,8 @@ impl Plane {
         let wait = next.map(|at| at.saturating_duration_since(now));
         let sooner = |offer: &Offer| wait.is_none_or(|wait| offer.pace.takes < wait);
         if let Some(offer) = self.offer(now, place, wanted.layer).filter(sooner) {
-            self.catch_up_with(now, peer, place, wanted.layer, &offer);
+            let begins = self.catch_up_with(now, peer, place, wanted.layer, &offer).is_some();
+            self.counters.keyframe_requests_cached += u64::from(begins);
         }
     }
 
@@ -224,7 +227,7 @@ impl Plane {
     }
 
     /// Lets a leg go on with the group of `offer`.
-    fn catch_up_with(
+    pub(super) fn catch_up_with(
         &mut self,
         now: Instant,
         peer: PeerKey,
@@ -272,7 +275,6 @@ impl Plane {
                 carried_at: now,
             },
         );
-        self.counters.keyframe_requests_cached += 1;
         if let Some(transport) = self.transports.get_mut(peer.index) {
             tell(transport, true, &mut self.events);
         }

@@ -91,6 +91,9 @@ pub(super) struct Scene {
     pub(super) keyframe_after: Duration,
     /// How often the viewer says what arrived.
     pub(super) feedback: Duration,
+    /// How long the publisher waits before each packet of a keyframe.
+    pub(super) keyframe_gap: Duration,
+    uplink: VecDeque<(Instant, Vec<u8>)>,
     /// What frames' sizes are drawn from; without, all are alike.
     sizes: Option<StdRng>,
     /// Of a viewer whose machine has others to serve: what its stalls are drawn from, and from when to when the next lasts.
@@ -158,6 +161,8 @@ impl Scene {
             sound_highest: 0,
             keyframe_after: Duration::from_millis(50),
             feedback: FEEDBACK,
+            keyframe_gap: Duration::ZERO,
+            uplink: VecDeque::new(),
             sizes: None,
             stalls: None,
             screen: Screen::default(),
@@ -271,6 +276,7 @@ impl Scene {
             (0..self.layers.len()).for_each(|layer| self.publish(layer, size));
             self.frames += 1;
         }
+        self.carry_up();
         if self.ms().is_multiple_of(SOUND_MS) {
             self.publish_sound();
         }
@@ -318,7 +324,8 @@ impl Scene {
         if keyframe {
             self.keyframes[layer] = None;
         }
-        let size = if keyframe { self.keyframe_factor } else { size };
+        let (size, gap) =
+            if keyframe { (self.keyframe_factor, self.keyframe_gap) } else { (size, Duration::ZERO) };
         let frame = (self.layers[layer] / 240.0 * size) as usize;
         let count = frame.div_ceil(PAYLOAD_BYTES);
         for number in 0..count {
@@ -334,6 +341,15 @@ impl Scene {
                 Sent { sequence, timestamp: self.frames * 3_000, keyframe, layer, size: payload.len() };
             let packet = self.publisher.video_payload(&sent, &payload);
             let sealed = self.publisher.client.seal(&packet);
+            let before = self.uplink.back().map_or(self.rig.now, |(at, _)| (*at).max(self.rig.now));
+            self.uplink.push_back((before + gap, sealed));
+        }
+        self.carry_up();
+    }
+
+    /// What the publisher's own pace lets come by now.
+    fn carry_up(&mut self) {
+        while let Some((_, sealed)) = self.uplink.pop_front_if(|(at, _)| *at <= self.rig.now) {
             self.rig.receive(&self.publisher.client, sealed);
             self.flush();
         }
