@@ -226,7 +226,10 @@ impl Watch<'_> {
     pub fn obeys(&self, steps: &[Step]) -> Result<Judged, String> {
         let mut judged = Judged::default();
         let Some(publisher) = self.air.publishers.last() else { return Ok(judged) };
-        let rates = publisher.rank_bitrates_bps();
+        let mut rates = publisher.rank_bitrates_bps();
+        if !self.viewer.takes_large_pictures() && publisher.manner().format.spatial_layers > 1 {
+            rates.truncate(1);
+        }
         let ends = steps.iter().skip(1).map(|step| step.at).chain([self.until]);
         for (step, end) in steps.iter().zip(ends) {
             let fitting = rates.iter().rposition(|rate| *rate < step.bandwidth_bps as f64).unwrap_or(0);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use aforo_node::media::codec::MediaKind;
+use aforo_node::media::codec::{CodecKind, MediaKind};
 use aforo_node::media::rtcp::Writer;
 use aforo_node::media::twcc::{ArrivalRecorder, MAX_FEEDBACK_BYTES};
 use rtc_rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -143,6 +143,12 @@ impl Viewer {
     pub fn says_what_arrives(&self) -> bool {
         let plan = &self.streams[1].plan;
         plan.transport_cc && plan.rtx_payload_type.is_some()
+    }
+
+    /// Whether it is sent more than the smallest of a picture's layers: without descriptors AV1 does not say that they belong together.
+    pub fn takes_large_pictures(&self) -> bool {
+        let plan = &self.streams[1].plan;
+        plan.codec != CodecKind::Av1 || plan.descriptor
     }
 
     /// The part of its sound that it said was lost, where its reports alone say so: what was sent again on the same stream came, as
