@@ -98,6 +98,11 @@ impl Hearing {
         self.keyframe = self.keyframe.map(|(_, timestamp)| (at, timestamp));
     }
 
+    /// Keyframes may come from now on that are not told of.
+    pub fn forget_keyframes(&mut self) {
+        (self.keyframe, self.period) = (None, None);
+    }
+
     /// Another shard knows that requests are not answered.
     pub fn believe_deaf(&mut self) {
         self.doubts = self.doubts.max(DEAF);

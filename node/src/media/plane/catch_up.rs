@@ -50,8 +50,9 @@ struct CatchUp {
     unheard: bool,
     /// When it goes on with the others whatever it lacks, counted from the first packet.
     limit: Duration,
-    /// Its bytes that were not sent yet.
-    left_bytes: u64,
+    /// The group's bytes, and those that were sent, of it and of what came meanwhile.
+    group_bytes: u64,
+    sent_bytes: u64,
     /// Bits per second that its path is known to carry, if that matters, as was last looked at.
     budget_bps: Option<u64>,
     /// Bits per second that it is sent at most, and when its path has carried what was sent so far.
@@ -70,11 +71,14 @@ impl CatchUp {
         let since = now.saturating_duration_since(self.begun.0);
         let longest = if self.unheard { GROUP_AGE_MAX_UNHEARD } else { GROUP_AGE_MAX };
         let left = longest.saturating_sub(since).max(STEP);
-        let least_bps = layer_bps + self.left_bytes.saturating_mul(8_000) / left.as_millis() as u64;
+        let came = (u128::from(layer_bps) * since.as_micros() / 8_000_000) as u64;
+        let behind_bytes = (self.group_bytes + came).saturating_sub(self.sent_bytes);
+        let least_bps = layer_bps + behind_bytes.saturating_mul(8_000) / left.as_millis() as u64;
         self.budget_bps = budget_bps;
         self.path_bps = budget_bps.map(|bps| bps.max(least_bps));
-        let takes = self.path_bps.and_then(|bps| time_on_path(self.left_bytes, layer_bps, bps));
-        self.limit = takes.map_or(self.limit, |takes| self.limit.max(since + takes + OVERTIME));
+        let takes = self.path_bps.and_then(|bps| time_on_path(behind_bytes, layer_bps, bps));
+        let limit = |takes: Duration| (since + takes).min(longest) + OVERTIME;
+        self.limit = takes.map_or(self.limit, |takes| self.limit.max(limit(takes)));
     }
 
     /// Whether the path has carried what was sent so far, but for a small burst. What a layer sends is measured too low while it is
@@ -88,7 +92,7 @@ impl CatchUp {
     /// A packet of so many bytes was sent.
     fn sent(&mut self, now: Instant, bytes: u64) {
         self.left = self.left.saturating_sub(1);
-        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        self.sent_bytes += bytes;
         if let Some(bps) = self.path_bps {
             self.carried_at = self.carried_at.max(now) + on_path(bytes, bps);
         }

@@ -147,7 +147,9 @@ impl Track {
             let (id, layers, classes, ladder) = (self.id, &self.layers, &self.classes, &self.ladder);
             let material = Material { id, layers, classes, ladder };
             let sent = self.codec.map(|codec| material.sent_last(codec, leg));
+            self.audience.leave(leg);
             leg.pause(sent.unwrap_or_default());
+            self.audience.enter(leg);
         }
         let playing = Some(played).filter(|_| leg.is_live() && !leg.is_paused());
         // One that begins in this window needs no other keyframe, and one that gets fewer or only more frequent pictures none.

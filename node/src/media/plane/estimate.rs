@@ -149,6 +149,9 @@ impl Plane {
     ) {
         let now_micros = self.since_epoch_micros(now);
         let held = self.holds_picture(peer);
+        if self.viewer(peer).is_none_or(|viewer| viewer.estimate.by_feedback.is_some()) {
+            return;
+        }
         let Some(track) = self.tracks.get(place.track) else { return };
         let Some(leg) = track.legs.get(place.leg) else { return };
         let (octets, said) = (leg.octets, track.lost_on_path(leg, block, packets));
@@ -156,9 +159,7 @@ impl Plane {
         if track.is_video() && held && said.lost == 0 || !track.is_video() && !held {
             return;
         }
-        let Some(viewer) = self.viewer(peer).filter(|viewer| viewer.estimate.by_feedback.is_none()) else {
-            return;
-        };
+        let Some(viewer) = self.viewer(peer) else { return };
         let known = viewer.legs.iter_mut().find(|leg| leg.ssrc == place.ssrc);
         let Some(loss) = known.and_then(|known| known.told.look(said)) else { return };
         let now_ms = self.since_epoch_ms(now);

@@ -130,6 +130,11 @@ impl ResendBudget {
         self.left_bits += bits;
     }
 
+    /// Another path has nothing of what was sent on this one in its queue.
+    pub(super) fn forget_path(&mut self) {
+        (self.clear_at_micros, self.drained_at_micros) = (0, 0);
+    }
+
     fn is_recent(&self, wanted: Wanted, now_ms: u32, interval_ms: u32) -> bool {
         let recent = self.recent.get(usize::from(wanted.sequence) % RECENT_RESENDS);
         recent.is_some_and(|recent| {

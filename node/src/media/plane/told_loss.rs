@@ -29,6 +29,8 @@ pub(super) struct ToldLoss {
     sent: u32,
     /// The highest sequence number, with its wraps.
     highest: Option<u32>,
+    /// Of how many packets reports have spoken.
+    spoken: u32,
     /// What was said since there was enough to look at.
     since_look: Loss,
 }
@@ -43,13 +45,16 @@ impl ToldLoss {
     }
 
     /// Of how many packets a report speaks that has this highest sequence number, of `sent` in all: of all of them, if it is the
-    /// first one.
+    /// first one, and never of more than there are.
     pub(super) fn passed(&mut self, highest: u32, sent: u32) -> u32 {
-        match self.highest.replace(highest) {
+        let packets = match self.highest.replace(highest) {
             None => sent,
             // Below zero where an older report came late.
             Some(before) => highest.wrapping_sub(before).cast_signed().max(0).cast_unsigned(),
-        }
+        };
+        let packets = packets.min(sent.wrapping_sub(self.spoken));
+        self.spoken = self.spoken.wrapping_add(packets);
+        packets
     }
 
     /// The share that was lost (0 to 1), once there was enough to tell. That nothing is lost can be told of any number.
@@ -110,5 +115,7 @@ mod tests {
         assert_eq!(told.passed(0xFFFF_FFF0, 40), 40);
         assert_eq!(told.passed(0x0000_0010, 90), 32);
         assert_eq!(told.passed(0xFFFF_FFF0, 90), 0, "it came late");
+        assert_eq!(told.passed(0x7000_0000, 90), 18, "of no more than were sent");
+        assert_eq!(told.passed(0x7000_1000, 90), 0);
     }
 }

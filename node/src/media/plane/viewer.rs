@@ -104,6 +104,9 @@ impl Viewer {
     /// Nothing that was learned of the path is true any more.
     pub(super) fn forget_path(&mut self) {
         (self.estimate, self.rtt_ms) = (ViewerEstimate::default(), 0);
+        if let Some(resends) = &mut self.resends {
+            resends.forget_path();
+        }
     }
 
     /// Whether a packet is sent again that was asked for. `bits`: what it counts as.

@@ -135,6 +135,8 @@ impl Ladder {
                 Some(rung) => {
                     let bitrate_bps = match (rung.bitrate_bps, new.active) {
                         (old, false) => old,
+                        // It has just begun again.
+                        (old, true) if new.bitrate_bps == 0 => old,
                         (0, true) => new.bitrate_bps,
                         (old, true) => (old * (SMOOTHING - 1) + new.bitrate_bps) / SMOOTHING,
                     };

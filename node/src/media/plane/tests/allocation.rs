@@ -232,3 +232,28 @@ fn the_first_packets_of_a_layer_that_is_on_again_are_asked_for() {
         assert_eq!(scene.counted(), (2, 2, 0), "a frame of each layer");
     }
 }
+
+/// What it sent before its pause, and the pause, are no part of what a layer sends: nobody may take it for one that fits.
+#[test]
+fn a_layer_that_is_on_again_is_as_large_as_before() {
+    for on in [&BOTH[..], &[]] {
+        let mut scene = Scene::new();
+        let peer = scene.viewer.client.peer;
+        scene.frame(&[0], false, if on.is_empty() { &[] } else { &FIRST_ONLY });
+        scene.frames(20, &[0]);
+        scene.frame(&[0], true, &[]);
+        // The large one has 247 kbit/s.
+        const PATH_BPS: u64 = 200_000;
+        scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(PATH_BPS));
+        scene.frames(90, &[0]);
+        scene.sizes();
+        played(&mut scene.rig);
+        scene.frame(&[0, 1], true, on);
+        for frame in 1..90 {
+            scene.frame(&[0, 1], frame == 40, &[]);
+            scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(PATH_BPS));
+        }
+        assert_eq!(scene.sizes(), [200; 90]);
+        assert!(played(&mut scene.rig).is_empty());
+    }
+}

@@ -678,3 +678,45 @@ fn one_whose_path_is_too_narrow_keeps_nobody_waiting() {
     scene.pictures(16, &mut [&mut narrow, &mut viewer]);
     assert!(narrow.client.packets().is_empty() && !viewer.client.packets().is_empty());
 }
+
+#[test]
+fn who_catches_up_is_done_in_time_however_its_budget_wavers() {
+    let mut scene = deaf_scene(3);
+    let mut viewer = scene.join(2);
+    let peer = viewer.client.peer;
+    scene.pictures(4, &mut [&mut viewer]);
+    scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(1_500_000));
+    scene.pictures(20, &mut [&mut viewer]);
+    // What follows takes nearly all of it.
+    for picture in 0..300 {
+        scene.rig.plane.limit_bitrate(scene.rig.now, peer, Some(740_000 + picture % 2 * 1_000));
+        scene.picture(false, 3, None, &mut [&mut viewer]);
+    }
+    let packets = viewer.client.packets();
+    assert!(is_whole(&packets));
+    assert_eq!(packets.len(), 20 + (102 + 324) * 3);
+}
+
+#[test]
+fn first_packets_that_were_swapped_hold_nobody_back_on_another_shard() {
+    let mut scene = deaf_scene(3);
+    let mut far = Rig::on_shard(1);
+    far.now = scene.rig.now;
+    let mut viewer = far.viewer(1, &scene.setup);
+    exchange(&mut scene.rig, &mut far);
+    scene.rig.plane.remove_peer(scene.rig.now, scene.publisher.client.peer);
+    scene.publisher = scene.rig.publisher(9, &scene.setup.clone());
+    exchange(&mut scene.rig, &mut far);
+    viewer.client.packets();
+    let keyframe = Sent { timestamp: 900_000, ..Sent::frame(1_000, true) };
+    let rest = Sent { timestamp: 900_000, ..Sent::frame(1_001, false) };
+    for sent in [rest, keyframe] {
+        let packet = scene.publisher.video(&sent);
+        scene.rig.publish(&mut scene.publisher, &packet, &mut []);
+    }
+    scene.rig.wait(FRAME, &mut [&mut scene.publisher], &mut []);
+    exchange(&mut scene.rig, &mut far);
+    far.wait(FRAME, &mut [], &mut [&mut viewer]);
+    let packets = viewer.client.packets();
+    assert!(packets.len() == 2 && packets.iter().any(is_keyframe), "{}", packets.len());
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::media::rtcp::{self, Packet, SenderInfo};
+use crate::media::selection::{LayerLimit, LayerWish};
 use crate::media::spec::ShardMessage;
 
 /// Carries messages between two shards until none is left. Returns how many batches of packets went over.
@@ -173,11 +174,19 @@ fn a_mirror_is_sent_only_the_layers_that_its_viewers_play() {
     assert!((60..100).contains(&all), "{all}: both layers only until it is known which is better");
     let one = run(&mut near, &mut far, &mut viewer, 1);
     assert_eq!(one, 60);
-    far.plane.limit_bitrate(far.now, viewer.client.peer, Some(100_000));
+    let peer = viewer.client.peer;
+    far.plane.wish_layer(
+        far.now,
+        peer,
+        LayerWish::AtMost(LayerLimit { layer: Some(0), ..LayerLimit::default() }),
+    );
     let changing = run(&mut near, &mut far, &mut viewer, 0);
     assert!((61..80).contains(&changing), "{changing}: both until the keyframe of the lower one");
-    let low = run(&mut near, &mut far, &mut viewer, 0);
-    assert_eq!(low, 60);
+    assert_eq!(run(&mut near, &mut far, &mut viewer, 0), 60);
+    far.plane.wish_layer(far.now, peer, LayerWish::default());
+    run(&mut near, &mut far, &mut viewer, 1);
+    far.plane.limit_bitrate(far.now, peer, Some(100_000));
+    assert_eq!(run(&mut near, &mut far, &mut viewer, 0), 60, "not the one that it cannot take any more");
 }
 
 #[test]

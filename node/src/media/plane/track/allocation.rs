@@ -53,6 +53,7 @@ impl Track {
             if before.off && !told.off {
                 // Its silence counts from now on: viewers may want the keyframe that it begins with.
                 layer.behind_frames = 0;
+                layer.measures_anew();
             }
         }
     }

@@ -30,7 +30,8 @@ impl Audience {
             points.and_then(|points| points.get_mut(place_of(pick.point))).map(&change);
         };
         count_point(leg.wanted);
-        if leg.is_live() {
+        // One that is paused goes on with the layer that it wants.
+        if leg.is_live() && !leg.is_paused() {
             count_point(leg.mapping().pick());
             self.playing.get_mut(usize::from(leg.mapping().layer())).map(&change);
         }

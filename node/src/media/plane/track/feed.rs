@@ -36,6 +36,13 @@ impl Layer {
     /// The mirror asks for the layer again: what it had before is not followed by what comes.
     pub(in super::super) fn mirror_anew(&mut self) {
         self.feed.start = None;
+        // Keyframes that came meanwhile are not known here: the time to the next one is no period.
+        self.requests.hearing.forget_keyframes();
+    }
+
+    /// All of the next publisher's packets come, from `first` on, in whatever order.
+    pub(in super::super) fn mirrors_from(&mut self, first: u64) {
+        self.feed.start = Some(first);
     }
 
     /// From the packet `first` on, what comes is of these points.

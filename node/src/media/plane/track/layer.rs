@@ -206,6 +206,11 @@ impl Layer {
         self.bytes_before += bytes;
     }
 
+    /// It flows again after a pause, which is no part of what it sends: it is measured as one that begins.
+    pub(super) fn measures_anew(&mut self) {
+        (self.first_at, self.bytes_before) = (None, self.bytes);
+    }
+
     /// Bits per second that come, headers included.
     pub(in super::super) fn bitrate_bps(&self, now: Instant) -> u64 {
         (self.bytes_rate.per_second(now) * 8.0) as u64

@@ -52,7 +52,7 @@ impl Track {
             // Packets and messages take different ways: its first ones may have been quicker.
             if layer.highest().is_none_or(|highest| highest < *first) {
                 layer.begin_anew(*first);
-                layer.mirror_anew();
+                layer.mirrors_from(*first);
             }
         }
         self.subscription = Subscription::ALL;
