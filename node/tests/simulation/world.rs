@@ -554,13 +554,11 @@ impl World {
         }
     }
 
-    /// Gives a member another address.
+    /// Gives a member another address. What still goes to the one before is looked at, and lost.
     fn relocate(&mut self, number: usize) -> Option<&mut Member> {
         let (index, member) = self.member(number)?;
-        let before = member.address;
-        member.address.set_port(before.port() + 1);
+        member.address.set_port(member.address.port() + 1);
         let address = member.address;
-        self.addresses.remove(&before);
         self.addresses.insert(address, index);
         self.members.get_mut(index)
     }
@@ -615,6 +613,10 @@ impl World {
             }
             let observed = member.tap.observe(&datagram, &member.rtx_ssrcs, member.place.gcm);
             observed.map_err(|complaint| format!("to {address}: {complaint}"))?;
+        }
+        // The client has left that address, but what was sent there has numbers, and may have been the first of all.
+        if member.address != address {
+            return Ok(());
         }
         let arrivals = member.down.carry(self.now, class, datagram.len());
         for at in arrivals {
