@@ -44,6 +44,11 @@ struct Reported {
 }
 
 impl ViewerEstimate {
+    /// Whether it rests on transport-wide feedback, which tells how much the path carries.
+    pub(super) fn is_by_feedback(&self) -> bool {
+        self.by_feedback.is_some()
+    }
+
     /// Bits per second that the path is known to carry, if there is an estimate.
     pub(super) fn bitrate_bps(&self) -> Option<u64> {
         match &self.by_feedback {
@@ -149,7 +154,7 @@ impl Plane {
     ) {
         let now_micros = self.since_epoch_micros(now);
         let held = self.holds_picture(peer);
-        if self.viewer(peer).is_none_or(|viewer| viewer.estimate.by_feedback.is_some()) {
+        if self.viewer(peer).is_none_or(|viewer| viewer.estimate.is_by_feedback()) {
             return;
         }
         let Some(track) = self.tracks.get(place.track) else { return };

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use super::super::Plane;
 use super::super::told_loss::ToldLoss;
 use super::super::track::Track;
 use super::super::viewer::LegPlace;
+use super::super::{Plane, Role};
 use super::begin::Offer;
 use crate::media::codec::Point;
 use crate::media::fast_start::{Squeeze, Terms, live_pace};
@@ -41,6 +41,11 @@ impl Plane {
         let offers = (0..).zip(&track.legs).filter_map(|(number, leg)| {
             let offer = track.narrow_offer(now, leg)?;
             let peer = self.transports.get(leg.peer)?.key;
+            let Role::Viewer(viewer) = self.roles.get(peer.index)? else { return None };
+            // What reports tell of a path is a guess: a keyframe that is drawn out would only be a longer trial of it.
+            if !viewer.estimate.is_by_feedback() {
+                return None;
+            }
             let place = LegPlace { track: place, leg: number, ssrc: leg.ssrc, told: ToldLoss::default() };
             Some((peer, place, leg.wanted.layer, offer))
         });
