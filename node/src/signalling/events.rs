@@ -112,7 +112,8 @@ fn lines(
     endpoint: String,
     open: OpenStream,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let writer = EventWriter::new(feed.kinds, feed.video_section, endpoint);
+    let returns = feed.number > 1;
+    let writer = EventWriter::new(feed.kinds, feed.video_section, endpoint, returns);
     unfold((feed, writer, open, false), async |(mut feed, mut writer, open, mut over)| {
         loop {
             let held = *feed.held.borrow_and_update();

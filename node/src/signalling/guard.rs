@@ -7,8 +7,8 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -41,12 +41,13 @@ pub async fn public(
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
+    let shows_token = request.headers().contains_key(AUTHORIZATION);
     let mut response = match admitted(&app, &request) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(problem) => request.into_response(problem.error_response()),
     };
-    if is_vain_end(&method, response.status()) {
-        app.rate_limit.count_vain_end(response.request());
+    if is_in_vain(&method, shows_token, response.status()) {
+        app.rate_limit.count_in_vain(response.request());
     }
     harden(response.headers_mut());
     cross_origin(response.headers_mut(), &app.cors_origins, origin.as_ref(), &method);
@@ -54,10 +55,15 @@ pub async fn public(
     Ok(response)
 }
 
-/// Whether a request that was to end a session was a guess, or had a token that is none: unlike the ends of sessions that there
-/// were, and those that failed by our own fault.
-fn is_vain_end(method: &Method, status: StatusCode) -> bool {
-    method == Method::DELETE && status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
+/// Whether a request that costs nothing else was a guess: it was to end a session that is none, or to read or end something with
+/// a token that is none. What failed by our own fault is no guess, nor is a page that asks whether it needs a token.
+fn is_in_vain(method: &Method, shows_token: bool, status: StatusCode) -> bool {
+    let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    match *method {
+        Method::DELETE => status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS,
+        Method::GET | Method::HEAD => shows_token && refused,
+        _ => false,
+    }
 }
 
 /// Whether the request is neither one too many nor too long.
@@ -124,11 +130,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_client_did_wrong_is_an_end_in_vain() {
-        let vain =
-            |status: u16| is_vain_end(&Method::DELETE, StatusCode::from_u16(status).unwrap_or_default());
-        assert_eq!([400, 401, 403, 404, 410].map(vain), [true; 5]);
-        assert_eq!([200, 204, 307, 429, 500, 503, 504].map(vain), [false; 7]);
-        assert!(!is_vain_end(&Method::GET, StatusCode::NOT_FOUND));
+    fn only_what_a_client_did_wrong_is_in_vain() {
+        let vain = |method, shows_token, status: u16| {
+            is_in_vain(&method, shows_token, StatusCode::from_u16(status).unwrap_or_default())
+        };
+        let end = |status| vain(Method::DELETE, false, status);
+        assert_eq!([400, 401, 403, 404, 410].map(end), [true; 5]);
+        assert_eq!([200, 204, 307, 429, 500, 503, 504].map(end), [false; 7]);
+        let read = |status| vain(Method::GET, true, status);
+        assert_eq!([401, 403].map(read), [true; 2]);
+        assert_eq!([200, 400, 404, 429, 500, 503].map(read), [false; 6]);
+        assert!(!vain(Method::GET, false, 401));
     }
 }

@@ -24,7 +24,7 @@ const SWEEP_EVERY: u32 = 4_096;
 
 /// Counts requests by address.
 pub struct RateLimit {
-    /// What asks for something, and what tried in vain to end a session: each has the whole quota.
+    /// What asks for something, and what was tried in vain: each has the whole quota.
     asked: Option<Cells>,
     vain: Option<Cells>,
     /// Who tried in vain so often that it may not try again before this.
@@ -50,18 +50,19 @@ impl RateLimit {
 
     /// Counts the request if it asks a room for something. Returns the seconds to wait if it is one too many.
     ///
-    /// What ends a session is free: a crowd that leaves must not keep its places for being many. Only what ended nothing is
-    /// counted, by [`Self::count_vain_end`], and whoever has too many of those is not listened to for a while.
+    /// What ends a session is free, as is what reads the API: a crowd that leaves must not keep its places for being many. Only
+    /// what was in vain is counted, by [`Self::count_in_vain`], and whoever has too many of those is not listened to for a while.
     pub fn check(&self, request: &ServiceRequest) -> Result<(), u32> {
         let changes = matches!(*request.method(), Method::POST | Method::PATCH);
         // The path as the router reads it: `%77hep` is `whep` there.
         let path = request.match_info().as_str();
+        let gets = matches!(*request.method(), Method::GET | Method::HEAD);
         let listens = *request.method() == Method::GET && routes::is_of_session(path);
-        let ends = *request.method() == Method::DELETE;
-        let (true, Some(subject)) = (changes || listens || ends, self.subject(request.request())) else {
+        let guesses = *request.method() == Method::DELETE || (gets && path.starts_with("/v1/"));
+        let (true, Some(subject)) = (changes || listens || guesses, self.subject(request.request())) else {
             return Ok(());
         };
-        if ends {
+        if guesses {
             let vain_until = self.vain_until.lock().unwrap_or_else(PoisonError::into_inner);
             let wait = vain_until.get(&subject).map(|until| until.saturating_duration_since(Instant::now()));
             return wait.filter(|wait| !wait.is_zero()).map_or(Ok(()), |wait| Err(seconds(wait)));
@@ -69,8 +70,8 @@ impl RateLimit {
         self.asked.as_ref().map_or(Ok(()), |asked| asked.take(subject)).map_err(seconds)
     }
 
-    /// Counts a request that was to end a session and did not, whatever the reason.
-    pub fn count_vain_end(&self, request: &HttpRequest) {
+    /// Counts a request that was in vain.
+    pub fn count_in_vain(&self, request: &HttpRequest) {
         let (Some(vain), Some(subject)) = (&self.vain, self.subject(request)) else { return };
         if let Err(wait) = vain.take(subject) {
             let now = Instant::now();
@@ -171,7 +172,7 @@ mod tests {
         assert!((0..9).all(|_| ask("192.0.2.1:1").is_ok()), "each of them ended a session");
         for _ in 0..3 {
             assert_eq!(ask("192.0.2.1:1"), Ok(()));
-            limit.count_vain_end(end("192.0.2.1:1").request());
+            limit.count_in_vain(end("192.0.2.1:1").request());
         }
         assert_eq!(ask("192.0.2.1:1"), Err(1));
         assert_eq!(ask("192.0.2.2:1"), Ok(()), "another address has its own count");

@@ -427,6 +427,24 @@ fn whoever_tries_tokens_and_names_by_delete_is_stopped_before_anybody_is_asked()
 }
 
 #[test]
+fn whoever_tries_tokens_by_reading_is_stopped_too() {
+    virtual_time::run(async {
+        let mut config = Config::default();
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 3;
+        config.auth.play_tokens = vec![Secret::new("south")];
+        for (token, status) in [("Bearer west", 401), ("Bearer south", 200)] {
+            let server = server(config.clone()).await;
+            let mut answers = Vec::new();
+            for _ in 0..5 {
+                answers.push(server.ask("GET", "/v1/rooms", &[("authorization", token)], "").await.status);
+            }
+            assert_eq!(answers, [status, status, status, status, if status == 200 { 200 } else { 429 }]);
+        }
+    });
+}
+
+#[test]
 fn a_draining_node_takes_no_offer_but_lets_sessions_end() {
     virtual_time::run(async {
         let server = server(Config::default()).await;

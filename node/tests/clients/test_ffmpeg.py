@@ -36,6 +36,9 @@ async def ffmpeg(*arguments):
 
 
 class Ffmpeg(ClientTest):
+    def test_is_the_ninth(self):
+        self.assertRegex(imageio_ffmpeg.get_ffmpeg_version(), r"^n?9\.")
+
     async def publishes(self, *flags):
         async with contextlib.AsyncExitStack() as stack, asyncio.timeout(90):
             server = await stack.enter_async_context(Server())

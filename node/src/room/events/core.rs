@@ -207,6 +207,10 @@ impl EventsCore {
             topic.facts = facts(stream).unwrap_or(Facts { active: false, viewers: 0 });
             if topic.state.active != topic.facts.active {
                 topic.state.active = topic.facts.active;
+                if !topic.state.active {
+                    // Nobody is asked off air, and nothing comes of them.
+                    topic.state.layers.iter_mut().for_each(|layer| layer.bitrate_bps = 0);
+                }
                 // Who returns may bring other layers, and nobody waits a second to hear of them.
                 topic.ask_at = topic.ask_at.map(|_| now);
                 self.outputs.push_back(EventOutput { stream: stream.clone(), state: topic.state.clone() });

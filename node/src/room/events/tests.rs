@@ -70,8 +70,12 @@ fn going_off_air_is_told_at_once_and_so_is_the_return() {
     assert!(!it.state().active);
     it.observe(Duration::ZERO, facts(true, 1));
     assert!(it.state().active);
+    it.streams.layers_reported(it.start, &name("main"), Some(vec![layer("h", 1_000_000)]));
+    assert!(it.state().layers[0].bitrate_bps > 0);
     it.streams.observe(it.start, |_| None);
-    assert!(!it.state().active, "a stream that is no more");
+    let state = it.state();
+    assert!(!state.active, "a stream that is no more");
+    assert_eq!(state.layers[0].bitrate_bps, 0, "its layers are not sent");
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub(super) struct EventWriter {
     video_section: Option<usize>,
     /// Where a viewer that is to move asks next.
     endpoint: String,
-    active: bool,
+    active: Option<bool>,
     viewers: Option<usize>,
     layers: Vec<LayerState>,
     held: bool,
@@ -20,13 +20,19 @@ pub(super) struct EventWriter {
 }
 
 impl EventWriter {
-    /// A listener that knows nothing. Who comes while the stream is off air is not told so: it asked for changes.
-    pub(super) fn new(kinds: EventKinds, video_section: Option<usize>, endpoint: String) -> Self {
+    /// A listener that knows nothing. Who comes while the stream is off air is not told so, as it asked for changes; who
+    /// `returns` is, as it may have been told the opposite before its connection broke.
+    pub(super) fn new(
+        kinds: EventKinds,
+        video_section: Option<usize>,
+        endpoint: String,
+        returns: bool,
+    ) -> Self {
         Self {
             kinds,
             video_section,
             endpoint,
-            active: false,
+            active: (!returns).then_some(false),
             viewers: None,
             layers: Vec::new(),
             held: false,
@@ -37,7 +43,7 @@ impl EventWriter {
     /// What is news in `state`; empty if nothing is. `held`: whether this listener is sent no picture, as its path carries none.
     pub(super) fn write(&mut self, state: &StreamState, held: bool) -> String {
         let mut lines = String::new();
-        if std::mem::replace(&mut self.active, state.active) != state.active {
+        if self.active.replace(state.active) != Some(state.active) {
             let kind = if state.active { EventKind::Active } else { EventKind::Inactive };
             self.event(&mut lines, kind, &json!({}));
         }
@@ -116,7 +122,17 @@ mod tests {
     }
 
     fn writer(kinds: EventKinds) -> EventWriter {
-        EventWriter::new(kinds, Some(1), "https://a.example/whep/demo/main".to_owned())
+        EventWriter::new(kinds, Some(1), "https://a.example/whep/demo/main".to_owned(), false)
+    }
+
+    #[test]
+    fn who_returns_is_told_what_may_have_changed_meanwhile() {
+        let kinds = || [EventKind::Active, EventKind::Inactive].into_iter().collect();
+        let mut first = EventWriter::new(kinds(), None, String::new(), false);
+        assert_eq!(first.write(&state(false, 3), false), "");
+        let mut again = EventWriter::new(kinds(), None, String::new(), true);
+        assert_eq!(again.write(&state(false, 3), false), "event: inactive\ndata: {}\n\n");
+        assert_eq!(again.write(&state(false, 3), false), "");
     }
 
     #[test]
@@ -175,7 +191,7 @@ mod tests {
         assert!(held.contains(r#""reason":"network""#) && !held.contains(r#""active":true"#), "{held}");
         assert!(!held.contains(r#""bitrate":500000"#) && writer.write(&state, true).is_empty());
         assert!(writer.write(&state, false).contains(r#""bitrate":500000"#));
-        let mut without_video = EventWriter::new(kinds, None, String::new());
+        let mut without_video = EventWriter::new(kinds, None, String::new(), false);
         assert_eq!(without_video.write(&state, false), "");
     }
 }
