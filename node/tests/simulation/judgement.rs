@@ -153,6 +153,11 @@ pub fn served(
     if std::env::var_os(PRINT_PACKETS).is_some() {
         packets.iter().for_each(|packet| println!("{}", packet.describe()));
     }
+    // Whether there was anything to be shown was looked at before.
+    if kind == MediaKind::Video && viewer.decoder.shown.is_empty() && tap.first_index(stream.ssrc()).is_none()
+    {
+        return Ok(Service::default());
+    }
     let first_sent = tap.first_index(stream.ssrc()).ok_or("the node sent nothing")?;
     let parts: Vec<Part> =
         packets.chunk_by(|a, b| a.stream() == b.stream() && !pauses.is_between(a, b)).map(Part).collect();
