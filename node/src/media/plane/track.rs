@@ -192,7 +192,6 @@ impl Track {
         let Some(layer) = self.layer(now, layer_index) else { return Arrived::Unusable };
         layer.begin_anew_if_far(codec, index);
         let late = layer.is_late(index);
-        let resumes = layer.newest.is_some() && header.padding_len == 0 && !late && !layer.is_active(now);
         let ring = layer.ring.get_or_insert_with(|| Ring::new(codec.kind()));
         let start = match ring.store(index, packet) {
             Stored::New(start) => start,
@@ -223,10 +222,8 @@ impl Track {
         layer.number_newest();
         let flowed = starts_keyframe && layer.flows(now);
         if !late {
+            layer.flows_again(now, &header);
             layer.note_newest(now, codec, index, &header);
-        }
-        if resumes {
-            layer.measures_anew();
         }
         layer.first_at.get_or_insert(now);
         layer.clock_awaited_since.get_or_insert(now);

@@ -206,7 +206,14 @@ impl Layer {
         self.bytes_before += bytes;
     }
 
-    /// It flows again after a pause, which is no part of what it sends: it is measured as one that begins.
+    /// A packet comes in its turn, after a pause or not.
+    pub(super) fn flows_again(&mut self, now: Instant, header: &RtpHeader) {
+        if self.newest.is_some() && header.padding_len == 0 && !self.is_active(now) {
+            self.measures_anew();
+        }
+    }
+
+    /// A pause is no part of what it sends: after one it is measured as a layer that begins.
     pub(super) fn measures_anew(&mut self) {
         (self.first_at, self.bytes_before) = (None, self.bytes);
     }
