@@ -204,6 +204,11 @@ impl Squeeze {
         self.factor == 1
     }
 
+    /// By how many units it is ahead of `timestamp` then.
+    pub fn ahead(&self, timestamp: u32) -> u32 {
+        self.timestamp(timestamp).wrapping_sub(timestamp)
+    }
+
     /// Whether `timestamp` keeps its value, and all after it.
     pub fn ends_before(&self, timestamp: u32) -> bool {
         timestamp.wrapping_sub(self.until).cast_signed() >= 0

@@ -234,10 +234,12 @@ impl Leg {
 
     /// It goes on with the others from the source packet `live` on, which has this `number` among those of its point. What comes
     /// before is found as that of another mapping, and has the timestamps of those who catch up, whether it was sent or is asked
-    /// for now.
-    pub fn catch_up_ends(&mut self, live: u64, number: u64) {
+    /// for now. `ahead`: by how many units those are ahead of the layer's own still, if it fell silent meanwhile: as much later
+    /// is all that comes.
+    pub fn catch_up_ends(&mut self, live: u64, number: u64, ahead: u32) {
         self.previous = Some(self.mapping);
         self.mapping.first_source = live;
+        self.mapping.timestamp_offset = self.mapping.timestamp_offset.wrapping_add(ahead);
         self.caught_up.end_out = number.wrapping_add(self.mapping.offset);
         self.mapping.flow = Flow::Live;
     }
@@ -373,7 +375,7 @@ mod tests {
         leg.catch_up_from(group, squeeze, 90_000);
         let out = |leg: &Leg, index| leg.mapping().out_index(index, index - LEFT_OUT).unwrap();
         let last = out(&leg, live - 1);
-        leg.catch_up_ends(live, live - LEFT_OUT);
+        leg.catch_up_ends(live, live - LEFT_OUT, 0);
         let mapping = *leg.mapping();
         assert_eq!(leg.timestamp(last, &mapping, 30_000), mapping.timestamp(squeeze.timestamp(30_000)));
         let first = out(&leg, live);

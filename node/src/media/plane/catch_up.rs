@@ -251,7 +251,7 @@ impl Plane {
             return Some(Step::Over);
         }
         let live = layer.first_live(catch_up.next);
-        leg.catch_up_ends(live, layer.place(Point::WHOLE, live)?.number);
+        leg.catch_up_ends(live, layer.place(Point::WHOLE, live)?.number, catch_up.squeeze.ahead(newest));
         Some(Step::Over)
     }
 }

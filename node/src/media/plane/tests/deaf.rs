@@ -720,3 +720,17 @@ fn first_packets_that_were_swapped_hold_nobody_back_on_another_shard() {
     let packets = viewer.client.packets();
     assert!(packets.len() == 2 && packets.iter().any(is_keyframe), "{}", packets.len());
 }
+
+#[test]
+fn time_goes_on_where_a_publisher_fell_silent_for_one_that_caught_up() {
+    let mut scene = deaf_scene(3);
+    let mut viewer = scene.join(2);
+    scene.pictures(4, &mut [&mut viewer]);
+    for _ in 0..120 {
+        scene.rig.wait(FRAME, &mut [&mut scene.publisher], &mut [&mut viewer]);
+    }
+    scene.pictures(30, &mut [&mut viewer]);
+    let packets = viewer.client.packets();
+    assert!(is_whole(&packets));
+    assert_eq!(packets.len(), 20 + (102 + 34) * 3);
+}
