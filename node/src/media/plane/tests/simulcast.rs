@@ -30,6 +30,16 @@ fn frame(
     rig.wait(Duration::from_millis(33), &mut [publisher], &mut [viewer]);
 }
 
+/// A publisher and a viewer after 60 frames of both layers, two of them keyframes: the larger layer is played.
+fn on_air() -> (Rig, Publisher, Viewer) {
+    let mut rig = Rig::new();
+    let (mut publisher, mut viewer) = (rig.publisher(0, &setup()), rig.viewer(1, &setup()));
+    for step in 0..60 {
+        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
+    }
+    (rig, publisher, viewer)
+}
+
 /// How many keyframes of `layer` the publisher was asked for since the last call.
 fn asked(publisher: &mut Publisher, layer: u32) -> usize {
     let ssrc = PUBLISHER_VIDEO_SSRC + 0x100 * layer;
@@ -272,12 +282,7 @@ fn what_was_left_for_lack_of_room_is_not_sent_again_and_takes_nothing_from_what_
 
 #[test]
 fn who_is_paused_needs_no_keyframe_of_what_it_is_not_sent() {
-    let mut rig = Rig::new();
-    let mut publisher = rig.publisher(0, &setup());
-    let mut viewer = rig.viewer(1, &setup());
-    for step in 0..60 {
-        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
-    }
+    let (mut rig, mut publisher, mut viewer) = on_air();
     rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(60_000));
     viewer.client.packets();
     publisher.client.rtcp.clear();
@@ -320,12 +325,7 @@ fn with_late_keyframe(
 #[test]
 fn a_keyframe_that_shows_what_is_long_over_is_not_gone_on_with() {
     for (late, changes) in [(3, true), (15, false)] {
-        let mut rig = Rig::new();
-        let mut publisher = rig.publisher(0, &setup());
-        let mut viewer = rig.viewer(1, &setup());
-        for step in 0..60 {
-            frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
-        }
+        let (mut rig, mut publisher, mut viewer) = on_air();
         // Less than the layer has, but not so little that it is given up at once.
         rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(200_000));
         assert_eq!(viewer.client.packets().last().map(|(header, _)| header.payload().len()), Some(1_000));
@@ -346,12 +346,7 @@ fn a_keyframe_that_shows_what_is_long_over_is_not_gone_on_with() {
 /// A keyframe of layer 0 that was lost long ago, and one of now, in one window.
 #[test]
 fn a_keyframe_that_comes_late_hides_none_that_comes_with_it() {
-    let mut rig = Rig::new();
-    let mut publisher = rig.publisher(0, &setup());
-    let mut viewer = rig.viewer(1, &setup());
-    for step in 0..60 {
-        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
-    }
+    let (mut rig, mut publisher, mut viewer) = on_air();
     rig.plane.limit_bitrate(rig.now, viewer.client.peer, Some(200_000));
     viewer.client.packets();
     let shown = with_late_keyframe(&mut rig, (&mut publisher, &mut viewer), 60..90, (0, 61, 99));
@@ -371,12 +366,7 @@ fn a_keyframe_that_comes_late_hides_none_that_comes_with_it() {
 /// Who wants another layer while one of its keyframes comes that is long over needs one more.
 #[test]
 fn a_keyframe_that_comes_late_is_nothing_to_choose_a_layer_by() {
-    let mut rig = Rig::new();
-    let mut publisher = rig.publisher(0, &setup());
-    let mut viewer = rig.viewer(1, &setup());
-    for step in 0..60 {
-        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
-    }
+    let (mut rig, mut publisher, mut viewer) = on_air();
     with_late_keyframe(&mut rig, (&mut publisher, &mut viewer), 60..90, (0, 61, 99));
     publisher.client.rtcp.clear();
     let sent = Sent { sequence: 61, timestamp: 61 * 3_000, keyframe: true, layer: 0, size: 200 };
@@ -415,12 +405,7 @@ fn a_keyframe_that_comes_after_a_newer_one_answers_nobody() {
 
 #[test]
 fn who_was_paused_does_not_go_back_to_a_keyframe_before_what_it_was_sent() {
-    let mut rig = Rig::new();
-    let mut publisher = rig.publisher(0, &setup());
-    let mut viewer = rig.viewer(1, &setup());
-    for step in 0..60 {
-        frame(&mut rig, &mut publisher, &mut viewer, step, step % 30 == 0, &[0, 1]);
-    }
+    let (mut rig, mut publisher, mut viewer) = on_air();
     viewer.client.packets();
     let shown = with_late_keyframe(&mut rig, (&mut publisher, &mut viewer), 60..64, (1, 61, 99));
     assert_eq!(shown.len(), 2, "all but what is lost");
