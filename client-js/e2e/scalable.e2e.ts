@@ -1,4 +1,7 @@
-/** VP9 and AV1 in three sizes within one stream, end to end: a viewer chooses among them, and gets what it chose. */
+/**
+ * VP9 and AV1 in three sizes within one stream, H264 in three rates of pictures, end to end: a viewer chooses among them, and
+ * gets what it chose.
+ */
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -40,6 +43,18 @@ afterAll(async () => {
 /** Waits until the browser says that it decodes pictures of so many lines. */
 async function decodes(page: Page, lines: number): Promise<void> {
   await expect.poll(async () => (await nextSample(page)).height, { timeout: SWITCH_TIMEOUT_MS }).toBe(lines);
+}
+
+/** Waits until the browser says that it decoded more than `least` pictures within a second, and at most `most`. */
+async function showsBetween(page: Page, least: number, most: number): Promise<void> {
+  let { framesDecoded } = (await nextSample(page)).counters;
+  const rate = async () => {
+    const { counters } = await nextSample(page);
+    const pictures = counters.framesDecoded - framesDecoded;
+    framesDecoded = counters.framesDecoded;
+    return pictures > least && pictures <= most;
+  };
+  await expect.poll(rate, { timeout: SWITCH_TIMEOUT_MS }).toBe(true);
 }
 
 /** Sizes that the player offers, best first. */
@@ -120,11 +135,53 @@ test('AV1: a viewer that asks for no descriptors sees the smallest size', async 
   await Promise.all(browser.contexts().map((context) => context.close()));
 });
 
+test('H264: each rate of pictures can be chosen, and comes', async () => {
+  const publisher = await openPage(browser, server.url);
+  await publisher.evaluate(publishRates, `${server.url}/whip/rates`);
+  const viewer = await openPage(browser, `${server.url}/watch/rates`);
+  await waitForState(viewer, 'playing');
+  await offersLayers(viewer, 3);
+  expect(await partsOf('rates')).toHaveLength(3);
+  for (const [choice, least, most] of [
+    ['Least smooth', 1, FRAMES_PER_SECOND / 4 + 1],
+    ['Less smooth', FRAMES_PER_SECOND / 4 + 1, FRAMES_PER_SECOND / 2 + 2],
+    ['Smooth', FRAMES_PER_SECOND / 2 + 2, FRAMES_PER_SECOND * 2],
+  ] as const) {
+    await chooseQuality(viewer, choice);
+    await showsBetween(viewer, least, most);
+    await expectMovingPicture(viewer);
+  }
+  expect([publisher, viewer].flatMap(pageErrors)).toEqual([]);
+  await Promise.all(browser.contexts().map((context) => context.close()));
+});
+
 /** Whether a plain page has decoded a second or more of pictures with so many lines. Runs in the page. */
 async function showsLines(lines: number): Promise<boolean> {
   const { connection } = window as unknown as { connection: RTCPeerConnection };
   const received = [...(await connection.getStats()).values()].find(({ type }) => type === 'inbound-rtp');
   return received?.frameHeight === lines && received.framesDecoded > 30;
+}
+
+/** Publishes the camera in three temporal layers of H264, as an application with encodings of its own does. Runs in the page. */
+async function publishRates(endpoint: string): Promise<void> {
+  const stream = await navigator.mediaDevices.getUserMedia({ video: true });
+  const connection = new RTCPeerConnection();
+  const encoding: RTCRtpEncodingParameters & { scalabilityMode: string } = { scalabilityMode: 'L1T3' };
+  const [track] = stream.getVideoTracks();
+  if (track === undefined) throw new Error('the camera has no picture');
+  const video = connection.addTransceiver(track, {
+    direction: 'sendonly',
+    streams: [stream],
+    sendEncodings: [encoding],
+  });
+  const codecs = RTCRtpSender.getCapabilities('video')?.codecs ?? [];
+  video.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === 'video/H264'));
+  await connection.setLocalDescription();
+  const { sdp = '' } = connection.localDescription ?? {};
+  const headers = { 'Content-Type': 'application/sdp' };
+  const answer = await fetch(endpoint, { method: 'POST', headers, body: sdp });
+  if (answer.status !== 201) throw new Error(await answer.text());
+  await connection.setRemoteDescription({ type: 'answer', sdp: await answer.text() });
 }
 
 /** Plays a video as a page does that knows nothing of us. */
